@@ -1,0 +1,146 @@
+/*-------------------------------------------------------------------------
+ *
+ * catalog.h
+ *		The door of catalog/: connections, pipelines and their state as structs,
+ *		and the rights on them.
+ *
+ * NOTES
+ *		Every function that touches the catalog tables runs inside the caller's
+ *		transaction, through SPI, as the bootstrap superuser with search_path
+ *		pg_catalog, pg_temp (td_catalog_enter / td_catalog_leave), and returns
+ *		memory of the caller's CurrentMemoryContext.
+ *
+ * src/catalog/catalog.h
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef TD_CATALOG_H
+#define TD_CATALOG_H
+
+#include "postgres.h"
+#include "nodes/pg_list.h"
+#include "utils/timestamp.h"
+#include "stream/stream.h"
+
+/* ---- acting as the extension itself ---- */
+typedef struct TdCatalogScope
+{
+	Oid			user;
+	int			sec_context;
+	int			guc_level;
+} TdCatalogScope;
+
+extern void td_catalog_enter(TdCatalogScope *scope);	/* also SPI_connect */
+extern void td_catalog_leave(TdCatalogScope *scope);	/* also SPI_finish; not needed on error: abort restores all */
+
+/* ---- connections (foreign servers of the wrapper tapdata) ---- */
+typedef struct TdConnection
+{
+	Oid			server;
+	char	   *name;
+	char	   *connector;
+	int			noptions;		/* the connector's own options and credentials, `connector` left out */
+	char	  **names;
+	char	  **values;			/* secrets among them: never into a message */
+} TdConnection;
+
+/* The options of the server and of role's user mapping (else PUBLIC's).  Checks USAGE for role: 42501; unknown: 42704 with the closest name. */
+extern TdConnection *td_connection_load(const char *name, Oid role);
+
+/* ---- pipelines ---- */
+typedef enum TdSyncType
+{
+	TD_SYNC_FULL_AND_CDC,		/* "initial_sync+cdc" */
+	TD_SYNC_FULL,				/* "initial_sync" */
+	TD_SYNC_CDC					/* "cdc" */
+} TdSyncType;
+
+typedef enum TdInsertPolicy
+{
+	TD_INSERT_UPDATE_ON_EXISTS,
+	TD_INSERT_IGNORE_ON_EXISTS,
+	TD_INSERT_JUST_INSERT
+} TdInsertPolicy;
+
+typedef enum TdExisting			/* option "existing": a target table that is already there */
+{
+	TD_EXISTING_REFUSE,			/* "error": 42P07 */
+	TD_EXISTING_KEEP,			/* "keep_data": rows stay, changes go in (sync type "cdc") */
+	TD_EXISTING_DROP			/* "drop_table": replaced when the mirror is published */
+} TdExisting;
+
+typedef struct TdPipeline
+{
+	int32		id;
+	char	   *name;
+	Oid			owner;
+	char	   *connection;
+	List	   *tables;			/* of char * */
+	List	   *except_tables;
+	char	   *into_schema;
+	bool		wanted;			/* desired = running */
+	/* options */
+	TdSyncType	sync_type;		/* "type" */
+	TdInsertPolicy insert_policy;	/* "insert_policy" */
+	TdExisting	existing;
+	bool		writable;
+	char	   *start_position; /* "position", for type "cdc"; NULL = now */
+	/* state */
+	char	   *status;
+	bool		planned;
+	char	   *load_position;
+	bool		load_done;
+	char	   *catch_up_position;
+	bool		published;
+	char	   *position;
+	int64		rows_loaded;
+	int64		rows_applied;
+} TdPipeline;
+
+typedef struct TdPipelineTable
+{
+	int32		n;
+	char	   *source_database;
+	char	   *source_table;
+	char	   *target_schema;
+	char	   *target_table;
+	Oid			relation;
+	char	   *status;
+	bool		has_key;
+	char	   *cursor;
+	char	   *skip_to;
+	int64		rows_loaded;
+	int64		row_estimate;
+} TdPipelineTable;
+
+extern TdPipeline *td_pipeline_load(int32 id);	/* NULL = gone */
+extern TdPipeline *td_pipeline_find(const char *name, bool for_owner);	/* 42704 with the closest name; for_owner: 42501 unless the current user is (a member of) its owner */
+extern List *td_pipeline_tables(int32 id);	/* of TdPipelineTable *, by n */
+extern void td_pipeline_plan(int32 id, List *tables);	/* fills pipeline_table, sets planned */
+
+/* State.  NULL text arguments leave the column as it is. */
+extern void td_state_load_position(int32 id, const char *position);
+extern void td_state_load_done(int32 id, const char *catch_up_position);
+extern void td_state_published(int32 id);	/* published, exact, tables streaming */
+extern void td_state_checkpoint(int32 id, const char *position, int64 source_time /* INT64_MIN = unknown */ , int64 rows_applied_more);
+extern void td_table_loading(int32 id, int32 n, Oid relation, const char *skip_to);	/* from the start: cursor '', rows 0 */
+extern void td_table_cursor(int32 id, int32 n, const char *cursor, int64 rows_more);
+extern void td_table_status(int32 id, int32 n, const char *status, const char *error);
+
+/*
+ * Moves the status (src/workers/README.md has the table of legal moves; an illegal one raises XX000).  Clears the error columns and
+ * retry columns when the new status is streaming, stopped or completed.  Writes a log entry when the status changes.
+ */
+extern void td_pipeline_set_status(int32 id, const char *status);
+/* The worker failed: retrying with retry_at (1 s doubling to 60 s) for a retryable error within 60 minutes of the first, else failed. */
+extern void td_pipeline_set_error(int32 id, const TdError *err);
+
+/* ---- log ---- */
+extern void td_log(const char *level, const char *kind, const char *object, Oid owner, const TdError *err);	/* err->message is the message; sqlstate may be "" */
+
+/* ---- installation ---- */
+extern bool td_installation_is_here(void);	/* system identifier and database oid match */
+
+extern void td_catalog_init(void);	/* from _PG_init: settings of this room */
+
+#endif							/* TD_CATALOG_H */

@@ -1,0 +1,104 @@
+/*-------------------------------------------------------------------------
+ *
+ * workers.h
+ *		The door of workers/: the processes, their slots in shared memory, and
+ *		how a session speaks to them.
+ *
+ * src/workers/workers.h
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef TD_WORKERS_H
+#define TD_WORKERS_H
+
+#include "postgres.h"
+#include "port/atomics.h"
+#include "postmaster/bgworker.h"
+#include "storage/condition_variable.h"
+#include "storage/latch.h"
+#include "utils/timestamp.h"
+#include "stream/stream.h"
+
+typedef enum TdWorkerKind
+{
+	TD_WORKER_NONE = 0,
+	TD_WORKER_LAUNCHER,
+	TD_WORKER_SUPERVISOR,
+	TD_WORKER_PROBE,
+	TD_WORKER_CAPTURE,
+	TD_WORKER_VIEW,
+	TD_WORKER_FILL,
+	TD_WORKER_PIPELINE,
+	TD_WORKER_SERVE,
+	TD_WORKER_HOST				/* a connector host, entered by its worker */
+} TdWorkerKind;
+
+#define TD_WAIT_SLOTS 8			/* concurrent wait_pipeline calls per pipeline that have a mark of their own */
+
+/*
+ * One worker (or host) in shared memory.  kind, database, object, pid and
+ * latch change under the room's lock; counters are the worker's alone.
+ */
+typedef struct TdWorkerSlot
+{
+	TdWorkerKind kind;			/* NONE = free */
+	uint32		generation;		/* moves on each use of the slot */
+	Oid			database;
+	int32		object;			/* pipeline or view id, 0 = none */
+	Oid			owner;
+	pid_t		pid;			/* 0 until it runs */
+	Latch	   *latch;			/* the worker's procLatch, NULL until it runs */
+	char		name[NAMEDATALEN];	/* pipeline name, for tapdata.workers */
+	char		status[24];
+	TimestampTz since;
+	int32		restarts;
+	bool		stop;			/* asked to stop in good order */
+	pg_atomic_uint64 rows_loaded;	/* progress, live */
+	pg_atomic_uint64 rows_applied;
+	/* wait_pipeline: a session writes a request, the worker answers (see wait.c) */
+	pg_atomic_uint64 mark_wanted;	/* number of the newest mark asked for */
+	pg_atomic_uint64 mark_reached;	/* number of the newest mark committed */
+	TimestampTz reached_time;	/* source time at that mark */
+	char		mark_position[1024];	/* "" = now; valid for mark_wanted */
+	ConditionVariable changed;	/* broadcast on each mark reached and when the slot is freed */
+} TdWorkerSlot;
+
+extern TdWorkerSlot *td_my_slot;	/* NULL outside our workers */
+
+/*
+ * The common prologue of every worker main: signals, slot, on-exit hook,
+ * connection to its database as `role` (InvalidOid = bootstrap superuser),
+ * application name and status, fixed search_path.  main_arg is the slot number
+ * with its generation, as given by td_worker_start.
+ */
+extern void td_worker_begin(Datum main_arg, TdWorkerKind kind);
+extern void td_worker_status(const char *status);	/* slot and ps title */
+extern bool td_worker_should_stop(void);	/* asked to stop, or SIGTERM; no interrupt is processed */
+
+/* Supervisor side: starts a worker; false = no free worker or slot (waiting_for_worker). */
+extern bool td_worker_start(TdWorkerKind kind, Oid database, int32 object, Oid owner, const char *name, const char *function);
+
+/* Session side.  All of these may be called in any backend; they need the library preloaded (else 55000 with the lines to change). */
+extern void td_workers_require(void);	/* raises that 55000 */
+extern void td_supervisor_wake_at_commit(void);	/* something in the catalog changed */
+extern bool td_worker_request_stop(TdWorkerKind kind, int32 object, bool force);	/* force: SIGTERM at once.  false = none running */
+extern bool td_worker_wait_gone(TdWorkerKind kind, int32 object, int timeout_ms);	/* interruptible; true = no such worker */
+extern bool td_worker_mark(int32 pipeline, const char *position, uint64 *number);	/* asks for a mark; false = not running */
+extern bool td_worker_mark_wait(int32 pipeline, uint64 number, int timeout_ms, TimestampTz *reached);	/* one bounded wait; true = reached */
+extern void td_worker_progress(int32 pipeline, int64 *rows_loaded, int64 *rows_applied);	/* live counters since the last checkpoint; 0 when not running */
+
+/* A host shows itself in tapdata.workers: number of the slot, -1 = none free (harmless). */
+extern int	td_host_slot_enter(pid_t pid, int32 object, Oid owner, const char *name);
+extern void td_host_slot_leave(int slot);
+
+extern void td_workers_init(void);	/* from _PG_init: shared memory, hooks, launcher, settings */
+
+/* settings of this room */
+extern bool td_enabled;
+extern int	td_max_workers;
+extern int	td_worker_memory;	/* kB */
+extern char *td_spool_directory;	/* absolute after td_spool_path() */
+extern int	td_spool_limit;		/* MB */
+extern const char *td_spool_path(void);	/* made if missing */
+
+#endif							/* TD_WORKERS_H */
