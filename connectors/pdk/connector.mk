@@ -15,8 +15,9 @@ SOURCES := $(wildcard *.c)
 OBJS     = $(SOURCES:%.c=$(BUILD)/connectors/$(NAME)/%.o) \
            $(patsubst $(TD_TOP)/src/stream/%.c,$(BUILD)/connectors/$(NAME)/stream/%.o,$(wildcard $(TD_TOP)/src/stream/*.c))
 
-PROBED  := $(if $(PROBE),$(shell printf '\#include <$(PROBE)>\nint main(void) { return 0; }\n' | \
-             $(CC) $(CPPFLAGS) -x c - -o /dev/null $(LIBS) 2>/dev/null && echo yes),yes)
+HASH    := \#
+PROBED  := $(if $(PROBE),$(shell mkdir -p $(BUILD) && printf '$(HASH)include <$(PROBE)>\nint main(void) { return 0; }\n' | \
+             $(CC) $(CPPFLAGS) -x c - -o $(BUILD)/probe.$(NAME) $(LIBS) 2>/dev/null && echo yes),yes)
 
 .PHONY: all
 ifeq ($(SOURCES),)
