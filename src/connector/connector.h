@@ -44,9 +44,10 @@ extern void td_host_mark(TdHostProcess *host, uint64 number, const char *positio
 extern void td_host_ack(TdHostProcess *host, const char *position);
 /*
  * The next block of whole records, valid until the next call.  Waits up to timeout_ms (-1 = for ever, 0 = only what is here) for the host or
- * the latch.  Returns 1 = a block, 0 = none (time, latch), -1 = the snapshot has ended.
+ * the latch.  Returns 1 = a block, 0 = none (time, latch), -1 = the snapshot has ended, -2 = a mark could not be set.
  */
 extern int	td_host_read(TdHostProcess *host, int timeout_ms, TdBytes *block);
+extern uint64 td_host_mark_error(TdHostProcess *host, TdError *err);	/* after -2: its number and the reason */
 
 /* `tapdata-host --describe NAME` as text (JSON), 2 s limit, cached per session; 42704 with the closest name. */
 extern const char *td_connector_describe(const char *connector);

@@ -87,6 +87,11 @@ extern bool td_worker_mark(int32 pipeline, const char *position, uint64 *number)
 extern bool td_worker_mark_wait(int32 pipeline, uint64 number, int timeout_ms, TimestampTz *reached);	/* one bounded wait; true = reached */
 extern void td_worker_progress(int32 pipeline, int64 *rows_loaded, int64 *rows_applied);	/* live counters since the last checkpoint; 0 when not running */
 
+/* Worker side of the marks (pipeline worker): each mark asked for is taken once, and answered once. */
+extern bool td_mark_next(uint64 *number, char *position /* [1024], "" = now */ );
+extern void td_mark_reached(uint64 number, TimestampTz source_time);	/* 0 = unknown; answers all marks up to number that asked for "now", and number itself */
+extern void td_mark_failed(uint64 number, const TdError *err);	/* raised by td_worker_mark_wait in the session */
+
 /* A host shows itself in tapdata.workers: number of the slot, -1 = none free (harmless). */
 extern int	td_host_slot_enter(pid_t pid, int32 object, Oid owner, const char *name);
 extern void td_host_slot_leave(int slot);
