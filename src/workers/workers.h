@@ -33,7 +33,18 @@ typedef enum TdWorkerKind
 	TD_WORKER_HOST				/* a connector host, entered by its worker */
 } TdWorkerKind;
 
-#define TD_WAIT_SLOTS 8			/* concurrent wait_pipeline calls per pipeline that have a mark of their own */
+#define TD_WAIT_SLOTS 8			/* marks of one pipeline that are open at a time; those for "now" are shared */
+
+/* What one wait_pipeline (or several for "now") waits for. */
+typedef struct TdMark
+{
+	uint64		number;			/* never used twice in the life of the server; 0 = free */
+	int32		waiters;		/* sessions that wait for it */
+	bool		taken;			/* the worker has asked its source for it */
+	bool		reached;
+	TimestampTz reached_time;	/* source time at the mark */
+	char		position[1024]; /* "" = what the source holds when it is taken */
+} TdMark;
 
 /*
  * One worker (or host) in shared memory.  kind, database, object, pid and
@@ -53,13 +64,14 @@ typedef struct TdWorkerSlot
 	TimestampTz since;
 	int32		restarts;
 	bool		stop;			/* asked to stop in good order */
+	bool		hungry;			/* wants a worker and found none free: woken when one ends */
+	pid_t		starter;		/* who started it, or who entered the host */
+	TimestampTz stop_asked;		/* 0 = not */
 	pg_atomic_uint64 rows_loaded;	/* progress, live */
 	pg_atomic_uint64 rows_applied;
-	/* wait_pipeline: a session writes a request, the worker answers (see wait.c) */
-	pg_atomic_uint64 mark_wanted;	/* number of the newest mark asked for */
-	pg_atomic_uint64 mark_reached;	/* number of the newest mark committed */
-	TimestampTz reached_time;	/* source time at that mark */
-	char		mark_position[1024];	/* "" = now; valid for mark_wanted */
+	/* wait_pipeline: a session asks, the worker answers (see marks.c) */
+	pg_atomic_uint64 mark_wanted;	/* number of the newest mark asked for: a cheap look for the worker */
+	TdMark		marks[TD_WAIT_SLOTS];
 	ConditionVariable changed;	/* broadcast on each mark reached and when the slot is freed */
 } TdWorkerSlot;
 
@@ -74,6 +86,17 @@ extern TdWorkerSlot *td_my_slot;	/* NULL outside our workers */
 extern void td_worker_begin(Datum main_arg, TdWorkerKind kind);
 extern void td_worker_status(const char *status);	/* slot and ps title */
 extern bool td_worker_should_stop(void);	/* asked to stop, or SIGTERM; no interrupt is processed */
+extern void td_worker_reload(void); /* in each loop: rereads the settings after SIGHUP */
+
+/*
+ * The pipeline's replication origin (tapdata_<database oid>_<id>; made when missing) becomes the session's own.  Outside a
+ * transaction.  53400 with a hint when the server has no state left for it.
+ */
+extern void td_worker_origin(int32 object);
+
+/* Worker side of wait_pipeline: the next mark nobody took (false = none), and its answer. */
+extern bool td_worker_next_mark(uint64 *number, char *position /* 1024 bytes */ );
+extern void td_worker_mark_reached(uint64 number, TimestampTz source_time);
 
 /* Supervisor side: starts a worker; false = no free worker or slot (waiting_for_worker). */
 extern bool td_worker_start(TdWorkerKind kind, Oid database, int32 object, Oid owner, const char *name, const char *function);
@@ -84,7 +107,19 @@ extern void td_supervisor_wake_at_commit(void);	/* something in the catalog chan
 extern bool td_worker_request_stop(TdWorkerKind kind, int32 object, bool force);	/* force: SIGTERM at once.  false = none running */
 extern bool td_worker_wait_gone(TdWorkerKind kind, int32 object, int timeout_ms);	/* interruptible; true = no such worker */
 extern bool td_worker_mark(int32 pipeline, const char *position, uint64 *number);	/* asks for a mark; false = not running */
-extern bool td_worker_mark_wait(int32 pipeline, uint64 number, int timeout_ms, TimestampTz *reached);	/* one bounded wait; true = reached */
+
+/*
+ * One bounded wait.  LOST: the worker that was asked has ended; ask again (td_worker_mark) once the pipeline runs.  The mark is given
+ * back when it is reached or lost, and at the end of the transaction.
+ */
+typedef enum TdMarkState
+{
+	TD_MARK_WAITING,
+	TD_MARK_REACHED,
+	TD_MARK_LOST
+} TdMarkState;
+
+extern TdMarkState td_worker_mark_wait(int32 pipeline, uint64 number, int timeout_ms, TimestampTz *reached);
 extern void td_worker_progress(int32 pipeline, int64 *rows_loaded, int64 *rows_applied);	/* live counters since the last checkpoint; 0 when not running */
 
 /* Worker side of the marks (pipeline worker): each mark asked for is taken once, and answered once. */
@@ -104,6 +139,7 @@ extern int	td_max_workers;
 extern int	td_worker_memory;	/* kB */
 extern char *td_spool_directory;	/* absolute after td_spool_path() */
 extern int	td_spool_limit;		/* MB */
+extern int	td_max_wal_kept;	/* MB, -1 = no limit */
 extern const char *td_spool_path(void);	/* made if missing */
 
 #endif							/* TD_WORKERS_H */
