@@ -1,0 +1,43 @@
+# The bank test: 8 writers, multi-table transactions with rollbacks, key changes and savepoints on a real MariaDB;
+# every read on the PostgreSQL side, from the moment the mirror appears, sees the exact total; at the end both sides
+# are equal row by row.
+use strict;
+use warnings;
+use FindBin;
+use lib "$FindBin::Bin/lib";
+use Test::More;
+use TdBank qw(:DEFAULT servers pg_connect make_bank start_writers stop_writers start_reader stop_reader differences seed);
+use Time::HiRes qw(sleep);
+
+my $seconds = $ENV{TD_BANK_SECONDS} || 15;
+diag 'seed ' . seed();
+my ($pg, $my) = servers('bank');
+make_bank($my, 100_000);
+my $p = pg_connect($pg);
+$p->do('DROP EXTENSION IF EXISTS tapdata CASCADE');
+$p->do('DROP SCHEMA IF EXISTS bank CASCADE');
+$p->do('CREATE EXTENSION tapdata');
+$p->do(q{SELECT tapdata.create_connection('bank', 'mysql', ?::jsonb, ?::jsonb)}, undef,
+	qq({"host": "127.0.0.1", "port": $my->{MYPORT}, "database": "bank"}),
+	qq({"user": "$my->{REPL_USER}", "password": "$my->{REPL_PASSWORD}"}));
+
+my $reader = start_reader($pg, 'bank');
+my @writers = start_writers($my, 8);
+sleep 1;
+$p->do(q{SELECT tapdata.mirror('bank')});
+$p->do(q{SELECT tapdata.wait_pipeline('bank', '120 s')});
+is($p->selectrow_array(q{SELECT status FROM tapdata.pipelines WHERE name = 'bank'}), 'streaming', 'the mirror streams');
+sleep $seconds;
+ok(stop_writers(@writers), 'writers ended well');
+$p->do(q{SELECT tapdata.wait_pipeline('bank', '120 s')});
+my ($reads, $wrong) = stop_reader($reader);
+cmp_ok($reads, '>', 100, "the reader saw the mirror often ($reads reads)");
+is($wrong, 0, 'every read of both tables saw the exact total');
+is(differences($pg, $my, 'bank'), '', 'both sides are equal, row by row');
+my ($audit) = $p->selectrow_array('SELECT count(*) FROM bank.audit WHERE writer > 0');
+cmp_ok($audit, '>', 200, "the writers worked ($audit transactions)");
+is($p->selectrow_array(q{SELECT exact::text FROM tapdata.pipelines WHERE name = 'bank'}), 'true', 'the mirror calls itself exact');
+$p->do(q{SELECT tapdata.drop_pipeline('bank', drop_tables => true)});
+$p->disconnect;
+system("$FindBin::Bin/../servers/$_", 'drop', 'bank') for qw(pg mariadb);
+done_testing();
