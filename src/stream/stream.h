@@ -1,17 +1,12 @@
 /*-------------------------------------------------------------------------
  *
  * stream.h
- *		The door of stream/: the record model that every other room speaks, its
- *		one binary format, and the spool.
+ *		The door of stream/: the record model, its binary format, the spool.
  *
  * NOTES
- *		Pure C11: no PostgreSQL header, no thread, no global.  Compiled into the
- *		server library, into the connector host and into every connector, so one
- *		format crosses the socket, lies in the spool and reaches apply/.
- *
- *		Numbers are in host byte order: both ends are always one machine and a
- *		spool never outlives it.  Every reader checks bounds and answers false on
- *		damaged bytes; none of them trusts a length.
+ *		Pure C11, no thread, no global; compiled into the server library, the
+ *		host and every connector.  Numbers are in host byte order.  Every reader
+ *		checks bounds and answers false on damaged bytes; none trusts a length.
  *
  * src/stream/stream.h
  *
@@ -24,10 +19,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* An error as a value.  sqlstate is a five-letter PostgreSQL SQLSTATE; "" = no error. */
+/* An error as a value. */
 typedef struct TdError
 {
-	char		sqlstate[6];
+	char		sqlstate[6];	/* a PostgreSQL SQLSTATE; "" = no error */
 	bool		retryable;		/* may go away by itself: network, lock, disk, shutdown */
 	char		message[512];	/* lower case, no full stop; never holds a secret */
 	char		detail[1024];	/* facts, "" = none */
@@ -39,18 +34,13 @@ extern bool td_error_set(TdError *err, const char *sqlstate, const char *fmt,...
 extern bool td_error_hint(TdError *err, const char *fmt,...) __attribute__((format(printf, 2, 3)));
 extern bool td_error_detail(TdError *err, const char *fmt,...) __attribute__((format(printf, 2, 3)));
 
-/*
- * Types of values.  The comment gives the encoding inside a row.  "var" = uint32 length, then that many bytes.
- */
+/* Types of values and their encoding inside a row.  "var" = uint32 length, then that many bytes. */
 typedef enum TdType
 {
 	TD_BOOL = 1,				/* uint8 0|1 */
-	TD_INT2,					/* int16 */
-	TD_INT4,					/* int32 */
-	TD_INT8,					/* int64 */
+	TD_INT2, TD_INT4, TD_INT8,	/* int16, int32, int64 */
 	TD_UINT8,					/* uint64; numeric(20,0) in PostgreSQL */
-	TD_FLOAT4,					/* float */
-	TD_FLOAT8,					/* double */
+	TD_FLOAT4, TD_FLOAT8,		/* float, double */
 	TD_DECIMAL,					/* var: the binary form of numeric_send (big-endian ndigits, weight, sign, dscale, base-10000 digits) */
 	TD_TEXT,					/* var: UTF-8, no NUL byte; length > 0 = varchar(length), else text */
 	TD_BYTES,					/* var */
@@ -66,8 +56,7 @@ typedef enum TdType
 
 typedef struct TdColumn
 {
-	char	   *name;
-	char	   *native;			/* the source's own type text, "int(10) unsigned" */
+	char	   *name, *native;	/* the source's own type text, "int(10) unsigned" */
 	TdType		type;
 	int32_t		length;			/* varchar characters, precision, bits or fractional digits; -1 = none */
 	int32_t		scale;			/* of TD_DECIMAL; -1 = none */
@@ -76,7 +65,7 @@ typedef struct TdColumn
 
 typedef struct TdSchema
 {
-	uint32_t	table_id;		/* number by which records name the table; the connector's choice, unique in a stream, never 0 */
+	uint32_t	table_id;		/* by which records name the table; the connector's choice, unique in a stream, never 0 */
 	char	   *database;		/* "" where the source has no such level */
 	char	   *table;
 	uint32_t	ncolumns;
@@ -102,8 +91,7 @@ typedef enum TdOp
 /* A value's state: two bits a column, at the head of a row. */
 typedef enum TdState
 {
-	TD_VALUE = 0,
-	TD_NULL,
+	TD_VALUE = 0, TD_NULL,
 	TD_ABSENT,					/* the source did not say: keep what the target has */
 	TD_UNCHANGED				/* the source says it did not change */
 } TdState;
@@ -124,8 +112,7 @@ typedef struct TdValue
 		float		f4;
 		double		f8;
 	};
-	int32_t		days;			/* INTERVAL */
-	int32_t		months;
+	int32_t		days, months;	/* INTERVAL */
 	TdBytes		bytes;			/* all "var" types and UUID; points into the record */
 } TdValue;
 
@@ -135,23 +122,21 @@ typedef struct TdRecord
 	TdOp		op;
 	uint32_t	table;
 	TdBytes		whole;			/* the record itself, header included: what a spool keeps */
-	TdBytes		old_row;		/* len 0 = none */
-	TdBytes		new_row;
+	TdBytes		old_row, new_row;	/* len 0 = none */
 	TdBytes		position;		/* COMMIT, DDL */
 	TdBytes		text;			/* DDL statement, CHUNK cursor, SCHEMA body */
 	int64_t		time;			/* COMMIT: microseconds since 2000-01-01 UTC, INT64_MIN = unknown */
 	uint64_t	number;			/* MARK */
 } TdRecord;
 
-/* ---- writing: a growing buffer; after a failed allocation `failed` stays set and writes do nothing ---- */
+/* ---- writing.  Out of memory, or a row without exactly its columns: `failed` stays set until the reset, and writes do nothing. ---- */
 typedef struct TdBuffer
 {
 	uint8_t    *data;
 	size_t		len;
 	size_t		cap;
-	size_t		start;			/* private: where the open record / row began */
-	size_t		row;
-	uint32_t	column;
+	size_t		start, row;		/* private: where the open record and row began */
+	uint32_t	column, ncolumns;	/* private: columns put, columns announced */
 	bool		failed;
 } TdBuffer;
 
@@ -168,8 +153,7 @@ extern void td_write_row_end(TdBuffer *b);
 extern void td_put_state(TdBuffer *b, TdState state);	/* NULL, ABSENT, UNCHANGED */
 extern void td_put_int(TdBuffer *b, TdType type, int64_t v);	/* BOOL INT2 INT4 INT8 DATE TIMESTAMP TIMESTAMPTZ */
 extern void td_put_uint(TdBuffer *b, uint64_t v);	/* UINT8 */
-extern void td_put_float4(TdBuffer *b, float v);
-extern void td_put_float8(TdBuffer *b, double v);
+extern void td_put_float4(TdBuffer *b, float v), td_put_float8(TdBuffer *b, double v);
 extern void td_put_interval(TdBuffer *b, int64_t usec, int32_t days, int32_t months);
 extern void td_put_bytes(TdBuffer *b, const void *data, uint32_t len);	/* any "var" type, already in its form */
 extern void td_put_uuid(TdBuffer *b, const uint8_t *data16);
@@ -188,13 +172,12 @@ extern void td_write_mark(TdBuffer *b, uint64_t number);
 /* ---- reading ---- */
 typedef struct TdReader
 {
-	const uint8_t *p;
-	const uint8_t *end;
+	const uint8_t *p, *end;
 } TdReader;
 
 extern int	td_read_record(TdReader *r, TdRecord *rec);	/* 1 = one read, 0 = at the end, -1 = damaged */
 extern bool td_read_row(const TdSchema *schema, TdBytes row, TdValue *values);	/* values[schema->ncolumns]; checks sizes, not UTF-8 */
-extern bool td_read_array(TdBytes value, uint32_t *n, TdReader *items);	/* then td_read_item n times */
+extern bool td_read_array(TdBytes value, uint32_t *n, TdReader *items);	/* then n times: */
 extern bool td_read_item(TdReader *items, TdBytes *item);
 extern TdSchema *td_schema_read(const TdRecord *rec);	/* malloc'ed in one block: free() it; NULL = damaged or no memory */
 extern TdSchema *td_schema_copy(const TdSchema *schema);	/* likewise */
@@ -205,9 +188,9 @@ extern bool td_glob(const char *pattern, const char *text);	/* `*` and `?` */
 /* ---- the spool: blocks of whole records, memory first, one unlinked file past the bound.  One writer, then one reader. ---- */
 typedef struct TdSpool TdSpool;
 
-extern TdSpool *td_spool_create(const char *directory, size_t memory_limit, uint64_t disk_limit, TdError *err);
+extern TdSpool *td_spool_create(const char *directory, size_t memory_limit, uint64_t disk_limit /* 0 = none */ , TdError *err);
 extern bool td_spool_append(TdSpool *s, const void *block, size_t len, TdError *err);	/* 53100 disk full, 54000 past disk_limit */
-extern uint64_t td_spool_size(const TdSpool *s);
+extern uint64_t td_spool_size(const TdSpool *s);	/* bytes appended */
 extern uint64_t td_spool_on_disk(const TdSpool *s);
 extern bool td_spool_rewind(TdSpool *s, TdError *err);	/* from writing to reading, also to read again */
 extern int	td_spool_read(TdSpool *s, TdBytes *block, TdError *err);	/* 1, 0 at the end, -1 error; valid until the next call */
