@@ -1,7 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * util.h
- *		The door of util/: error values to ereport, closest match, backoff.
+ *		The door of util/: error values to ereport, closest match, backoff,
+ *		reading small JSON objects.
  *
  * src/util/util.h
  *
@@ -13,11 +14,28 @@
 #include "postgres.h"
 #include "nodes/pg_list.h"
 #include "stream/stream.h"
+#include "utils/jsonb.h"
 
 extern void td_error_raise(const TdError *err) pg_attribute_noreturn();	/* ereport(ERROR) with its sqlstate, detail, hint */
 extern void td_error_from_edata(TdError *err, const ErrorData *edata);	/* what was caught, as a value; context goes to detail when that is empty */
 extern bool td_sqlstate_retryable(const char *sqlstate);	/* classes 08, 40, 53, 57 */
 extern const char *td_closest(const char *word, List *candidates);	/* of char *; NULL = none near */
 extern int	td_backoff_ms(int failures);	/* 1 s doubling to 60 s */
+extern char *td_list_text(List *words);	/* of char *: "a, b, c" */
+
+/* One pair of a JSON object of scalars. */
+typedef struct TdPair
+{
+	char	   *name;
+	char	   *value;			/* NULL = json null */
+} TdPair;
+
+extern List *td_json_pairs(Jsonb *object, const char *what);	/* of TdPair *; 22023 unless it is an object of scalars; `what` names it in the message */
+extern const char *td_pairs_get(List *pairs, const char *name); /* NULL = not there, or null */
+extern bool td_pairs_has(List *pairs, const char *name);
+extern char *td_json_text(JsonbContainer *object, const char *key); /* scalar as text; NULL = not there, or null */
+extern bool td_json_bool(JsonbContainer *object, const char *key);	/* false = not there */
+extern JsonbContainer *td_json_array(JsonbContainer *object, const char *key);	/* NULL = not there */
+extern JsonbContainer *td_json_element(JsonbContainer *array, uint32 i);	/* an object; NULL = none */
 
 #endif							/* TD_UTIL_H */

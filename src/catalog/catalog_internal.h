@@ -1,0 +1,123 @@
+/*-------------------------------------------------------------------------
+ *
+ * catalog_internal.h
+ *		What the files of catalog/ share: statements with kept plans, option
+ *		tables, rights, arguments of the SQL faces.
+ *
+ * src/catalog/catalog_internal.h
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef TD_CATALOG_INTERNAL_H
+#define TD_CATALOG_INTERNAL_H
+
+#include "postgres.h"
+#include "fmgr.h"
+#include "catalog/catalog.h"
+#include "executor/spi.h"
+#include "util/util.h"
+
+/* ---- statements on our own tables (catalog.c); between td_catalog_enter and td_catalog_leave ---- */
+#define TD_MAX_ARGS 12
+
+typedef struct TdArg
+{
+	Oid			type;
+	Datum		value;
+	bool		null;
+} TdArg;
+
+/* One statement, planned once per session; the types of the first run stay its types. */
+typedef struct TdStatement
+{
+	const char *sql;
+	SPIPlanPtr	plan;
+} TdStatement;
+
+extern TdArg td_arg_int4(int32 v);
+extern TdArg td_arg_int8(int64 v);
+extern TdArg td_arg_oid(Oid v);
+extern TdArg td_arg_bool(bool v);
+extern TdArg td_arg_text(const char *v);	/* NULL = null */
+extern TdArg td_arg_text_array(List *words);
+extern TdArg td_arg_jsonb(Datum v);
+extern TdArg td_arg_timestamptz(int64 v, bool null);
+extern uint64 td_run(TdStatement *statement, int nargs, const TdArg *args);	/* rows */
+#define TD_RUN(statement, ...) \
+	td_run(statement, sizeof((TdArg[]){__VA_ARGS__}) / sizeof(TdArg), (TdArg[]){__VA_ARGS__})
+
+/* Columns (from 1) of a row of the last td_run; texts in the memory of td_catalog_enter's caller. */
+extern char *td_col_text(uint64 row, int col);	/* NULL = null */
+extern List *td_col_words(uint64 row, int col); /* text[] */
+extern int64 td_col_int(uint64 row, int col);	/* smallint, int, bigint, oid; 0 for null */
+extern bool td_col_bool(uint64 row, int col);
+extern TimestampTz td_col_time(uint64 row, int col, bool *null);
+extern List *td_col_all(int col);	/* that column of all rows, as words */
+
+/* Runs one statement as the caller, pinned to pg_catalog. */
+extern void td_run_as_caller(const char *sql);
+
+/* ---- home.c: which database this is ---- */
+extern char *td_home(void);
+extern void td_home_require(void);	/* 55000 in a copy that was not adopted */
+
+/* ---- rights (rights.c) ---- */
+extern bool td_may_create_connections(Oid role);
+extern bool td_may_use_server(Oid role, Oid server);
+extern bool td_may_create_in_schema(Oid role, Oid schema);
+extern bool td_may_create_schemas(Oid role);
+extern bool td_is_monitor(Oid role);
+extern void td_check_name_length(const char *name, const char *what);	/* 42602 empty, 42622 too long */
+
+/* ---- arguments of SQL faces (args.c) ---- */
+extern char *td_required_text(FunctionCallInfo fcinfo, int n, const char *name);	/* 22004 */
+extern char *td_optional_text(FunctionCallInfo fcinfo, int n);
+extern List *td_optional_words(FunctionCallInfo fcinfo, int n, const char *name);	/* text[]; NIL for null; 22004 for a null inside */
+extern List *td_optional_pairs(FunctionCallInfo fcinfo, int n, const char *name);	/* jsonb */
+extern bool td_flag(FunctionCallInfo fcinfo, int n);	/* null = false */
+
+/* ---- a connector's option table (options.c) ---- */
+typedef struct TdOptionRow
+{
+	char	   *name;
+	char	   *kind;			/* text, int, bool, file */
+	char	   *choices;		/* NULL = any */
+	bool		required;
+	bool		fallback;		/* has a default */
+	bool		credential;
+	bool		secret;
+} TdOptionRow;
+
+typedef enum TdOptionPlace
+{
+	TD_IN_SERVER,
+	TD_IN_MAPPING
+} TdOptionPlace;
+
+extern List *td_option_rows(const char *connector); /* of TdOptionRow *; 42704 */
+extern List *td_all_credential_rows(void);	/* of every connector that can be asked */
+extern void td_options_check(List *pairs, List *rows, TdOptionPlace place, const char *connector);	/* unknown, misplaced, value, file */
+extern void td_options_check_required(List *pairs, List *rows, TdOptionPlace place, const char *connector);
+extern List *td_pairs_of_options(List *defelems);	/* DefElem list to TdPair list */
+
+/* ---- connections (connection.c) ---- */
+extern Oid	td_connection_server(const char *name, bool missing_ok);	/* 42704 with the closest name */
+extern List *td_server_pairs(Oid server);	/* options, `connector` among them */
+extern bool td_mapping_pairs(Oid server, Oid role, bool or_public, List **pairs);	/* false = no mapping */
+
+/* ---- pipelines (pipeline.c) ---- */
+extern TdPipeline *td_pipeline_lock(const char *name);	/* find for its owner, and keep others from controlling it until commit */
+extern void td_pipelines_restart_at_commit(const char *connection, Oid owner);	/* running ones; InvalidOid = of any owner.  NOTICE for each */
+extern void td_pipeline_restart_at_commit(int32 id);
+extern void td_pipeline_drop(const char *name, bool drop_tables);
+extern void td_pipeline_stop_and_wait(const TdPipeline *p, bool force);
+extern void td_pipeline_drop_load_tables(int32 id, int32 n);	/* n < 0 = all of them */
+
+/* ---- options of a pipeline (pipeline_options.c) ---- */
+extern void td_pipeline_options_check(List *pairs);
+extern Datum td_pairs_to_jsonb(List *pairs);	/* nulls left out */
+
+/* ---- the write guard (guard.c) ---- */
+extern void td_write_guards(int32 pipeline, bool on);	/* on all published targets */
+
+#endif							/* TD_CATALOG_INTERNAL_H */
