@@ -58,11 +58,11 @@ typedef enum TdFrameKind
 
 	/* host -> server */
 	TD_MSG_OK = 100,
-	TD_MSG_ERROR,				/* uint8 retryable, str sqlstate, str message, str detail, str hint; the request has ended, and so has a stream */
+	TD_MSG_ERROR,				/* uint8 retryable, then "error": str sqlstate, str message, str detail, str hint; the request has ended, and so has a stream */
 	TD_MSG_ITEM,				/* str item, uint8 ok, str detail, str hint */
-	TD_MSG_TABLE,				/* int64 row_estimate, str of one SCHEMA record, then the fields of ERROR (sqlstate "" = no problem) */
+	TD_MSG_TABLE,				/* int64 row_estimate, str of one SCHEMA record, "error" (sqlstate "" = no problem) */
 	TD_MSG_DATA,				/* whole records */
-	TD_MSG_MARK_ERROR,			/* uint64 number, then the fields of ERROR; the stream goes on */
+	TD_MSG_MARK_ERROR,			/* uint64 number, "error"; the stream goes on */
 	TD_MSG_LOG,					/* str level, str message */
 	TD_MSG_PONG
 } TdFrameKind;

@@ -7,8 +7,9 @@
  *		The hot path of every connector: one bounds test a value, no
  *		allocation but the doubling of the buffer.  Where memory ends, or a
  *		record outgrows its 32-bit size, or a row does not hold the columns it
- *		was announced with, the buffer is marked `failed`; from then on every
- *		writer does nothing, so a caller tests once, at the end.
+ *		was announced with, or a record begins past the buffer's limit, the
+ *		buffer is marked `failed`; from then on every writer does nothing, so a
+ *		caller tests once, at the end.
  *
  *		A failed buffer has cap == len: every writer then takes the slow path
  *		of td_buffer_reserve, which knows of the failure.
@@ -121,7 +122,9 @@ td_write_begin(TdBuffer *b, TdOp op, uint32_t table)
 
 	b->start = b->len;
 	b->row = b->len;
-	if (td_unlikely(to == NULL))
+	if (td_unlikely(b->limit > 0 && b->len > b->limit))
+		fail(b);
+	if (td_unlikely(to == NULL || b->failed))
 		return;
 	memset(to, 0, TD_RECORD_HEADER);
 	to[TD_RECORD_OP] = (uint8_t) op;

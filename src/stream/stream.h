@@ -133,10 +133,10 @@ typedef struct TdRecord
 typedef struct TdBuffer
 {
 	uint8_t    *data;
-	size_t		len;
-	size_t		cap;
+	size_t		len, cap;
 	size_t		start, row;		/* private: where the open record and row began */
 	uint32_t	column, ncolumns;	/* private: columns put, columns announced */
+	size_t		limit;			/* no record begins beyond it: `failed` is set; 0 = none */
 	bool		failed;
 } TdBuffer;
 
