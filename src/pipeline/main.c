@@ -51,6 +51,7 @@ td_pipeline_main(Datum main_arg)
 		TdRun	   *run = palloc0(sizeof(TdRun));
 
 		run->context = context;
+		td_worker_origin(id);
 		open_run(run, id);
 		run_phases(run);
 	}

@@ -45,7 +45,7 @@ typedef struct Streaming
 	bool		rows;			/* there is something to apply, not only positions */
 	char	   *position;		/* of the last COMMIT scanned, NULL = none since the last checkpoint */
 	int64		time;
-	uint64		mark;			/* highest mark scanned, 0 = none */
+	List	   *marks;			/* of uint64 *: scanned and not yet answered */
 	bool		publish;		/* CATCH_UP_MARK was scanned */
 	char	   *ddl;			/* a statement that stops us, after all before it is applied */
 	char	   *ddl_position;
@@ -65,6 +65,7 @@ static bool scan_record(Streaming *s, const TdRecord *rec);
 static void apply_spool(Streaming *s);
 static void apply_records(Streaming *s);
 static void store_checkpoint(Streaming *s, int64 rows);
+static void add_mark(Streaming *s, uint64 number);
 static void answer_marks(Streaming *s);
 static void publish(Streaming *s);
 static void acknowledge(Streaming *s);
@@ -91,6 +92,7 @@ td_run_stream(TdRun *run)
 		int			rc;
 
 		td_run_check_stop();
+		td_worker_reload();
 		ask_marks(s);
 		/* with something to apply, take only what is here already */
 		rc = td_host_read(run->host, s->whole && s->rows ? 0 : wait_time(s), &block);
@@ -189,9 +191,9 @@ receive_block(Streaming *s, TdBytes block)
 			apply_spool(s);
 		raise_ddl(s);
 	}
-	if (s->whole && (rest > 0 || s->mark || s->publish || td_spool_size(run->spool) >= BATCH_BYTES))
+	if (s->whole && (rest > 0 || s->marks || s->publish || td_spool_size(run->spool) >= BATCH_BYTES))
 	{
-		if (s->rows || s->mark || s->publish || td_spool_size(run->spool) >= BATCH_BYTES)
+		if (s->rows || s->marks || s->publish || td_spool_size(run->spool) >= BATCH_BYTES)
 			apply_spool(s);
 		else
 			s->rows = true;		/* the beginning of a transaction follows bare positions: keep them together */
@@ -248,7 +250,7 @@ scan_record(Streaming *s, const TdRecord *rec)
 			if (rec->number == CATCH_UP_MARK)
 				s->publish = true;
 			else
-				s->mark = Max(s->mark, rec->number);
+				add_mark(s, rec->number);
 			return true;
 		case TD_OP_DDL:
 			s->ddl = td_run_text(s->context, rec->text);
@@ -347,12 +349,28 @@ store_checkpoint(Streaming *s, int64 rows)
 	s->position = NULL;
 }
 
+/* A mark of wait_pipeline in its place in the stream. */
+static void
+add_mark(Streaming *s, uint64 number)
+{
+	MemoryContext before = MemoryContextSwitchTo(s->context);
+	uint64	   *mark = palloc(sizeof(uint64));
+
+	*mark = number;
+	s->marks = lappend(s->marks, mark);
+	MemoryContextSwitchTo(before);
+}
+
+/* Everything before the marks is committed: tells the sessions that wait. */
 static void
 answer_marks(Streaming *s)
 {
-	if (s->mark)
-		td_mark_reached(s->mark, s->source_time);
-	s->mark = 0;
+	ListCell   *lc;
+
+	foreach(lc, s->marks)
+		td_mark_reached(*(uint64 *) lfirst(lc), s->source_time);
+	list_free_deep(s->marks);
+	s->marks = NIL;
 }
 
 /* All tables of the mirror become visible, at the position of this very transaction. */
