@@ -16,7 +16,18 @@
 #define TD_COMPAT_H
 
 #include "postgres.h"
+#include "access/genam.h"
+#include "access/tableam.h"
+#include "catalog/pg_namespace.h"
+#include "commands/tablecmds.h"
+#include "executor/executor.h"
+#include "parser/parse_relation.h"
+#include "catalog/pg_database.h"
+#include "replication/origin.h"
 #include "storage/latch.h"
+#include "utils/acl.h"
+#include "utils/acl.h"
+#include "utils/rel.h"
 #if PG_VERSION_NUM >= 180000
 #include "storage/waiteventset.h"
 #endif
@@ -33,6 +44,147 @@ td_create_wait_event_set_compat(MemoryContext context, int nevents)
 	return CreateWaitEventSet(NULL, nevents);
 #else
 	return CreateWaitEventSet(context, nevents);
+#endif
+}
+
+/* Since 16 membership alone does not give SET ROLE. */
+static inline bool
+td_can_set_role_compat(Oid member, Oid role)
+{
+#if PG_VERSION_NUM >= 160000
+	return member_can_set_role(member, role);
+#else
+	return is_member_of_role(member, role);
+#endif
+}
+
+/* Since 16 one function checks rights on all kinds of objects. */
+static inline bool
+td_schema_allows_compat(Oid schema, Oid role, AclMode mode)
+{
+#if PG_VERSION_NUM >= 160000
+	return object_aclcheck(NamespaceRelationId, schema, role, mode) == ACLCHECK_OK;
+#else
+	return pg_namespace_aclcheck(schema, role, mode) == ACLCHECK_OK;
+#endif
+}
+
+/* Since 16 an update says which kinds of indexes need new entries, not only whether. */
+static inline TM_Result
+td_table_tuple_update_compat(Relation rel, ItemPointer tid, TupleTableSlot *slot, CommandId cid, Snapshot snapshot, TM_FailureData *tmfd,
+							 LockTupleMode *lockmode, bool *update_indexes, bool *only_summarizing)
+{
+	TM_Result	result;
+#if PG_VERSION_NUM >= 160000
+	TU_UpdateIndexes which;
+
+	result = table_tuple_update(rel, tid, slot, cid, snapshot, InvalidSnapshot, true, tmfd, lockmode, &which);
+	*update_indexes = which != TU_None;
+	*only_summarizing = which == TU_Summarizing;
+#else
+	result = table_tuple_update(rel, tid, slot, cid, snapshot, InvalidSnapshot, true, tmfd, lockmode, update_indexes);
+	*only_summarizing = false;
+#endif
+	return result;
+}
+
+/* Since 16 with a flag for summarizing indexes. */
+static inline void
+td_insert_index_tuples_compat(ResultRelInfo *rri, TupleTableSlot *slot, EState *estate, bool update, bool only_summarizing)
+{
+	List	   *recheck;
+
+#if PG_VERSION_NUM >= 160000
+	recheck = ExecInsertIndexTuples(rri, slot, estate, update, false, NULL, NIL, only_summarizing);
+#else
+	recheck = ExecInsertIndexTuples(rri, slot, estate, update, false, NULL, NIL);
+#endif
+	list_free(recheck);
+}
+
+/* A range table of this one relation with all columns marked as updated; permission records are apart since 16. */
+static inline void
+td_init_range_table_compat(EState *estate, Relation rel, Bitmapset *updated, Bitmapset *generated)
+{
+	RangeTblEntry *rte = makeNode(RangeTblEntry);
+#if PG_VERSION_NUM >= 160000
+	List	   *permissions = NIL;
+#endif
+
+	rte->rtekind = RTE_RELATION;
+	rte->relid = RelationGetRelid(rel);
+	rte->relkind = rel->rd_rel->relkind;
+	rte->rellockmode = RowExclusiveLock;
+#if PG_VERSION_NUM >= 160000
+	addRTEPermissionInfo(&permissions, rte)->updatedCols = updated;
+#if PG_VERSION_NUM >= 180000
+	ExecInitRangeTable(estate, list_make1(rte), permissions, bms_make_singleton(1));
+#else
+	ExecInitRangeTable(estate, list_make1(rte), permissions);
+#endif
+#else
+	rte->updatedCols = updated;
+	rte->extraUpdatedCols = generated;
+	ExecInitRangeTable(estate, list_make1(rte));
+#endif
+}
+
+/* The result relations that it may re-read are an argument of their own since 15.3 under another name; none here. */
+static inline void
+td_eval_plan_qual_init_compat(EPQState *epq, EState *estate)
+{
+#if PG_VERSION_NUM >= 160000
+	EvalPlanQualInit(epq, estate, NULL, NIL, -1, NIL);
+#else
+	EvalPlanQualInit(epq, estate, NULL, NIL, -1);
+#endif
+}
+
+/* Since 18 with a place for statistics. */
+static inline IndexScanDesc
+td_index_beginscan_compat(Relation heap, Relation index, Snapshot snapshot, int nkeys)
+{
+#if PG_VERSION_NUM >= 180000
+	return index_beginscan(heap, index, snapshot, NULL, nkeys, 0);
+#else
+	return index_beginscan(heap, index, snapshot, nkeys, 0);
+#endif
+}
+
+/* Since 16 it may switch to the owner by itself; we are the owner already. */
+static inline void
+td_truncate_compat(Relation rel, bool logged)
+{
+	List	   *rels = list_make1(rel);
+	List	   *relids = list_make1_oid(RelationGetRelid(rel));
+	List	   *relids_logged = logged ? list_make1_oid(RelationGetRelid(rel)) : NIL;
+
+#if PG_VERSION_NUM >= 160000
+	ExecuteTruncateGuts(rels, relids, relids_logged, DROP_RESTRICT, false, false);
+#else
+	ExecuteTruncateGuts(rels, relids, relids_logged, DROP_RESTRICT, false);
+#endif
+}
+
+/* Since 16 one function checks the ownership of all kinds of objects. */
+static inline bool
+td_database_owned_compat(Oid database, Oid role)
+{
+#if PG_VERSION_NUM >= 160000
+	return object_ownercheck(DatabaseRelationId, database, role);
+#else
+	return pg_database_ownercheck(database, role);
+#endif
+}
+
+/* Since 16 an origin may be shared with parallel workers: 0 = it is ours alone. */
+static inline void
+td_replorigin_session_setup_compat(RepOriginId origin)
+{
+#if PG_VERSION_NUM >= 160000
+	replorigin_session_setup(origin, 0);
+#else
+	replorigin_session_setup(origin);
 #endif
 }
 

@@ -42,8 +42,10 @@ typedef struct TdMark
 	int32		waiters;		/* sessions that wait for it */
 	bool		taken;			/* the worker has asked its source for it */
 	bool		reached;
+	bool		failed;			/* the source refused the position: error */
 	TimestampTz reached_time;	/* source time at the mark */
 	char		position[1024]; /* "" = what the source holds when it is taken */
+	TdError		error;
 } TdMark;
 
 /*
@@ -94,9 +96,13 @@ extern void td_worker_reload(void); /* in each loop: rereads the settings after 
  */
 extern void td_worker_origin(int32 object);
 
-/* Worker side of wait_pipeline: the next mark nobody took (false = none), and its answer. */
-extern bool td_worker_next_mark(uint64 *number, char *position /* 1024 bytes */ );
-extern void td_worker_mark_reached(uint64 number, TimestampTz source_time);
+/*
+ * Worker side of wait_pipeline: the next mark nobody took (false = none), and its answer, given once everything before the mark is
+ * committed.  Each is answered by its own number.
+ */
+extern bool td_mark_next(uint64 *number, char *position /* 1024 bytes */ );
+extern void td_mark_reached(uint64 number, TimestampTz source_time);
+extern void td_mark_failed(uint64 number, const TdError *err);
 
 /* Supervisor side: starts a worker; false = no free worker or slot (waiting_for_worker). */
 extern bool td_worker_start(TdWorkerKind kind, Oid database, int32 object, Oid owner, const char *name, const char *function);
@@ -109,17 +115,18 @@ extern bool td_worker_wait_gone(TdWorkerKind kind, int32 object, int timeout_ms)
 extern bool td_worker_mark(int32 pipeline, const char *position, uint64 *number);	/* asks for a mark; false = not running */
 
 /*
- * One bounded wait.  LOST: the worker that was asked has ended; ask again (td_worker_mark) once the pipeline runs.  The mark is given
- * back when it is reached or lost, and at the end of the transaction.
+ * One bounded wait.  REACHED fills *reached, FAILED fills *err; LOST: the worker that was asked has ended; ask again once the pipeline
+ * runs.  The mark is given back with each of these, and at the end of the transaction.
  */
 typedef enum TdMarkState
 {
 	TD_MARK_WAITING,
 	TD_MARK_REACHED,
+	TD_MARK_FAILED,
 	TD_MARK_LOST
 } TdMarkState;
 
-extern TdMarkState td_worker_mark_wait(int32 pipeline, uint64 number, int timeout_ms, TimestampTz *reached);
+extern TdMarkState td_worker_mark_wait(uint64 number, int timeout_ms, TimestampTz *reached, TdError *err);
 extern void td_worker_progress(int32 pipeline, int64 *rows_loaded, int64 *rows_applied);	/* live counters since the last checkpoint; 0 when not running */
 
 /* Worker side of the marks (pipeline worker): each mark asked for is taken once, and answered once. */

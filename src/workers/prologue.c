@@ -1,0 +1,178 @@
+/*-------------------------------------------------------------------------
+ *
+ * prologue.c
+ *		What every worker does first and last: signals, slot, connection, fixed
+ *		settings, and the exit hook that leaves nothing behind.
+ *
+ * NOTES
+ *		SIGTERM is `die`: a worker that waits for a lock ends at once.  A worker
+ *		that looks at td_worker_should_stop first ends in good order instead,
+ *		since that looks at the flag without serving the interrupt.
+ *
+ *		The exit hook is registered before the connection is made, so it runs
+ *		after the transaction was aborted and its locks were released: whoever is
+ *		woken by it finds the database as it will stay.
+ *
+ * IDENTIFICATION
+ *		src/workers/prologue.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <signal.h>
+
+#include "access/xact.h"
+#include "commands/trigger.h"
+#include "miscadmin.h"
+#include "postmaster/interrupt.h"
+#include "replication/origin.h"
+#include "storage/ipc.h"
+#include "tcop/tcopprot.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/ps_status.h"
+
+#include "compat/compat.h"
+#include "workers/workers_internal.h"
+
+static bool origin_is_set = false;
+
+static void leave(int code, Datum arg);
+static void fix_settings(TdWorkerKind kind);
+
+/* Settings of all workers; whatever the role, the database or the file says. */
+static const struct
+{
+	const char *name;
+	const char *value;
+	bool		pipeline_only;
+}			fixed_settings[] = {
+	{"DateStyle", "ISO, MDY", false},
+	{"IntervalStyle", "postgres", false},
+	{"bytea_output", "hex", false},
+	{"client_min_messages", "warning", false},
+	{"default_transaction_deferrable", "off", false},
+	{"default_transaction_isolation", "read committed", false},
+	{"default_transaction_read_only", "off", false},
+	{"idle_in_transaction_session_timeout", "0", false},
+	{"idle_session_timeout", "0", false},
+	{"jit", "off", false},
+	{"lock_timeout", "0", false},
+	{"row_security", "off", false}, /* a query that policies would cut is an error, never a part of the rows */
+	{"search_path", "pg_catalog, pg_temp", false},
+	{"session_replication_role", "replica", true},
+	{"statement_timeout", "0", false},
+	{"synchronous_commit", "off", true},
+	{"transaction_timeout", "0", false},	/* 17 and later */
+};
+
+/*
+ * The common prologue.  Does not return when the slot is not ours any more.
+ * Afterwards: connected (the launcher to no database), outside a transaction,
+ * CurrentMemoryContext = TopMemoryContext.
+ */
+void
+td_worker_begin(Datum main_arg, TdWorkerKind kind)
+{
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	pqsignal(SIGTERM, die);
+
+	td_slot_attach(main_arg, kind);
+	before_shmem_exit(leave, UInt32GetDatum(td_my_slot->generation));
+	BackgroundWorkerUnblockSignals();
+
+	if (kind == TD_WORKER_LAUNCHER)
+		BackgroundWorkerInitializeConnection(NULL, NULL, 0);
+	else
+		BackgroundWorkerInitializeConnectionByOid(td_my_slot->database,
+												  kind == TD_WORKER_PIPELINE || kind == TD_WORKER_FILL ? td_my_slot->owner : InvalidOid, 0);
+	fix_settings(kind);
+	MemoryContextSwitchTo(TopMemoryContext);
+}
+
+/* Exit hook: origin, hosts and slot go, in this order, and whoever waits for that is woken. */
+static void
+leave(int code, Datum arg)
+{
+	TdWorkerSlot *slot = td_my_slot;
+
+	if (origin_is_set)
+	{
+		origin_is_set = false;
+		replorigin_session_origin = InvalidRepOriginId;
+		replorigin_session_reset();
+	}
+	td_slots_release_mine();
+	td_my_slot = NULL;
+	if (slot)
+		td_slot_release(slot, DatumGetUInt32(arg));
+}
+
+static void
+fix_settings(TdWorkerKind kind)
+{
+	for (int i = 0; i < lengthof(fixed_settings); i++)
+	{
+		if (fixed_settings[i].pipeline_only && kind != TD_WORKER_PIPELINE && kind != TD_WORKER_FILL)
+			continue;
+		if (GetConfigOption(fixed_settings[i].name, true, false) == NULL)
+			continue;
+		SetConfigOption(fixed_settings[i].name, fixed_settings[i].value, PGC_SUSET, PGC_S_OVERRIDE);
+	}
+	SetConfigOption("application_name", MyBgworkerEntry->bgw_name, PGC_USERSET, PGC_S_OVERRIDE);
+}
+
+/* Shows a status in tapdata.workers and in the process title. */
+void
+td_worker_status(const char *status)
+{
+	LWLockAcquire(td_shared->lock, LW_EXCLUSIVE);
+	strlcpy(td_my_slot->status, status, sizeof(td_my_slot->status));
+	td_my_slot->since = GetCurrentTimestamp();
+	LWLockRelease(td_shared->lock);
+	set_ps_display(status);
+}
+
+/* Never raises, never serves an interrupt: safe anywhere. */
+bool
+td_worker_should_stop(void)
+{
+	return ProcDiePending || (td_my_slot && *(volatile bool *) &td_my_slot->stop);
+}
+
+void
+td_worker_reload(void)
+{
+	if (ConfigReloadPending)
+	{
+		ConfigReloadPending = false;
+		ProcessConfigFile(PGC_SIGHUP);
+	}
+}
+
+/*
+ * Replication origins are known by name in the whole cluster, hence the
+ * database in it.  From C this needs no rights.  The transaction that makes it
+ * is our own: an origin can't be used before it is committed.
+ */
+void
+td_worker_origin(int32 object)
+{
+	MemoryContext old = CurrentMemoryContext;
+	char		name[NAMEDATALEN];
+	RepOriginId origin;
+
+	Assert(!IsTransactionState());
+	snprintf(name, sizeof(name), "tapdata_%u_%d", MyDatabaseId, object);
+	StartTransactionCommand();
+	origin = replorigin_by_name(name, true);
+	if (origin == InvalidRepOriginId)
+		origin = replorigin_create(name);
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(old);
+
+	td_replorigin_session_setup_compat(origin);
+	origin_is_set = true;
+	replorigin_session_origin = origin;
+}

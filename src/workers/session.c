@@ -1,0 +1,281 @@
+/*-------------------------------------------------------------------------
+ *
+ * session.c
+ *		How a session speaks to launcher, supervisors and workers.
+ *
+ * NOTES
+ *		Any backend.  What a transaction asks for is remembered in static flags
+ *		and done by the transaction callback at its end: the rows it wrote are
+ *		visible to others by then, and no lock of it can hold up the one who is
+ *		woken for longer than the rest of the commit.
+ *
+ *		The supervisor is woken at abort as well: it may have passed over a row
+ *		that was locked.
+ *
+ * IDENTIFICATION
+ *		src/workers/session.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <signal.h>
+
+#include "access/xact.h"
+#include "miscadmin.h"
+#include "utils/guc.h"
+#include "utils/wait_event.h"
+
+#include "workers/workers_internal.h"
+
+/* What the end of the transaction does. */
+static struct
+{
+	bool		wake_supervisor;
+	bool		rescan;
+	bool		probe;
+	bool		holds;
+}			pending;
+
+static void at_end_of_transaction(XactEvent event, void *arg);
+static void release_holds(void);
+static bool enter_hold(Oid database);
+
+/* Raises unless the library was loaded at server start; says the line to write. */
+void
+td_workers_require(void)
+{
+	const char *libraries = GetConfigOption("shared_preload_libraries", true, false);
+
+	if (td_shared != NULL)
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("tapdata is not loaded at server start"),
+			 errdetail("Its processes run only when the library is in shared_preload_libraries."),
+			 errhint("Set this in postgresql.conf and restart the server: shared_preload_libraries = '%s%stapdata'",
+					 libraries ? libraries : "", libraries && libraries[0] ? "," : "")));
+}
+
+/* ---- waking ---- */
+
+/* Wakes the launcher, if it runs; what it shall do is in shared memory, so one that starts later does it too. */
+void
+td_launcher_wake(bool rescan, Oid probe)
+{
+	TdWorkerSlot *slot;
+	bool		known = !OidIsValid(probe);
+
+	LWLockAcquire(td_shared->lock, LW_EXCLUSIVE);
+	td_shared->rescan |= rescan;
+	for (int i = 0; i < td_shared->nprobes && !known; i++)
+		known = td_shared->probes[i] == probe;
+	if (!known && td_shared->nprobes < TD_MAX_PROBES)
+		td_shared->probes[td_shared->nprobes++] = probe;
+	else if (!known)
+		td_shared->probe_all = true;
+	slot = td_slot_find(TD_WORKER_LAUNCHER, InvalidOid, 0);
+	if (slot && slot->latch)
+		SetLatch(slot->latch);
+	LWLockRelease(td_shared->lock);
+}
+
+/* Wakes the supervisor of a database; when there is none, the launcher has a look whether there should be. */
+void
+td_supervisor_wake(Oid database)
+{
+	TdWorkerSlot *slot;
+
+	LWLockAcquire(td_shared->lock, LW_SHARED);
+	slot = td_slot_find(TD_WORKER_SUPERVISOR, database, 0);
+	if (slot && slot->latch)
+		SetLatch(slot->latch);	/* without a latch yet: it looks at everything once it runs */
+	LWLockRelease(td_shared->lock);
+	if (slot == NULL)
+		td_launcher_wake(false, database);
+}
+
+/* Something in the catalog changes with this transaction. */
+void
+td_supervisor_wake_at_commit(void)
+{
+	td_workers_require();
+	pending.wake_supervisor = true;
+}
+
+/* Databases come or go with this transaction. */
+void
+td_rescan_at_commit(void)
+{
+	pending.rescan = true;
+}
+
+/* The extension comes or goes in this database with this transaction. */
+void
+td_probe_at_commit(void)
+{
+	pending.probe = true;
+}
+
+void
+td_xact_init(void)
+{
+	RegisterXactCallback(at_end_of_transaction, NULL);
+}
+
+/* Must not raise.  A prepared transaction ends in COMMIT PREPARED (hooks.c). */
+static void
+at_end_of_transaction(XactEvent event, void *arg)
+{
+	if (event != XACT_EVENT_COMMIT && event != XACT_EVENT_ABORT && event != XACT_EVENT_PREPARE)
+		return;
+	td_mark_release();
+	if (pending.holds)
+		release_holds();
+	if (pending.probe && event == XACT_EVENT_COMMIT)
+		td_launcher_wake(false, MyDatabaseId);
+	if ((pending.rescan && event == XACT_EVENT_COMMIT) || pending.holds)
+		td_launcher_wake(true, InvalidOid);
+	if (pending.wake_supervisor && event != XACT_EVENT_PREPARE)
+		td_supervisor_wake(MyDatabaseId);
+	memset(&pending, 0, sizeof(pending));
+}
+
+/* ---- stopping ---- */
+
+/* Asks a worker of this database to stop; it acts on it without waiting for our commit. */
+bool
+td_worker_request_stop(TdWorkerKind kind, int32 object, bool force)
+{
+	TdWorkerSlot *slot;
+
+	if (td_shared == NULL)
+		return false;
+	LWLockAcquire(td_shared->lock, LW_EXCLUSIVE);
+	slot = td_slot_find(kind, MyDatabaseId, object);
+	if (slot)
+	{
+		slot->stop = true;
+		if (slot->stop_asked == 0)
+			slot->stop_asked = GetCurrentTimestamp();
+		if (force && slot->pid != 0)
+			kill(slot->pid, SIGTERM);
+		if (slot->latch)
+			SetLatch(slot->latch);
+	}
+	LWLockRelease(td_shared->lock);
+	return slot != NULL;
+}
+
+/* Waits until no such worker is there; cancel and termination of the session are served. */
+bool
+td_worker_wait_gone(TdWorkerKind kind, int32 object, int timeout_ms)
+{
+	TimestampTz end = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), timeout_ms);
+	bool		gone;
+
+	if (td_shared == NULL)
+		return true;
+	ConditionVariablePrepareToSleep(&td_shared->gone);
+	while (!(gone = !td_slot_exists(kind, MyDatabaseId, object, NULL)))
+	{
+		long		left = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), end);
+
+		if (left <= 0)
+			break;
+		(void) ConditionVariableTimedSleep(&td_shared->gone, left, PG_WAIT_EXTENSION);
+	}
+	ConditionVariableCancelSleep();
+	return gone;
+}
+
+/* What a running pipeline has done since its last checkpoint. */
+void
+td_worker_progress(int32 pipeline, int64 *rows_loaded, int64 *rows_applied)
+{
+	TdWorkerSlot *slot;
+
+	*rows_loaded = *rows_applied = 0;
+	if (td_shared == NULL)
+		return;
+	LWLockAcquire(td_shared->lock, LW_SHARED);
+	slot = td_slot_find(TD_WORKER_PIPELINE, MyDatabaseId, pipeline);
+	if (slot)
+	{
+		*rows_loaded = pg_atomic_read_u64(&slot->rows_loaded);
+		*rows_applied = pg_atomic_read_u64(&slot->rows_applied);
+	}
+	LWLockRelease(td_shared->lock);
+}
+
+/* ---- holding a database empty ---- */
+
+bool
+td_database_held(Oid database)
+{
+	bool		held = false;
+
+	LWLockAcquire(td_shared->lock, LW_SHARED);
+	for (int i = 0; i < TD_MAX_HOLDS; i++)
+		held |= td_shared->holds[i].database == database;
+	LWLockRelease(td_shared->lock);
+	return held;
+}
+
+/* false = too many holds: the command is left to its luck. */
+static bool
+enter_hold(Oid database)
+{
+	bool		entered = false;
+
+	LWLockAcquire(td_shared->lock, LW_EXCLUSIVE);
+	for (int i = 0; i < TD_MAX_HOLDS && !entered; i++)
+	{
+		TdHold	   *hold = &td_shared->holds[i];
+
+		if (OidIsValid(hold->database))
+			continue;
+		hold->database = database;
+		hold->holder = MyProcPid;
+		entered = true;
+	}
+	LWLockRelease(td_shared->lock);
+	return entered;
+}
+
+/*
+ * Stops our workers in a database and keeps them away until the end of this
+ * transaction.  Returns after TD_HOLD_TIMEOUT_MS at the latest.
+ */
+void
+td_hold_database(Oid database)
+{
+	TimestampTz end = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), TD_HOLD_TIMEOUT_MS);
+
+	pending.holds = true;
+	if (!enter_hold(database))
+		return;
+	td_workers_signal(database, SIGTERM);
+	ConditionVariablePrepareToSleep(&td_shared->gone);
+	while (td_workers_any(database, true))
+	{
+		long		left = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), end);
+
+		if (left <= 0)
+			break;
+		(void) ConditionVariableTimedSleep(&td_shared->gone, left, PG_WAIT_EXTENSION);
+	}
+	ConditionVariableCancelSleep();
+}
+
+static void
+release_holds(void)
+{
+	LWLockAcquire(td_shared->lock, LW_EXCLUSIVE);
+	for (int i = 0; i < TD_MAX_HOLDS; i++)
+	{
+		if (td_shared->holds[i].holder == MyProcPid)
+			memset(&td_shared->holds[i], 0, sizeof(TdHold));
+	}
+	LWLockRelease(td_shared->lock);
+}

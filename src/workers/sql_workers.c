@@ -1,0 +1,143 @@
+/*-------------------------------------------------------------------------
+ *
+ * sql_workers.c
+ *		The SQL faces of the room: the list behind tapdata.workers, and the word
+ *		that the install script leaves for the launcher.
+ *
+ * NOTES
+ *		Any backend.  The list is copied under the lock and formed afterwards.
+ *
+ * IDENTIFICATION
+ *		src/workers/sql_workers.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <stdio.h>
+
+#include "catalog/pg_authid.h"
+#include "commands/dbcommands.h"
+#include "fmgr.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "storage/fd.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+
+#include "workers/workers_internal.h"
+
+#define COLUMNS 9
+
+static TdWorkerSlot *copy_slots(int *n);
+static bool may_see(const TdWorkerSlot *slot);
+static int64 memory_of(pid_t pid);
+
+PG_FUNCTION_INFO_V1(td_sql_worker_list);
+PG_FUNCTION_INFO_V1(td_sql_extension_created);
+
+/* The last line of the install script: once it is committed, the launcher looks here. */
+Datum
+td_sql_extension_created(PG_FUNCTION_ARGS)
+{
+	if (td_shared != NULL)
+		td_probe_at_commit();
+	else
+		ereport(WARNING,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("tapdata is not loaded at server start, so nothing will run"),
+				 errhint("Add tapdata to shared_preload_libraries in postgresql.conf and restart the server; "
+						 "SELECT * FROM tapdata.doctor() shows the exact line.")));
+	PG_RETURN_VOID();
+}
+
+/* One row for each process of ours that the caller may see; none when not preloaded. */
+Datum
+td_sql_worker_list(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *result;
+	TdWorkerSlot *slots;
+	int			n;
+
+	InitMaterializedSRF(fcinfo, 0);
+	result = (ReturnSetInfo *) fcinfo->resultinfo;
+	slots = copy_slots(&n);
+	for (int i = 0; i < n; i++)
+	{
+		TdWorkerSlot *s = &slots[i];
+		char	   *database = OidIsValid(s->database) ? get_database_name(s->database) : NULL;
+		int64		memory = memory_of(s->pid);
+		Datum		values[COLUMNS] = {
+			Int32GetDatum(s->pid), CStringGetTextDatum(td_worker_kind_name(s->kind)),
+			database ? CStringGetTextDatum(database) : (Datum) 0, s->name[0] ? CStringGetTextDatum(s->name) : (Datum) 0,
+			CStringGetTextDatum(s->status), TimestampTzGetDatum(s->since), Int32GetDatum(s->restarts),
+			Int64GetDatum(memory), ObjectIdGetDatum(s->owner)
+		};
+		bool		nulls[COLUMNS] = {s->pid == 0, false, database == NULL, s->name[0] == '\0', false, false, false, memory < 0, false};
+
+		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+	}
+	return (Datum) 0;
+}
+
+/* The slots in use that the caller may see.  Rights are looked up after the lock is released. */
+static TdWorkerSlot *
+copy_slots(int *n)
+{
+	TdWorkerSlot *slots;
+	int			all = 0;
+
+	*n = 0;
+	if (td_shared == NULL)
+		return NULL;
+	slots = palloc_extended(td_shared->nslots * sizeof(TdWorkerSlot), MCXT_ALLOC_HUGE);
+	LWLockAcquire(td_shared->lock, LW_SHARED);
+	for (int i = 0; i < td_shared->nslots; i++)
+	{
+		if (td_shared->slots[i].kind != TD_WORKER_NONE)
+			slots[all++] = td_shared->slots[i];
+	}
+	LWLockRelease(td_shared->lock);
+	for (int i = 0; i < all; i++)
+	{
+		if (may_see(&slots[i]))
+			slots[(*n)++] = slots[i];
+	}
+	return slots;
+}
+
+/* Owners see what is theirs, monitors everything, everybody the launcher and the supervisor of this database. */
+static bool
+may_see(const TdWorkerSlot *slot)
+{
+	if (slot->kind == TD_WORKER_LAUNCHER)
+		return true;
+	if (slot->kind == TD_WORKER_SUPERVISOR && slot->database == MyDatabaseId)
+		return true;
+	return has_privs_of_role(GetUserId(), ROLE_PG_MONITOR) ||
+		(slot->database == MyDatabaseId && has_privs_of_role(GetUserId(), slot->owner));
+}
+
+/* Memory that is the process's own, in bytes; -1 = unknown. */
+static int64
+memory_of(pid_t pid)
+{
+	char		path[64];
+	char		line[128];
+	FILE	   *file;
+	int64		kb = -1;
+
+	if (pid == 0)
+		return -1;
+	snprintf(path, sizeof(path), "/proc/%d/status", (int) pid);
+	file = AllocateFile(path, "r");
+	if (file == NULL)
+		return -1;
+	while (kb < 0 && fgets(line, sizeof(line), file) != NULL)
+	{
+		if (strncmp(line, "RssAnon:", 8) == 0)
+			kb = strtoll(line + 8, NULL, 10);
+	}
+	FreeFile(file);
+	return kb < 0 ? -1 : kb * 1024;
+}

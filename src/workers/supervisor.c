@@ -1,0 +1,238 @@
+/*-------------------------------------------------------------------------
+ *
+ * supervisor.c
+ *		One per database with the extension: makes what runs there equal to what
+ *		the catalog wants.
+ *
+ * NOTES
+ *		Process: background worker "tapdata supervisor", bootstrap superuser.
+ *		Each round reads all pipelines and does for each what td_decide says.  It
+ *		sleeps on its latch: set at the end of transactions that changed the
+ *		catalog, when a worker ends, and when a retry is due.
+ *
+ *		It keeps nothing in memory that matters: a new supervisor finds the
+ *		running workers in shared memory and the rest in the catalog.
+ *
+ *		Each action is a transaction of its own, and an error in one is logged
+ *		and leaves the others alone.
+ *
+ * IDENTIFICATION
+ *		src/workers/supervisor.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <signal.h>
+
+#include "access/xact.h"
+#include "catalog/catalog.h"
+#include "commands/extension.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "storage/ipc.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/wait_event.h"
+
+#include "workers/decide_internal.h"
+#include "workers/supervisor_internal.h"
+
+#define ERROR_RETRY_MS 5000
+
+static Oid	extension = InvalidOid; /* as it was at our start; another one is not ours */
+static bool first_look = true;
+
+static bool look(TimestampTz *wake);
+static void look_at(TdSupervised *p, bool here, TimestampTz *wake);
+static TdSituation situation_of(TdSupervised *p, bool here, TimestampTz now);
+static void act(TdAction action, TdSupervised *p);
+static void leave(bool dropped);
+static void wait_until(TimestampTz wake);
+
+void
+td_supervisor_main(Datum main_arg)
+{
+	MemoryContext round;
+
+	td_worker_begin(main_arg, TD_WORKER_SUPERVISOR);
+	td_worker_status("running");
+	round = AllocSetContextCreate(TopMemoryContext, "tapdata supervisor round", ALLOCSET_DEFAULT_SIZES);
+
+	while (!td_worker_should_stop())
+	{
+		TimestampTz wake = DT_NOEND;
+
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+		td_worker_reload();
+		td_workers_reap();
+		MemoryContextSwitchTo(round);
+		MemoryContextReset(round);
+		if (!look(&wake))
+			break;
+		pgstat_report_stat(false);
+		wait_until(wake);
+	}
+	proc_exit(0);
+}
+
+/* One round; false = there is nothing to supervise any more. */
+static bool
+look(TimestampTz *wake)
+{
+	List	   *pipelines = NIL;
+	bool		here = false;
+	bool		present;
+	ListCell   *lc;
+	Oid			now;
+
+	td_supervisor_begin();
+	now = get_extension_oid("tapdata", true);
+	if (!OidIsValid(extension))
+		extension = now;
+	present = OidIsValid(now) && now == extension;
+	if (present && td_enabled)
+	{
+		here = td_installation_is_here();
+		pipelines = td_supervised_list(here);
+	}
+	td_supervisor_commit();
+	if (!present || !td_enabled)
+	{
+		leave(!present);
+		return false;
+	}
+	foreach(lc, pipelines)
+	{
+		if (td_worker_should_stop())
+			break;
+		look_at(lfirst(lc), here, wake);
+	}
+	first_look = false;
+	return true;
+}
+
+/* Decides and acts; what goes wrong with one pipeline is its own affair. */
+static void
+look_at(TdSupervised *p, bool here, TimestampTz *wake)
+{
+	MemoryContext context = CurrentMemoryContext;
+	TdSituation situation = situation_of(p, here, GetCurrentTimestamp());
+	int64_t		ms;
+	TdAction	action = td_decide(&situation, &ms);
+
+	PG_TRY();
+	{
+		act(action, p);
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(context);
+		HOLD_INTERRUPTS();
+		EmitErrorReport();
+		FlushErrorState();
+		AbortOutOfAnyTransaction();
+		RESUME_INTERRUPTS();
+		MemoryContextSwitchTo(context);
+		ms = ERROR_RETRY_MS;
+	}
+	PG_END_TRY();
+	if (p->wake_ms >= 0)
+		ms = p->wake_ms;
+	if (ms >= 0)
+		*wake = Min(*wake, TimestampTzPlusMilliseconds(GetCurrentTimestamp(), Max(ms, 1)));
+}
+
+static TdSituation
+situation_of(TdSupervised *p, bool here, TimestampTz now)
+{
+	TdSituation s = {
+		.status = p->status,
+		.wanted = p->wanted,
+		.here = here,
+		.starts = p->starts,
+		.first_look = first_look,
+		.retry_in_ms = p->retry_at > now ? TimestampDifferenceMilliseconds(now, p->retry_at) : 0
+	};
+	TdWorkerSlot slot;
+
+	s.running = td_slot_exists(TD_WORKER_PIPELINE, MyDatabaseId, p->id, &slot);
+	s.stop_asked = s.running && slot.stop_asked != 0;
+	if (s.stop_asked)
+		s.stop_asked_ms = TimestampDifferenceMilliseconds(slot.stop_asked, now);
+	return s;
+}
+
+static void
+act(TdAction action, TdSupervised *p)
+{
+	switch (action)
+	{
+		case TD_ACT_NOTHING:
+			break;
+		case TD_ACT_START:
+			td_supervised_start(p);
+			break;
+		case TD_ACT_STOP:
+			(void) td_worker_request_stop(TD_WORKER_PIPELINE, p->id, false);
+			break;
+		case TD_ACT_KILL:
+			(void) td_worker_request_stop(TD_WORKER_PIPELINE, p->id, true);
+			break;
+		case TD_ACT_STOPPED:
+			td_supervised_write(p, "stopped");
+			break;
+		case TD_ACT_FENCE:
+			td_supervised_write(p, "fenced");
+			break;
+		case TD_ACT_LOST:
+			td_supervised_lost(p);
+			break;
+		case TD_ACT_CALM:
+			td_supervised_write(p, NULL);
+			break;
+	}
+}
+
+/*
+ * The extension was dropped, or tapdata.enabled is off: the workers go first.
+ * What they leave in the cluster after a drop is cleared away by the probe that
+ * follows our end.
+ */
+static void
+leave(bool dropped)
+{
+	TimestampTz told = GetCurrentTimestamp();
+	bool		killed = dropped;
+
+	td_worker_status("stopping");
+	td_workers_signal(MyDatabaseId, dropped ? SIGTERM : 0);
+	while (td_workers_any(MyDatabaseId, false) && !td_worker_should_stop())
+	{
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+		td_workers_reap();
+		if (!killed && TimestampDifferenceExceeds(told, GetCurrentTimestamp(), TD_STOP_TIMEOUT_MS))
+		{
+			td_workers_signal(MyDatabaseId, SIGTERM);
+			killed = true;
+		}
+		if (td_workers_any(MyDatabaseId, false))
+			wait_until(killed ? DT_NOEND : TimestampTzPlusMilliseconds(told, TD_STOP_TIMEOUT_MS + 1));
+	}
+}
+
+static void
+wait_until(TimestampTz wake)
+{
+	int			events = WL_LATCH_SET | WL_EXIT_ON_PM_DEATH;
+	long		left = -1;
+
+	if (wake != DT_NOEND)
+	{
+		events |= WL_TIMEOUT;
+		left = Max(TimestampDifferenceMilliseconds(GetCurrentTimestamp(), wake), 1);
+	}
+	(void) WaitLatch(MyLatch, events, left, PG_WAIT_EXTENSION);
+}
