@@ -1,0 +1,350 @@
+/*-------------------------------------------------------------------------
+ *
+ * discover.c
+ *		Tables, columns and keys, from information_schema.
+ *
+ * NOTES
+ *		Everything here reads what the source says *now*.  The stream checks it
+ *		against the shape that each row event announces (event.c).
+ *
+ * connectors/mysql/discover.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "mysql_internal.h"
+
+#define USER_SCHEMAS "%s NOT IN ('mysql', 'information_schema', 'performance_schema', 'sys')"
+
+/* Order of tables: database, then name, by bytes. */
+static int
+compare_names(const char *da, const char *ta, const char *db, const char *tb)
+{
+	int			c = strcmp(da, db);
+
+	return c ? c : strcmp(ta, tb);
+}
+
+static int
+compare_tables(const void *a, const void *b)
+{
+	const TdSchema *x = &(*(TdMyTable *const *) a)->schema;
+	const TdSchema *y = &(*(TdMyTable *const *) b)->schema;
+
+	return compare_names(x->database, x->table, y->database, y->table);
+}
+
+/* The table of a name, NULL = not there. */
+TdMyTable *
+td_my_find_table(const TdMyTables *tables, const char *database, const char *table)
+{
+	uint32_t	low = 0;
+	uint32_t	high = tables->n;
+
+	while (low < high)
+	{
+		uint32_t	mid = low + (high - low) / 2;
+		const TdSchema *s = &tables->v[mid]->schema;
+		int			c = compare_names(database, table, s->database, s->table);
+
+		if (c == 0)
+			return tables->v[mid];
+		if (c < 0)
+			high = mid;
+		else
+			low = mid + 1;
+	}
+	return NULL;
+}
+
+/* Frees tables and columns. */
+void
+td_my_free_tables(TdMyTables *tables)
+{
+	free(tables->v);
+	td_arena_free(&tables->arena);
+	memset(tables, 0, sizeof(*tables));
+}
+
+/* "column_of_database = '..' AND column_of_table = '..'", as far as names are given. */
+static char *
+condition(MYSQL *mysql, TdArena *arena, const char *database, const char *table, const char *dcolumn, const char *tcolumn)
+{
+	char	   *d = database ? td_my_quote(mysql, arena, database) : NULL;
+	char	   *t = table ? td_my_quote(mysql, arena, table) : NULL;
+	char	   *to = td_arena_alloc(arena, 256 + (d ? strlen(d) : 0) + (t ? strlen(t) : 0));
+	int			n;
+
+	if (to == NULL || (database && d == NULL) || (table && t == NULL))
+		return NULL;
+	n = d ? sprintf(to, "%s = %s", dcolumn, d) : sprintf(to, USER_SCHEMAS, dcolumn);
+	if (t)
+		sprintf(to + n, " AND %s = %s", tcolumn, t);
+	return to;
+}
+
+/* What kinds of tables can't be mirrored at all. */
+static void
+check_table_type(TdMyTable *table, const char *type)
+{
+	if (strcmp(type, "BASE TABLE") == 0)
+		return;
+	td_error_set(&table->problem, "0A000", "\"%s.%s\" is %s, not a plain table", table->schema.database, table->schema.table,
+				 strcmp(type, "SYSTEM VERSIONED") == 0 ? "a system-versioned table" :
+				 strcmp(type, "SEQUENCE") == 0 ? "a sequence" : type);
+	td_error_hint(&table->problem, "Leave it out (except_tables).");
+}
+
+/* Reads the tables themselves. */
+static bool
+load_names(MYSQL *mysql, TdMyTables *tables, const char *where, TdError *err)
+{
+	MYSQL_RES  *res = td_my_query(mysql, err, "SELECT TABLE_SCHEMA, TABLE_NAME, TABLE_TYPE, ENGINE, TABLE_ROWS, AVG_ROW_LENGTH"
+								  " FROM information_schema.TABLES WHERE TABLE_TYPE NOT IN ('VIEW', 'SYSTEM VIEW', 'TEMPORARY') AND %s", where);
+	MYSQL_ROW	row;
+
+	if (res == NULL)
+		return false;
+	tables->v = calloc(mysql_num_rows(res) + 1, sizeof(TdMyTable *));
+	while (tables->v && (row = mysql_fetch_row(res)) != NULL)
+	{
+		TdMyTable  *t = td_arena_alloc(&tables->arena, sizeof(TdMyTable));
+
+		if (t == NULL)
+			break;
+		t->schema.database = td_arena_copy(&tables->arena, row[0], strlen(row[0]));
+		t->schema.table = td_arena_copy(&tables->arena, row[1], strlen(row[1]));
+		t->row_estimate = row[4] ? strtoll(row[4], NULL, 10) : -1;
+		t->row_bytes = row[5] ? strtoll(row[5], NULL, 10) : 0;
+		if (tables->arena.failed)
+			break;
+		check_table_type(t, row[2]);
+		t->transactional = row[3] && (strcasecmp(row[3], "InnoDB") == 0 || strcasecmp(row[3], "ROCKSDB") == 0);
+		tables->v[tables->n++] = t;
+	}
+	mysql_free_result(res);
+	if (tables->v == NULL || tables->arena.failed)
+		return td_error_set(err, "53200", "out of memory");
+	qsort(tables->v, tables->n, sizeof(TdMyTable *), compare_tables);
+	return true;
+}
+
+/* The names of columns that are JSON: "database\1table\1column" of a CHECK (json_valid(`column`)). */
+static MYSQL_RES *
+load_json_checks(MYSQL *mysql, const char *where, TdError *err)
+{
+	return td_my_query(mysql, err, "SELECT CONSTRAINT_SCHEMA, TABLE_NAME, CHECK_CLAUSE FROM information_schema.CHECK_CONSTRAINTS"
+					   " WHERE CHECK_CLAUSE LIKE 'json\\_valid(`%%`)' AND %s", where);
+}
+
+/* Is this column the one of a json_valid check? */
+static bool
+is_json_column(MYSQL_RES *checks, const char *database, const char *table, const char *column)
+{
+	MYSQL_ROW	row;
+	char		clause[600];
+	char	   *to = clause + sprintf(clause, "json_valid(`");
+
+	for (const char *c = column; *c && to < clause + sizeof(clause) - 8; c++)
+	{
+		if (*c == '`')
+			*to++ = '`';
+		*to++ = *c;
+	}
+	strcpy(to, "`)");
+	mysql_data_seek(checks, 0);
+	while ((row = mysql_fetch_row(checks)) != NULL)
+		if (strcmp(row[2], clause) == 0 && strcmp(row[1], table) == 0 && strcmp(row[0], database) == 0)
+			return true;
+	return false;
+}
+
+/* Makes room for the columns of a table. */
+static bool
+begin_columns(TdMyTables *tables, TdMyTable *t, uint32_t n)
+{
+	t->schema.columns = td_arena_alloc(&tables->arena, n * sizeof(TdColumn));
+	t->columns = td_arena_alloc(&tables->arena, n * sizeof(TdMyColumn));
+	t->schema.keys = td_arena_alloc(&tables->arena, n * sizeof(uint32_t));
+	return !tables->arena.failed;
+}
+
+/* Adds one row of information_schema.COLUMNS to its table. */
+static bool
+add_column(TdConn *conn, TdMyTables *tables, TdMyTable *t, MYSQL_ROW row, MYSQL_RES *checks, TdError *err)
+{
+	TdMyColumn *column = &t->columns[t->schema.ncolumns];
+	TdMyColumnText text = {
+		.name = row[2], .data_type = row[3], .column_type = row[4], .charset = row[5], .length = row[6],
+		.precision = row[7], .scale = row[8], .fraction = row[9], .not_null = strcmp(row[10], "NO") == 0,
+		.is_json = strcmp(row[3], "longtext") == 0 && is_json_column(checks, row[0], row[1], row[2])
+	};
+
+	column->td = &t->schema.columns[t->schema.ncolumns++];
+	return td_my_map_type(conn, tables, t, column, &text, err);
+}
+
+/* Reads the columns of all tables at hand. */
+static bool
+load_columns(TdConn *conn, MYSQL *mysql, TdMyTables *tables, const char *where, MYSQL_RES *checks, TdError *err)
+{
+	MYSQL_RES  *res = td_my_query(mysql, err, "SELECT TABLE_SCHEMA, TABLE_NAME, COLUMN_NAME, DATA_TYPE, COLUMN_TYPE, CHARACTER_SET_NAME,"
+								  " CHARACTER_MAXIMUM_LENGTH, NUMERIC_PRECISION, NUMERIC_SCALE, DATETIME_PRECISION, IS_NULLABLE,"
+								  " COUNT(*) OVER (PARTITION BY TABLE_SCHEMA, TABLE_NAME) FROM information_schema.COLUMNS"
+								  " WHERE %s ORDER BY TABLE_SCHEMA, TABLE_NAME, ORDINAL_POSITION", where);
+	MYSQL_ROW	row;
+	TdMyTable  *t = NULL;
+	bool		ok = res != NULL;
+
+	while (ok && (row = mysql_fetch_row(res)) != NULL)
+	{
+		if (t == NULL || strcmp(t->schema.table, row[1]) != 0 || strcmp(t->schema.database, row[0]) != 0)
+			t = td_my_find_table(tables, row[0], row[1]);
+		if (t == NULL)
+			continue;
+		if (t->columns == NULL && !begin_columns(tables, t, (uint32_t) strtoul(row[11], NULL, 10)))
+			ok = td_error_set(err, "53200", "out of memory");
+		else
+			ok = add_column(conn, tables, t, row, checks, err);
+	}
+	mysql_free_result(res);
+	return ok;
+}
+
+/* Adds a column to the primary key of its table. */
+static void
+add_key(TdMyTable *t, const char *column)
+{
+	for (uint32_t i = 0; i < t->schema.ncolumns; i++)
+		if (strcmp(t->schema.columns[i].name, column) == 0)
+			t->schema.keys[t->schema.nkeys++] = i;
+}
+
+/* Reads primary keys, and unique hash indexes: each of those adds a hidden column to row events. */
+static bool
+load_keys(MYSQL *mysql, TdMyTables *tables, const char *where, TdError *err)
+{
+	MYSQL_RES  *res = td_my_query(mysql, err, "SELECT TABLE_SCHEMA, TABLE_NAME, COLUMN_NAME, INDEX_NAME, SEQ_IN_INDEX FROM information_schema.STATISTICS"
+								  " WHERE (INDEX_NAME = 'PRIMARY' OR INDEX_TYPE = 'HASH') AND %s"
+								  " ORDER BY TABLE_SCHEMA, TABLE_NAME, INDEX_NAME, SEQ_IN_INDEX", where);
+	MYSQL_ROW	row;
+
+	if (res == NULL)
+		return false;
+	while ((row = mysql_fetch_row(res)) != NULL)
+	{
+		TdMyTable  *t = td_my_find_table(tables, row[0], row[1]);
+
+		if (t == NULL)
+			continue;
+		if (strcmp(row[3], "PRIMARY") == 0)
+			add_key(t, row[2]);
+		else if (t->transactional && strcmp(row[4], "1") == 0)
+			t->nhidden++;
+	}
+	mysql_free_result(res);
+	return true;
+}
+
+/* Notes a cascading foreign key at one of its two tables. */
+static void
+note_cascade(TdMyTables *tables, const char *database, const char *table, MYSQL_ROW row)
+{
+	TdMyTable  *t = td_my_find_table(tables, database, table);
+
+	if (t == NULL || t->problem.sqlstate[0])
+		return;
+	td_error_set(&t->problem, "0A000", "table \"%s.%s\" has a cascading foreign key, whose effects are not in the binlog", database, table);
+	td_error_detail(&t->problem, "constraint %s of %s.%s references %s.%s: ON UPDATE %s, ON DELETE %s",
+					row[4], row[0], row[1], row[2], row[3], row[5], row[6]);
+	td_error_hint(&t->problem, "Make it RESTRICT at the source, leave the table out, or accept rows that differ: \"cascades\": \"ignore\".");
+}
+
+/* Finds foreign keys by which the source changes rows without saying so in the binlog. */
+static bool
+load_foreign_keys(TdConn *conn, MYSQL *mysql, TdMyTables *tables, const char *database, TdError *err)
+{
+	char	   *where = condition(mysql, &tables->arena, database, NULL, "CONSTRAINT_SCHEMA", "");
+	MYSQL_RES  *res;
+	MYSQL_ROW	row;
+
+	if (conn->options.ignore_cascades)
+		return true;
+	res = td_my_query(mysql, err, "SELECT CONSTRAINT_SCHEMA, TABLE_NAME, UNIQUE_CONSTRAINT_SCHEMA, REFERENCED_TABLE_NAME, CONSTRAINT_NAME,"
+					  " UPDATE_RULE, DELETE_RULE FROM information_schema.REFERENTIAL_CONSTRAINTS WHERE %s"
+					  " AND (UPDATE_RULE IN ('CASCADE', 'SET NULL', 'SET DEFAULT') OR DELETE_RULE IN ('CASCADE', 'SET NULL', 'SET DEFAULT'))",
+					  where ? where : "");
+	if (res == NULL)
+		return false;
+	while ((row = mysql_fetch_row(res)) != NULL)
+	{
+		note_cascade(tables, row[0], row[1], row);
+		note_cascade(tables, row[2], row[3], row);
+	}
+	mysql_free_result(res);
+	return true;
+}
+
+/* A table without a key is read from one snapshot, which only a transactional engine has. */
+static void
+check_keyless(TdMyTable *t)
+{
+	if (t->schema.nkeys || t->transactional || t->problem.sqlstate[0])
+		return;
+	td_error_set(&t->problem, "0A000", "table \"%s.%s\" has no primary key, and its engine no consistent snapshots",
+				 t->schema.database, t->schema.table);
+	td_error_hint(&t->problem, "Add a primary key, or convert it: ALTER TABLE `%s`.`%s` ENGINE = InnoDB.",
+				  t->schema.database, t->schema.table);
+}
+
+/* Loads the tables of a name: NULL = all databases, all tables.  Free them also after an error. */
+bool
+td_my_load_tables(TdConn *conn, const char *database, const char *table, bool with_foreign_keys, TdMyTables *tables, TdError *err)
+{
+	MYSQL	   *mysql = td_my_session(conn, err);
+	MYSQL_RES  *checks;
+	char	   *where;
+	char	   *check_where;
+	bool		ok;
+
+	memset(tables, 0, sizeof(*tables));
+	if (mysql == NULL)
+		return false;
+	where = condition(mysql, &tables->arena, database, table, "TABLE_SCHEMA", "TABLE_NAME");
+	check_where = condition(mysql, &tables->arena, database, table, "CONSTRAINT_SCHEMA", "TABLE_NAME");
+	if (where == NULL || check_where == NULL)
+		return td_error_set(err, "53200", "out of memory");
+	checks = load_json_checks(mysql, check_where, err);
+	ok = checks != NULL &&
+		load_names(mysql, tables, where, err) &&
+		load_columns(conn, mysql, tables, where, checks, err) &&
+		load_keys(mysql, tables, where, err) &&
+		(!with_foreign_keys || load_foreign_keys(conn, mysql, tables, database, err));
+	mysql_free_result(checks);
+	for (uint32_t i = 0; ok && i < tables->n; i++)
+		check_keyless(tables->v[i]);
+	return ok;
+}
+
+/* Reports the tables whose name matches. */
+TdStatus
+td_my_discover(TdConn *conn, const char *pattern, TdTableFn emit, void *arg, TdError *err)
+{
+	TdMyTables	tables;
+	bool		ok = td_my_load_tables(conn, conn->options.database, NULL, true, &tables, err);
+
+	for (uint32_t i = 0; ok && i < tables.n; i++)
+	{
+		TdMyTable  *t = tables.v[i];
+		TdTableInfo info = {.schema = &t->schema, .row_estimate = t->row_estimate, .problem = t->problem};
+		char		name[1200];
+
+		snprintf(name, sizeof(name), "%s.%s", t->schema.database, t->schema.table);
+		if (td_glob(pattern, conn->options.database ? t->schema.table : name))
+			emit(arg, &info);
+	}
+	td_my_free_tables(&tables);
+	return ok ? TD_OK : TD_FAIL;
+}
