@@ -2,12 +2,6 @@
 -- Users read it through the views of 60_monitor.sql; nobody but the extension's own code writes it.  A definition and its
 -- state are two tables so that a worker's checkpoint never waits for a user's open transaction.
 
-CREATE TABLE tapdata.installation (          -- one row: where this catalog was made (clones start fenced)
-    one boolean PRIMARY KEY DEFAULT true CHECK (one),
-    system_identifier text NOT NULL,         -- decimal
-    database oid NOT NULL
-);
-
 CREATE TABLE tapdata.pipeline (
     id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     name text NOT NULL UNIQUE,
@@ -18,6 +12,7 @@ CREATE TABLE tapdata.pipeline (
     into_schema text NOT NULL,
     options jsonb NOT NULL DEFAULT '{}',     -- validated, without defaults
     desired text NOT NULL DEFAULT 'stopped' CHECK (desired IN ('running', 'stopped')),
+    home text NOT NULL DEFAULT tapdata.home(),  -- where it was made or adopted: elsewhere it is fenced
     created timestamptz NOT NULL DEFAULT now()
 );
 
@@ -75,7 +70,25 @@ CREATE INDEX ON tapdata.log_entry (at);
 CREATE TABLE tapdata.error_entry (           -- records that could not be applied and were set aside by the user's choice
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     at timestamptz NOT NULL DEFAULT clock_timestamp(),
-    pipeline integer REFERENCES tapdata.pipeline ON DELETE CASCADE,
+    pipeline integer NOT NULL REFERENCES tapdata.pipeline ON DELETE CASCADE,
     step text, table_name text, position text, sqlstate text, message text NOT NULL,
     record jsonb
 );
+CREATE INDEX ON tapdata.error_entry (pipeline);
+
+CREATE TABLE tapdata.worker_start (          -- starts in quick succession, counted before each: survives a crash of the server
+    kind text NOT NULL,
+    object integer NOT NULL,
+    started timestamptz NOT NULL,
+    starts integer NOT NULL,
+    restarts integer NOT NULL,
+    PRIMARY KEY (kind, object)
+);
+
+-- What pg_dump takes along.  relation oids are not those of the restored database: adopt_database() finds the tables again by name.
+SELECT pg_catalog.pg_extension_config_dump('tapdata.pipeline', '');
+SELECT pg_catalog.pg_extension_config_dump('tapdata.pipeline_id_seq', '');
+SELECT pg_catalog.pg_extension_config_dump('tapdata.pipeline_state', '');
+SELECT pg_catalog.pg_extension_config_dump('tapdata.pipeline_table', '');
+SELECT pg_catalog.pg_extension_config_dump('tapdata.error_entry', '');
+SELECT pg_catalog.pg_extension_config_dump('tapdata.error_entry_id_seq', '');

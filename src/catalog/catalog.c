@@ -32,6 +32,27 @@
 
 #define TD_PINNED_PATH "pg_catalog, pg_temp"
 
+static bool preloaded = false;	/* by shared_preload_libraries: there may be workers */
+
+/* Settings of this room. */
+void
+td_catalog_init(void)
+{
+	preloaded = process_shared_preload_libraries_in_progress;
+	DefineCustomIntVariable("tapdata.log_retention",
+							"How long entries of tapdata.log are kept.",
+							"0 keeps them for ever.",
+							&td_log_retention, 7 * 24 * 60, 0, INT_MAX,
+							PGC_SIGHUP, GUC_UNIT_MIN, NULL, NULL, NULL);
+}
+
+/* Without this there are no workers, and nothing to stop. */
+bool
+td_library_preloaded(void)
+{
+	return preloaded;
+}
+
 /* Becomes the bootstrap superuser with a pinned search_path, connected to SPI. */
 void
 td_catalog_enter(TdCatalogScope *scope)

@@ -61,6 +61,9 @@ extern void td_run_as_caller(const char *sql);
 extern char *td_home(void);
 extern void td_home_require(void);	/* 55000 in a copy that was not adopted */
 
+extern bool td_library_preloaded(void);
+extern int	td_log_retention;	/* minutes; 0 = for ever */
+
 /* ---- rights (rights.c) ---- */
 extern bool td_may_create_connections(Oid role);
 extern bool td_may_use_server(Oid role, Oid server);
@@ -114,7 +117,7 @@ extern void td_pipeline_stop_and_wait(const TdPipeline *p, bool force);
 extern void td_pipeline_drop_load_tables(int32 id, int32 n);	/* n < 0 = all of them */
 
 /* ---- options of a pipeline (pipeline_options.c) ---- */
-extern void td_pipeline_options_check(List *pairs);
+extern void td_pipeline_options_check(List *pairs, bool whole);	/* whole: also what must fit together */
 extern Datum td_pairs_to_jsonb(List *pairs);	/* nulls left out */
 
 /* ---- the write guard (guard.c) ---- */

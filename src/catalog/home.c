@@ -74,30 +74,26 @@ resolve_relations(void)
 	TD_RUN(&relations, td_arg_text(td_home()));
 }
 
-/* Moves each copied pipeline out of the fence, to where its owner wanted it. */
+/* Moves each copied pipeline out of the fence; the supervisor starts those that their owners want. */
 static void
 unfence_all(void)
 {
-	static TdStatement copies = {"SELECT id, desired = 'running' FROM tapdata.pipeline WHERE home <> $1 ORDER BY id", NULL};
+	static TdStatement copies = {"SELECT id FROM tapdata.pipeline WHERE home <> $1 ORDER BY id", NULL};
 	static TdStatement adopt = {"UPDATE tapdata.pipeline SET home = $1 WHERE home <> $1", NULL};
 	static TdStatement state = {
 		"INSERT INTO tapdata.pipeline_state (pipeline) SELECT id FROM tapdata.pipeline "
 	"ON CONFLICT (pipeline) DO NOTHING", NULL};
 	uint64		n = TD_RUN(&copies, td_arg_text(td_home()));
 	int32	   *ids = palloc(sizeof(int32) * Max(n, 1));
-	bool	   *wanted = palloc(sizeof(bool) * Max(n, 1));
 
 	for (uint64 i = 0; i < n; i++)
-	{
 		ids[i] = td_col_int(i, 1);
-		wanted[i] = td_col_bool(i, 2);
-	}
 	td_run(&state, 0, NULL);
 	TD_RUN(&adopt, td_arg_text(td_home()));
 	for (uint64 i = 0; i < n; i++)
 	{
 		td_pipeline_set_status(ids[i], "fenced");
-		td_pipeline_set_status(ids[i], wanted[i] ? "starting" : "stopped");
+		td_pipeline_set_status(ids[i], "stopped");
 	}
 	ereport(NOTICE,
 			(errmsg_plural("%d pipeline was adopted", "%d pipelines were adopted", (int) n, (int) n)));
@@ -121,7 +117,8 @@ td_sql_adopt_database(PG_FUNCTION_ARGS)
 	resolve_relations();
 	unfence_all();
 	td_catalog_leave(&scope);
-	td_supervisor_wake_at_commit();
+	if (td_library_preloaded())
+		td_supervisor_wake_at_commit();
 	PG_RETURN_VOID();
 }
 

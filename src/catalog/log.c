@@ -16,24 +16,12 @@
 #include "postgres.h"
 
 #include "catalog/catalog_internal.h"
-#include "utils/guc.h"
 
 #define TD_LOG_CLEAN_EVERY 64	/* entries written by one process */
 
-static int	log_retention;		/* minutes */
+int			td_log_retention;	/* minutes */
 
 static void clean(void);
-
-/* Settings of this room. */
-void
-td_catalog_init(void)
-{
-	DefineCustomIntVariable("tapdata.log_retention",
-							"How long entries of tapdata.log are kept.",
-							"0 keeps them for ever.",
-							&log_retention, 7 * 24 * 60, 0, INT_MAX,
-							PGC_SIGHUP, GUC_UNIT_MIN, NULL, NULL, NULL);
-}
 
 /* Writes one entry. */
 void
@@ -49,7 +37,7 @@ td_log(const char *level, const char *kind, const char *object, Oid owner, const
 	TD_RUN(&entry, td_arg_text(level), td_arg_text(kind), td_arg_text(object), td_arg_oid(owner),
 		   td_arg_text(err->sqlstate[0] ? err->sqlstate : NULL), td_arg_text(err->message),
 		   td_arg_text(err->detail[0] ? err->detail : NULL), td_arg_text(err->hint[0] ? err->hint : NULL));
-	if (written++ % TD_LOG_CLEAN_EVERY == 0 && log_retention > 0)
+	if (written++ % TD_LOG_CLEAN_EVERY == 0 && td_log_retention > 0)
 		clean();
 	td_catalog_leave(&scope);
 }
@@ -63,5 +51,5 @@ clean(void)
 		"WHERE at < clock_timestamp() - make_interval(mins => $1) ORDER BY at LIMIT 1000 FOR UPDATE SKIP LOCKED)",
 	NULL};
 
-	TD_RUN(&old, td_arg_int4(log_retention));
+	TD_RUN(&old, td_arg_int4(td_log_retention));
 }

@@ -1,0 +1,113 @@
+-- Looking at it.  Owners see what is theirs, members of pg_monitor everything but records.
+
+CREATE FUNCTION tapdata.worker_list(OUT pid integer, OUT kind text, OUT database text, OUT object text, OUT status text,
+        OUT since timestamptz, OUT restarts integer, OUT memory bigint, OUT owner oid) RETURNS SETOF record
+    LANGUAGE c ROWS 10 SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'td_sql_worker_list';
+COMMENT ON FUNCTION tapdata.worker_list() IS 'The rows of tapdata.workers, those that the caller may see';
+
+CREATE FUNCTION tapdata.pipeline_progress(pipeline integer, OUT rows_loaded bigint, OUT rows_applied bigint) RETURNS record
+    LANGUAGE c STRICT SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'td_sql_pipeline_progress';
+COMMENT ON FUNCTION tapdata.pipeline_progress(integer) IS 'What a running pipeline has done since its last checkpoint';
+
+CREATE FUNCTION tapdata.doctor(OUT item text, OUT ok boolean, OUT detail text, OUT fix text) RETURNS SETOF record
+    LANGUAGE c ROWS 20 SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'td_sql_doctor';
+COMMENT ON FUNCTION tapdata.doctor() IS 'Every setting and part that tapdata needs, and the statement that mends it';
+
+-- Nothing else in a row is shown to somebody whose rights it does not pass: security_barrier.
+CREATE VIEW tapdata.pipelines WITH (security_barrier) AS
+    SELECT p.name, pg_catalog.pg_get_userbyid(p.owner) AS owner, p.connection,
+        CASE WHEN s.status IS NULL OR p.home <> tapdata.home() THEN 'fenced'
+            WHEN p.desired = 'running' AND s.status IN ('created', 'stopped') THEN 'starting'
+            ELSE s.status END AS status,
+        coalesce(s.exact, false) AS exact, s.since, s.position, s.source_time,
+        CASE WHEN s.status = 'streaming' THEN greatest(pg_catalog.clock_timestamp() - s.source_time, interval '0') END AS lag,
+        s.rows_loaded + g.rows_loaded AS rows_loaded, s.rows_applied + g.rows_applied AS rows_applied,
+        s.sqlstate, s.error, s.hint, s.retry_at, p.options
+    FROM tapdata.pipeline p LEFT JOIN tapdata.pipeline_state s ON s.pipeline = p.id
+        CROSS JOIN LATERAL tapdata.pipeline_progress(p.id) AS g
+    WHERE pg_catalog.pg_has_role(p.owner, 'USAGE') OR pg_catalog.pg_has_role('pg_monitor', 'USAGE');
+COMMENT ON VIEW tapdata.pipelines IS 'The pipelines and how they stand';
+COMMENT ON COLUMN tapdata.pipelines.name IS 'Name of the pipeline';
+COMMENT ON COLUMN tapdata.pipelines.owner IS 'Role that created it and whose rights it uses';
+COMMENT ON COLUMN tapdata.pipelines.connection IS 'Connection it reads from';
+COMMENT ON COLUMN tapdata.pipelines.status IS 'created, starting, snapshot, streaming, stopping, stopped, completed, retrying, waiting_for_worker, failed or fenced';
+COMMENT ON COLUMN tapdata.pipelines.exact IS 'The tables are as the source was at the position: published, and no row was skipped';
+COMMENT ON COLUMN tapdata.pipelines.since IS 'When it got this status';
+COMMENT ON COLUMN tapdata.pipelines.position IS 'Where the source is applied up to';
+COMMENT ON COLUMN tapdata.pipelines.source_time IS 'Time at the source of the last transaction applied';
+COMMENT ON COLUMN tapdata.pipelines.lag IS 'How long ago that was, while streaming; an idle source lets it grow';
+COMMENT ON COLUMN tapdata.pipelines.rows_loaded IS 'Rows of the initial load';
+COMMENT ON COLUMN tapdata.pipelines.rows_applied IS 'Row changes applied';
+COMMENT ON COLUMN tapdata.pipelines.sqlstate IS 'SQLSTATE of the last error';
+COMMENT ON COLUMN tapdata.pipelines.error IS 'Last error; empty again once it streams';
+COMMENT ON COLUMN tapdata.pipelines.hint IS 'What to do about it';
+COMMENT ON COLUMN tapdata.pipelines.retry_at IS 'When it is tried again';
+COMMENT ON COLUMN tapdata.pipelines.options IS 'Options given, without defaults';
+
+CREATE VIEW tapdata.pipeline_tables WITH (security_barrier) AS
+    SELECT p.name AS pipeline,
+        CASE WHEN t.source_database = '' OR EXISTS (
+                SELECT FROM pg_catalog.pg_foreign_server f, pg_catalog.pg_options_to_table(f.srvoptions) o
+                WHERE f.srvname = p.connection AND o.option_name = 'database')
+            THEN t.source_table ELSE t.source_database || '.' || t.source_table END AS source_table,
+        pg_catalog.format('%I.%I', t.target_schema, t.target_table) AS target,
+        t.status, t.rows_loaded, t.row_estimate, t.has_key, t.error
+    FROM tapdata.pipeline_table t JOIN tapdata.pipeline p ON p.id = t.pipeline
+    WHERE pg_catalog.pg_has_role(p.owner, 'USAGE') OR pg_catalog.pg_has_role('pg_monitor', 'USAGE');
+COMMENT ON VIEW tapdata.pipeline_tables IS 'The tables of each pipeline, once it has planned them';
+COMMENT ON COLUMN tapdata.pipeline_tables.pipeline IS 'Name of the pipeline';
+COMMENT ON COLUMN tapdata.pipeline_tables.source_table IS 'Table in the source';
+COMMENT ON COLUMN tapdata.pipeline_tables.target IS 'Table here, there once the mirror is published';
+COMMENT ON COLUMN tapdata.pipeline_tables.status IS 'created, loading, loaded, streaming or failed';
+COMMENT ON COLUMN tapdata.pipeline_tables.rows_loaded IS 'Rows of the initial load';
+COMMENT ON COLUMN tapdata.pipeline_tables.row_estimate IS 'How many the source thought it had';
+COMMENT ON COLUMN tapdata.pipeline_tables.has_key IS 'Has a primary key; without one, changes look for the whole row';
+COMMENT ON COLUMN tapdata.pipeline_tables.error IS 'What is wrong with this table';
+
+CREATE VIEW tapdata.workers WITH (security_barrier) AS
+    SELECT pid, kind, database, object, status, since, restarts, memory FROM tapdata.worker_list();
+COMMENT ON VIEW tapdata.workers IS 'The processes of tapdata, connector hosts among them';
+COMMENT ON COLUMN tapdata.workers.pid IS 'Process id';
+COMMENT ON COLUMN tapdata.workers.kind IS 'launcher, supervisor, probe, pipeline, host, ...';
+COMMENT ON COLUMN tapdata.workers.database IS 'Database it works in';
+COMMENT ON COLUMN tapdata.workers.object IS 'Pipeline it works for';
+COMMENT ON COLUMN tapdata.workers.status IS 'What it does';
+COMMENT ON COLUMN tapdata.workers.since IS 'When it began to';
+COMMENT ON COLUMN tapdata.workers.restarts IS 'How often it was started again';
+COMMENT ON COLUMN tapdata.workers.memory IS 'Bytes of memory of its own';
+
+CREATE VIEW tapdata.errors WITH (security_barrier) AS
+    SELECT e.id, e.at, p.name AS pipeline, e.step, e.table_name, e.position, e.sqlstate, e.message,
+        CASE WHEN pg_catalog.pg_has_role(p.owner, 'USAGE') THEN e.record END AS record
+    FROM tapdata.error_entry e JOIN tapdata.pipeline p ON p.id = e.pipeline
+    WHERE pg_catalog.pg_has_role(p.owner, 'USAGE') OR pg_catalog.pg_has_role('pg_monitor', 'USAGE');
+COMMENT ON VIEW tapdata.errors IS 'Records that could not be applied and were set aside, as the user chose';
+COMMENT ON COLUMN tapdata.errors.id IS 'Number of the entry';
+COMMENT ON COLUMN tapdata.errors.at IS 'When it happened';
+COMMENT ON COLUMN tapdata.errors.pipeline IS 'Name of the pipeline';
+COMMENT ON COLUMN tapdata.errors.step IS 'Step that failed';
+COMMENT ON COLUMN tapdata.errors.table_name IS 'Table the record is for';
+COMMENT ON COLUMN tapdata.errors.position IS 'Position of the record in the source';
+COMMENT ON COLUMN tapdata.errors.sqlstate IS 'SQLSTATE of the error';
+COMMENT ON COLUMN tapdata.errors.message IS 'The error';
+COMMENT ON COLUMN tapdata.errors.record IS 'The whole record; for owners only';
+
+-- Details of data errors may hold values of rows: for owners only.
+CREATE VIEW tapdata.log WITH (security_barrier) AS
+    SELECT l.at, l.level, l.kind, l.object, l.sqlstate, l.message,
+        CASE WHEN pg_catalog.pg_has_role(l.owner, 'USAGE') OR l.owner IS NULL OR pg_catalog.left(l.sqlstate, 2) NOT IN ('21', '22', '23')
+            THEN l.detail END AS detail, l.hint
+    FROM tapdata.log_entry l
+    WHERE pg_catalog.pg_has_role(l.owner, 'USAGE') OR pg_catalog.pg_has_role('pg_monitor', 'USAGE');
+COMMENT ON VIEW tapdata.log IS 'What happened, for tapdata.log_retention';
+COMMENT ON COLUMN tapdata.log.at IS 'When';
+COMMENT ON COLUMN tapdata.log.level IS 'debug, info, warning or error';
+COMMENT ON COLUMN tapdata.log.kind IS 'Kind of the process or object: launcher, supervisor, pipeline, host, ...';
+COMMENT ON COLUMN tapdata.log.object IS 'Name of the pipeline';
+COMMENT ON COLUMN tapdata.log.sqlstate IS 'SQLSTATE of an error';
+COMMENT ON COLUMN tapdata.log.message IS 'What happened';
+COMMENT ON COLUMN tapdata.log.detail IS 'The facts; where they may hold values of rows, for owners only';
+COMMENT ON COLUMN tapdata.log.hint IS 'What to do about it';

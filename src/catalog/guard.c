@@ -1,0 +1,146 @@
+/*-------------------------------------------------------------------------
+ *
+ * guard.c
+ *		The write guard: a statement trigger on mirrored tables that refuses
+ *		users' writes.
+ *
+ * NOTES
+ *		Sessions.  Workers write as replication role replica, where the trigger
+ *		does not fire.  It guards against mistakes, not against the table's
+ *		owner, who may drop it.
+ *
+ * IDENTIFICATION
+ *		src/catalog/guard.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/catalog_internal.h"
+#include "catalog/dependency.h"
+#include "catalog/pg_trigger.h"
+#include "commands/trigger.h"
+#include "storage/lmgr.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/syscache.h"
+
+static char *keeper(Relation rel);
+static void guard_on(Oid relation);
+static void guard_off(Oid relation);
+
+PG_FUNCTION_INFO_V1(td_sql_refuse_write);
+
+/* tapdata.refuse_write(): the trigger function */
+Datum
+td_sql_refuse_write(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigger = (TriggerData *) fcinfo->context;
+	char	   *table;
+	char	   *pipeline;
+
+	if (!CALLED_AS_TRIGGER(fcinfo))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("tapdata.refuse_write() is a trigger function"),
+				 errhint("It is put on mirrored tables by the mirror itself.")));
+	table = quote_qualified_identifier(get_namespace_name(RelationGetNamespace(trigger->tg_relation)),
+									   RelationGetRelationName(trigger->tg_relation));
+	pipeline = keeper(trigger->tg_relation);
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 pipeline ? errmsg("table %s is kept by mirror \"%s\"", table, pipeline) :
+			 errmsg("table %s was kept by a mirror", table),
+			 pipeline ? errhint("Change the rows at the source; or allow writes here: SELECT tapdata.alter_pipeline(%s, '{\"writable\": true}').",
+								quote_literal_cstr(pipeline)) :
+			 errhint("If no mirror keeps it any more: DROP TRIGGER %s ON %s.",
+					 quote_identifier(trigger->tg_trigger->tgname), table)));
+	return PointerGetDatum(NULL);
+}
+
+/* The pipeline that keeps a table; in a copied database the oid is another one, the name is not. */
+static char *
+keeper(Relation rel)
+{
+	static TdStatement find = {
+		"SELECT p.name FROM tapdata.pipeline_table t JOIN tapdata.pipeline p ON p.id = t.pipeline "
+		"WHERE t.relation = $1 OR (t.target_schema = $2 AND t.target_table = $3) "
+	"ORDER BY t.relation = $1 DESC LIMIT 1", NULL};
+	TdCatalogScope scope;
+	char	   *name = NULL;
+
+	td_catalog_enter(&scope);
+	if (TD_RUN(&find, td_arg_oid(RelationGetRelid(rel)), td_arg_text(get_namespace_name(RelationGetNamespace(rel))),
+			   td_arg_text(RelationGetRelationName(rel))) == 1)
+		name = td_col_text(0, 1);
+	td_catalog_leave(&scope);
+	return name;
+}
+
+/* Puts the guard on all published targets of a pipeline, or takes it off. */
+void
+td_write_guards(int32 pipeline, bool on)
+{
+	ListCell   *lc;
+
+	foreach(lc, td_pipeline_tables(pipeline))
+	{
+		Oid			relation = ((TdPipelineTable *) lfirst(lc))->relation;
+
+		if (!OidIsValid(relation))
+			continue;
+		LockRelationOid(relation, ShareRowExclusiveLock);
+		if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(relation)))
+			UnlockRelationOid(relation, ShareRowExclusiveLock);
+		else if (on)
+			guard_on(relation);
+		else
+			guard_off(relation);
+	}
+}
+
+/* The oid of a table's guard, whatever its name. */
+static Oid
+find_guard(Oid relation)
+{
+	static TdStatement find = {
+		"SELECT oid FROM pg_trigger WHERE tgrelid = $1 AND tgfoid = 'tapdata.refuse_write'::regproc LIMIT 1", NULL};
+	TdCatalogScope scope;
+	Oid			trigger = InvalidOid;
+
+	td_catalog_enter(&scope);
+	if (TD_RUN(&find, td_arg_oid(relation)) == 1)
+		trigger = td_col_int(0, 1);
+	td_catalog_leave(&scope);
+	return trigger;
+}
+
+/* The table is locked by the caller, so its name stays. */
+static void
+guard_on(Oid relation)
+{
+	TdCatalogScope scope;
+	char	   *sql;
+
+	if (OidIsValid(find_guard(relation)))
+		return;
+	sql = psprintf("CREATE TRIGGER tapdata_refuse_write BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON %s "
+				   "FOR EACH STATEMENT EXECUTE FUNCTION tapdata.refuse_write()",
+				   quote_qualified_identifier(get_namespace_name(get_rel_namespace(relation)), get_rel_name(relation)));
+	td_catalog_enter(&scope);
+	td_run_as_caller(sql);
+	td_catalog_leave(&scope);
+}
+
+static void
+guard_off(Oid relation)
+{
+	ObjectAddress address;
+	Oid			trigger = find_guard(relation);
+
+	if (!OidIsValid(trigger))
+		return;
+	ObjectAddressSet(address, TriggerRelationId, trigger);
+	performDeletion(&address, DROP_RESTRICT, 0);
+}
