@@ -1,4 +1,4 @@
--- Processes: how often a worker was started in quick succession, the list behind tapdata.workers, and the call for the launcher.
+-- Processes: how often a worker was started in quick succession.
 
 CREATE TABLE tapdata.worker_start (          -- written and committed before each start, by the supervisor only; not dumped
     kind text NOT NULL,                      -- pipeline
@@ -9,17 +9,3 @@ CREATE TABLE tapdata.worker_start (          -- written and committed before eac
     PRIMARY KEY (kind, object)
 ) WITH (fillfactor = 50);
 REVOKE ALL ON tapdata.worker_start FROM PUBLIC;
-COMMENT ON TABLE tapdata.worker_start IS 'crash count of workers; written before each start';
-
-CREATE FUNCTION tapdata.worker_list(
-    OUT pid integer, OUT kind text, OUT database text, OUT object text, OUT status text, OUT since timestamptz,
-    OUT restarts integer, OUT memory bigint, OUT owner regrole)
-RETURNS SETOF record LANGUAGE c VOLATILE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'td_sql_worker_list';
-COMMENT ON FUNCTION tapdata.worker_list() IS 'processes of tapdata that the caller may see; memory in bytes';
-
-CREATE FUNCTION tapdata.extension_created() RETURNS void LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
-AS 'MODULE_PATHNAME', 'td_sql_extension_created';
-REVOKE ALL ON FUNCTION tapdata.extension_created() FROM PUBLIC;
-COMMENT ON FUNCTION tapdata.extension_created() IS 'called once, at the end of the install script: the launcher looks at this database after commit';
-
-SELECT tapdata.extension_created();

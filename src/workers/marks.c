@@ -57,6 +57,7 @@ td_worker_mark(int32 pipeline, const char *position, uint64 *number)
 {
 	TdWorkerSlot *slot;
 	TdMark	   *mark = NULL;
+	bool		full = false;
 
 	td_workers_require();
 	td_mark_release();
@@ -68,7 +69,10 @@ td_worker_mark(int32 pipeline, const char *position, uint64 *number)
 	LWLockAcquire(td_shared->lock, LW_EXCLUSIVE);
 	slot = td_slot_find(TD_WORKER_PIPELINE, MyDatabaseId, pipeline);
 	if (slot && !slot->stop)
+	{
 		mark = enter_mark(slot, position ? position : "");
+		full = mark == NULL;
+	}
 	if (mark)
 	{
 		mine.slot = slot;
@@ -78,7 +82,7 @@ td_worker_mark(int32 pipeline, const char *position, uint64 *number)
 			SetLatch(slot->latch);
 	}
 	LWLockRelease(td_shared->lock);
-	if (slot && !slot->stop && mark == NULL)
+	if (full)
 		ereport(ERROR,
 				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
 				 errmsg("too many sessions wait for positions of this pipeline"),

@@ -67,13 +67,14 @@ td_sql_worker_list(PG_FUNCTION_ARGS)
 		TdWorkerSlot *s = &slots[i];
 		char	   *database = OidIsValid(s->database) ? get_database_name(s->database) : NULL;
 		int64		memory = memory_of(s->pid);
+		bool		named = s->object != 0 || s->kind == TD_WORKER_HOST;	/* others are named after their database */
 		Datum		values[COLUMNS] = {
 			Int32GetDatum(s->pid), CStringGetTextDatum(td_worker_kind_name(s->kind)),
-			database ? CStringGetTextDatum(database) : (Datum) 0, s->name[0] ? CStringGetTextDatum(s->name) : (Datum) 0,
+			database ? CStringGetTextDatum(database) : (Datum) 0, named ? CStringGetTextDatum(s->name) : (Datum) 0,
 			CStringGetTextDatum(s->status), TimestampTzGetDatum(s->since), Int32GetDatum(s->restarts),
 			Int64GetDatum(memory), ObjectIdGetDatum(s->owner)
 		};
-		bool		nulls[COLUMNS] = {s->pid == 0, false, database == NULL, s->name[0] == '\0', false, false, false, memory < 0, false};
+		bool		nulls[COLUMNS] = {s->pid == 0, false, database == NULL, !named, false, false, false, memory < 0, false};
 
 		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 	}
