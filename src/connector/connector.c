@@ -161,7 +161,7 @@ run_host(char *const argv[], int *exit_code, char **errors)
 {
 	int			out[2];
 	int			err[2];
-	pid_t		pid = 0;
+	volatile pid_t pid = 0;
 	int			status = 0;
 	StringInfoData text;
 	StringInfoData reason;
