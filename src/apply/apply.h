@@ -51,14 +51,14 @@ extern void td_apply_schema(TdApply *a, const TdRecord *rec);	/* a SCHEMA record
 extern void td_apply_options(TdApply *a, const TdApplyOptions *options);
 
 /*
- * In one transaction: begin, then td_apply_record for each row and TRUNCATE in source order (records must stay readable until
- * the next td_apply_flush; it flushes by itself past memory_limit bytes), then td_apply_end.  The caller writes the checkpoint and commits.
+ * In one transaction: begin, then td_apply_record for each row and TRUNCATE in source order (it copies, so nothing of the record is
+ * needed afterwards, and writes by itself past half of tapdata.worker_memory), then td_apply_end.  The caller writes the checkpoint and commits.
  * Row-by-row fallback: when a set-wise flush fails with class 23, apply rolls back its own subtransaction and repeats that flush in source order, row by row,
  * so that it either fits or the culprit is named (23505 etc. with table and key in detail).
  */
 extern void td_apply_begin(TdApply *a);
 extern void td_apply_record(TdApply *a, const TdRecord *rec);
-extern void td_apply_flush(TdApply *a);
+extern void td_apply_flush(TdApply *a);	/* the caller has time: writes what waits if it is worth it */
 extern int64 td_apply_end(TdApply *a);	/* row changes applied */
 extern void td_apply_reset(TdApply *a); /* after an error, in a new state of the world */
 
