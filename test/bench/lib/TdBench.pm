@@ -1,0 +1,168 @@
+# What the cases of `make bench` share: the servers, the clock, medians, and the row a case prints.
+#
+# A case measures ours and the other thing in turns (A B A B ...), so that both meet the same noise, and prints its figure as
+# a ratio of medians.  Before each turn it waits until the machine is quiet: other work on two cores ruins any figure.
+package TdBench;
+use strict;
+use warnings;
+use Cwd qw(abs_path);
+use Exporter 'import';
+use File::Basename qw(dirname);
+use Time::HiRes qw(sleep time);
+
+our ($top);
+BEGIN { $top = abs_path(dirname(__FILE__) . '/../../..'); $ENV{TD_TOP} = $top }
+use lib "$top/test/t/lib";
+use TdBank qw(my_connect pg_connect);
+
+our @EXPORT_OK = qw($top pg_server maria_server drop_server pg maria median timed rounds row say_now quiet turns
+	connection wait_status catch_up fresh make_items run_shell conf_text seconds);
+
+# Set on every PostgreSQL of the bench, ours and the other side alike; what Debian gives otherwise.
+my @pg_conf = ('fsync = on', 'shared_buffers = 512MB', 'max_wal_size = 4GB', 'track_commit_timestamp = on',
+	"log_min_messages = warning");
+my @my_conf = ('--innodb-buffer-pool-size=1G', '--innodb-log-file-size=1G');
+
+sub conf_text
+{
+	return join('; ', 'PostgreSQL: ' . join(', ', @pg_conf[0 .. 3], 'wal_level = logical'),
+		'MariaDB: ' . join(' ', @my_conf) . ' --sync-binlog=1 --innodb-flush-log-at-trx-commit=1');
+}
+
+sub server
+{
+	my ($kind, $name, @conf) = @_;
+	system("$top/test/servers/$kind", 'start', $name, @conf) == 0 or die "no $kind server\n";
+	my %env = map { /^(\w+)=(.*)$/ ? ($1, $2) : () } split /\n/, `$top/test/servers/$kind env $name`;
+	return \%env;
+}
+
+# A new server each time: nothing is left of what an earlier case did.
+sub pg_server { my ($name) = @_; drop_server('pg', $name); return server('pg', $name, @pg_conf) }
+sub maria_server { my ($name) = @_; drop_server('mariadb', $name); return server('mariadb', $name, @my_conf) }
+sub drop_server { my ($kind, $name) = @_; system("$top/test/servers/$kind", 'drop', $name); return }
+
+sub pg { return pg_connect(@_) }
+sub maria { return my_connect(@_) }
+
+# How often each side is measured: TD_BENCH_ROUNDS, else what the case asks for.
+sub rounds { my ($n) = @_; return $ENV{TD_BENCH_ROUNDS} || $n }
+
+sub median { my @s = sort { $a <=> $b } @_; return @s % 2 ? $s[$#s / 2] : ($s[@s / 2 - 1] + $s[@s / 2]) / 2 }
+
+sub timed { my ($code) = @_; my $t = time; $code->(); return time - $t }
+
+sub seconds { return sprintf '%.2f s', $_[0] }
+
+sub say_now { print STDERR '# ', @_, "\n"; return }
+
+sub run_shell
+{
+	my ($command) = @_;
+	system('/bin/bash', '-o', 'pipefail', '-c', $command) == 0 or die "failed: $command\n";
+	return;
+}
+
+sub cpu_times { open my $f, '<', '/proc/stat' or die $!; my (undef, @t) = split ' ', readline $f; my $all = 0; $all += $_ for @t[0 .. 7]; return ($all, $t[3] + $t[4]) }
+
+# Waits until the machine did next to nothing for a second (TD_BENCH_BUSY = highest busy part, 0.15; at most 15 minutes).
+sub quiet
+{
+	my $limit = $ENV{TD_BENCH_BUSY} // 0.15;
+	my $said = 0;
+	for (1 .. 900)
+	{
+		my ($all, $idle) = cpu_times();
+		sleep 1;
+		my ($all2, $idle2) = cpu_times();
+		my $busy = 1 - ($idle2 - $idle) / ($all2 - $all);
+		return if $busy <= $limit;
+		say_now(sprintf 'waiting: %.0f %% of the machine is busy with something else', 100 * $busy) if !$said++;
+	}
+	die "the machine never became quiet\n";
+}
+
+# Measures named things in turns.  turns(5, ours => sub {...}, pipe => sub {...}): each sub returns seconds (or undef when
+# it took no measure); gives {ours => median, pipe => median}, and the single figures on stderr.
+sub turns
+{
+	my ($n, @things) = @_;
+	my (%found, @names);
+	for my $round (1 .. $n)
+	{
+		for (my $i = 0; $i < @things; $i += 2)
+		{
+			my ($name, $code) = @things[$i, $i + 1];
+			quiet();
+			my $t = $code->($round);
+			push @{ $found{$name} }, $t;
+			say_now(sprintf 'round %d, %-24s %.3f', $round, $name, $t);
+		}
+	}
+	return { map { $_ => median(@{ $found{$_} }) } keys %found };
+}
+
+# A new extension and one connection "src" to database "bench" of this MariaDB.
+sub connection
+{
+	my ($p, $my) = @_;
+	$p->do('CREATE EXTENSION tapdata');
+	$p->do(q{SELECT tapdata.create_connection('src', 'mysql', ?::jsonb, ?::jsonb)}, undef,
+		qq({"host": "127.0.0.1", "port": $my->{MYPORT}, "database": "bench"}),
+		qq({"user": "$my->{REPL_USER}", "password": "$my->{REPL_PASSWORD}"}));
+	return;
+}
+
+# Waits until a pipeline has this status; dies with its error when it fails or makes no headway.
+sub wait_status
+{
+	my ($p, $name, $wanted, $limit) = @_;
+	my $sth = $p->prepare('SELECT status, sqlstate, error FROM tapdata.pipelines WHERE name = ?');
+	my $end = time + ($limit || 600);
+	while (time < $end)
+	{
+		$sth->execute($name);
+		my ($status, $sqlstate, $error) = $sth->fetchrow_array;
+		return if ($status // '') eq $wanted;
+		die "pipeline $name $status: $sqlstate $error\n" if ($status // '') =~ /^(failed|retrying|fenced|waiting_for_worker)$/;
+		sleep 0.005;
+	}
+	die "pipeline $name did not become $wanted\n";
+}
+
+sub catch_up { my ($p, $name) = @_; $p->do('SELECT tapdata.wait_pipeline(?, ?)', undef, $name, '900 s'); return }
+
+# A clean start for both sides: what earlier turns left to be written is written now, outside the measure.
+sub fresh { $_->do('CHECKPOINT') for @_; return }
+
+# The table of the load and transaction cases: 6 columns, about 70 bytes.  ids: an SQL condition on `seq`.
+sub make_items
+{
+	my ($m, $last, $where) = @_;
+	$m->do('CREATE DATABASE IF NOT EXISTS bench');
+	$m->do('USE bench');
+	$m->do('CREATE TABLE items (id BIGINT PRIMARY KEY, n INT NOT NULL, name VARCHAR(40) NOT NULL, price DECIMAL(10,2) NOT NULL,
+		made DATETIME NOT NULL, note VARCHAR(40) NOT NULL)');
+	$m->do('INSERT INTO items SELECT ' . item_columns('seq') . " FROM seq_1_to_$last WHERE $where");
+	$m->do('ANALYZE TABLE items');
+	return;
+}
+
+# One row of `items` made from a number.
+sub item_columns
+{
+	my ($id) = @_;
+	return "$id, $id * 7 % 1000003, concat('item ', $id), ($id * 13 % 9999999) / 100, '2026-01-01' + INTERVAL $id SECOND, left(md5($id), 20)";
+}
+push @EXPORT_OK, 'item_columns';
+
+# The line that `run` reads: what, figure, target, does it hold, how it came about.
+sub row
+{
+	my ($what, $figure, $target, $holds, $detail) = @_;
+	$| = 1;
+	print join("\t", 'ROW', $what, $figure, $target, $holds ? 'holds' : 'MISSED', $detail), "\n";
+	return;
+}
+
+1;
