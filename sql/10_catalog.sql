@@ -76,15 +76,6 @@ CREATE TABLE tapdata.error_entry (           -- records that could not be applie
 );
 CREATE INDEX ON tapdata.error_entry (pipeline);
 
-CREATE TABLE tapdata.worker_start (          -- starts in quick succession, counted before each: survives a crash of the server
-    kind text NOT NULL,
-    object integer NOT NULL,
-    started timestamptz NOT NULL,
-    starts integer NOT NULL,
-    restarts integer NOT NULL,
-    PRIMARY KEY (kind, object)
-);
-
 -- What pg_dump takes along.  relation oids are not those of the restored database: adopt_database() finds the tables again by name.
 SELECT pg_catalog.pg_extension_config_dump('tapdata.pipeline', '');
 SELECT pg_catalog.pg_extension_config_dump('tapdata.pipeline_id_seq', '');

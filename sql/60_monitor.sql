@@ -1,11 +1,5 @@
 -- Looking at it.  Owners see what is theirs, members of pg_monitor everything but records.
 
-CREATE FUNCTION tapdata.worker_list(OUT pid integer, OUT kind text, OUT database text, OUT object text, OUT status text,
-        OUT since timestamptz, OUT restarts integer, OUT memory bigint, OUT owner oid) RETURNS SETOF record
-    LANGUAGE c ROWS 10 SET search_path = pg_catalog, pg_temp
-    AS 'MODULE_PATHNAME', 'td_sql_worker_list';
-COMMENT ON FUNCTION tapdata.worker_list() IS 'The rows of tapdata.workers, those that the caller may see';
-
 CREATE FUNCTION tapdata.pipeline_progress(pipeline integer, OUT rows_loaded bigint, OUT rows_applied bigint) RETURNS record
     LANGUAGE c STRICT SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'td_sql_pipeline_progress';

@@ -1,0 +1,324 @@
+/*-------------------------------------------------------------------------
+ *
+ * doctor.c
+ *		tapdata.doctor(): everything that must be right, and what mends it.
+ *
+ * NOTES
+ *		Sessions, as the caller: pipelines are seen through tapdata.pipelines,
+ *		so nobody learns more here than there.  A check adds at least one row;
+ *		none of them raises for what it finds.
+ *
+ *		On a well-set server no row has ok = false.
+ *
+ * IDENTIFICATION
+ *		src/monitor/doctor.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/catalog.h"
+#include "connector/connector.h"
+#include "executor/spi.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "replication/slot.h"
+#include "util/util.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/resowner.h"
+#include "utils/varlena.h"
+#include "workers/workers.h"
+
+#define TD_LIBRARY_VERSION "0.1"	/* must be default_version of tapdata.control */
+
+static void say(ReturnSetInfo *result, const char *item, bool ok, const char *detail, const char *fix);
+static void check_preload(ReturnSetInfo *result);
+static void check_enabled(ReturnSetInfo *result);
+static void check_version(ReturnSetInfo *result);
+static void check_processes(ReturnSetInfo *result);
+static void check_workers(ReturnSetInfo *result);
+static void check_origins(ReturnSetInfo *result);
+static void check_connectors(ReturnSetInfo *result);
+static void check_home(ReturnSetInfo *result);
+static void check_failed(ReturnSetInfo *result);
+static void check_waiting(ReturnSetInfo *result);
+static void check_orphans(ReturnSetInfo *result);
+static void check_superusers(ReturnSetInfo *result);
+
+static void (*const checks[]) (ReturnSetInfo *) = {
+	check_preload,
+	check_enabled,
+	check_version,
+	check_processes,
+	check_workers,
+	check_origins,
+	check_connectors,
+	check_home,
+	check_failed,
+	check_waiting,
+	check_orphans,
+	check_superusers,
+};
+
+PG_FUNCTION_INFO_V1(td_sql_doctor);
+
+/* tapdata.doctor() */
+Datum
+td_sql_doctor(PG_FUNCTION_ARGS)
+{
+	InitMaterializedSRF(fcinfo, 0);
+	for (size_t i = 0; i < lengthof(checks); i++)
+		checks[i] ((ReturnSetInfo *) fcinfo->resultinfo);
+	return (Datum) 0;
+}
+
+/* One row; fix only where something is to be mended. */
+static void
+say(ReturnSetInfo *result, const char *item, bool ok, const char *detail, const char *fix)
+{
+	Datum		values[4] = {CStringGetTextDatum(item), BoolGetDatum(ok), CStringGetTextDatum(detail)};
+	bool		nulls[4] = {false, false, false, ok || fix == NULL};
+
+	if (!nulls[3])
+		values[3] = CStringGetTextDatum(fix);
+	tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+}
+
+/* The first column of the first row of a query, as text in the caller's memory; NULL = no row, or null. */
+static char *
+ask(const char *sql)
+{
+	char	   *answer = NULL;
+
+	SPI_connect();
+	if (SPI_execute(sql, true, 1) == SPI_OK_SELECT && SPI_processed == 1)
+	{
+		char	   *v = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
+
+		if (v != NULL)
+		{
+			answer = SPI_palloc(strlen(v) + 1);
+			strcpy(answer, v);
+		}
+	}
+	SPI_finish();
+	return answer;
+}
+
+/* The same as a number. */
+static int
+ask_number(const char *sql)
+{
+	char	   *answer = ask(sql);
+
+	return answer ? pg_strtoint32(answer) : 0;
+}
+
+/* Was the library loaded by the postmaster? */
+static bool
+preloaded(void)
+{
+	const char *libraries = GetConfigOption("shared_preload_libraries", true, false);
+	List	   *names = NIL;
+	ListCell   *lc;
+
+	if (libraries == NULL || !SplitDirectoriesString(pstrdup(libraries), ',', &names))
+		return false;
+	foreach(lc, names)
+	{
+		char	   *base = strrchr(lfirst(lc), '/');
+
+		if (strcmp(base ? base + 1 : (char *) lfirst(lc), "tapdata") == 0)
+			return true;
+	}
+	return false;
+}
+
+static void
+check_preload(ReturnSetInfo *result)
+{
+	const char *libraries = GetConfigOption("shared_preload_libraries", true, false);
+	bool		ok = preloaded();
+
+	say(result, "shared_preload_libraries", ok,
+				  ok ? "tapdata is loaded at server start" : "tapdata is not loaded at server start: nothing runs",
+				  psprintf("ALTER SYSTEM SET shared_preload_libraries = %s%stapdata; -- then restart the server",
+						   libraries ? libraries : "", libraries && libraries[0] ? ", " : ""));
+}
+
+static void
+check_enabled(ReturnSetInfo *result)
+{
+	say(result, "tapdata.enabled", td_enabled, td_enabled ? "on" : "off: nothing is started",
+				  "ALTER SYSTEM SET tapdata.enabled = on; SELECT pg_reload_conf();");
+}
+
+/* The library on disk, the extension in the database. */
+static void
+check_version(ReturnSetInfo *result)
+{
+	char	   *version = ask("SELECT extversion FROM pg_catalog.pg_extension WHERE extname = 'tapdata'");
+	bool		ok = version != NULL && strcmp(version, TD_LIBRARY_VERSION) == 0;
+
+	say(result, "version", ok,
+				  psprintf("library %s, extension %s", TD_LIBRARY_VERSION, version ? version : "unknown"),
+				  "ALTER EXTENSION tapdata UPDATE; -- or restart the server, if the library is the older one");
+}
+
+/* The launcher of the cluster and the supervisor of this database. */
+static void
+check_processes(ReturnSetInfo *result)
+{
+	int			launchers = ask_number("SELECT count(*)::int FROM tapdata.workers WHERE kind = 'launcher'");
+	int			supervisors = ask_number("SELECT count(*)::int FROM tapdata.workers WHERE kind = 'supervisor' "
+										 "AND database = pg_catalog.current_database()");
+	bool		ok = launchers > 0 && supervisors > 0;
+
+	if (!preloaded() || !td_enabled)
+		return;					/* said already */
+	say(result, "processes", ok,
+				  psprintf("launcher %s, supervisor of this database %s", launchers ? "runs" : "does not run",
+						   supervisors ? "runs" : "does not run"),
+				  "-- wait some seconds and ask again; if it stays so, the server log says why (max_worker_processes?)");
+}
+
+/* One for the launcher, one supervisor for each database, one for each running pipeline; PostgreSQL's own launcher too. */
+static void
+check_workers(ReturnSetInfo *result)
+{
+	int			wanted = ask_number("SELECT count(*)::int FROM tapdata.pipelines "
+									"WHERE status NOT IN ('created', 'stopped', 'completed', 'failed', 'fenced')");
+	int			others = ask_number("SELECT count(*)::int FROM pg_catalog.pg_stat_activity "
+									"WHERE backend_type <> ALL ('{client backend,checkpointer,background writer,walwriter,startup,archiver,"
+									"autovacuum launcher,autovacuum worker,walsender,walreceiver,parallel worker}') AND backend_type NOT LIKE 'tapdata%' "
+									"AND backend_type NOT LIKE 'io worker%' AND backend_type <> 'walsummarizer' AND backend_type <> 'slotsync worker'");
+	int			needed = 2 + wanted + others;
+
+	say(result, "max_worker_processes", max_worker_processes >= needed,
+				  psprintf("%d, of which at least %d are needed", max_worker_processes, needed),
+				  psprintf("ALTER SYSTEM SET max_worker_processes = %d; -- then restart the server", Max(32, needed * 2)));
+	say(result, "tapdata.max_workers", td_max_workers >= 2 + wanted,
+				  psprintf("%d, of which at least %d are needed", td_max_workers, 2 + wanted),
+				  psprintf("ALTER SYSTEM SET tapdata.max_workers = %d; -- then restart the server", Max(32, (2 + wanted) * 2)));
+}
+
+/* Each running pipeline has a replication origin, and each active origin takes one state; up to 17 they share a setting with slots. */
+static void
+check_origins(ReturnSetInfo *result)
+{
+	const char *setting = GetConfigOption("max_active_replication_origins", true, false);
+	const char *name = setting ? "max_active_replication_origins" : "max_replication_slots";
+	int			limit = setting ? pg_strtoint32(setting) : max_replication_slots;
+	int			origins = ask_number("SELECT count(*)::int FROM pg_catalog.pg_replication_origin");
+	int			wanted = ask_number("SELECT count(*)::int FROM tapdata.pipelines WHERE status NOT IN ('created', 'stopped', 'completed', 'failed', 'fenced')");
+	int			ours = ask_number("SELECT count(*)::int FROM pg_catalog.pg_replication_origin WHERE roname LIKE 'tapdata\\_%'");
+	int			needed = origins - ours + Max(ours, wanted);
+
+	say(result, name, limit >= needed,
+				  psprintf("%d, of which %d are needed for replication origins", limit, needed),
+				  psprintf("ALTER SYSTEM SET %s = %d; -- then restart the server", name, Max(16, needed * 2)));
+}
+
+/* The host program is there and finds connectors that can be used. */
+static void
+check_connectors(ReturnSetInfo *result)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	List	   *volatile names = NIL;
+	char	   *volatile problem = NULL;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(caller);
+	PG_TRY();
+	{
+		ListCell   *lc;
+
+		names = td_connector_list();
+		foreach(lc, names)
+			(void) td_connector_describe(lfirst(lc));
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		ErrorData  *edata;
+
+		MemoryContextSwitchTo(caller);
+		edata = CopyErrorData();
+		if (edata->sqlerrcode == ERRCODE_QUERY_CANCELED || edata->sqlerrcode == ERRCODE_ADMIN_SHUTDOWN)
+			PG_RE_THROW();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+		problem = edata->detail ? psprintf("%s: %s", edata->message, edata->detail) : edata->message;
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(caller);
+	CurrentResourceOwner = owner;
+	if (problem == NULL && names == NIL)
+		problem = "the host program finds no connector";
+	say(result, "connectors", problem == NULL, problem ? problem : td_list_text(names),
+				  "-- install tapdata again, with the client libraries of the connectors you want: make install");
+}
+
+static void
+check_home(ReturnSetInfo *result)
+{
+	bool		here = td_installation_is_here();
+
+	say(result, "database", here,
+				  here ? "the pipelines of this database were made here" : "this database is a copy, its pipelines are fenced",
+				  "SELECT tapdata.adopt_database(); -- only if the copy shall run on its own");
+}
+
+/* A row that is fine when a list of names is empty. */
+static void
+say_names(ReturnSetInfo *result, const char *item, const char *sql, const char *good, const char *bad, const char *fix)
+{
+	char	   *names = ask(sql);
+
+	say(result, item, names == NULL, names ? psprintf("%s: %s", bad, names) : good, fix);
+}
+
+static void
+check_failed(ReturnSetInfo *result)
+{
+	say_names(result, "failed pipelines",
+			  "SELECT string_agg(pg_catalog.quote_ident(name) || ' (' || coalesce(error, '') || ')', ', ' ORDER BY name) "
+			  "FROM tapdata.pipelines WHERE status = 'failed'",
+			  "none", "need a person", "SELECT name, error, hint FROM tapdata.pipelines WHERE status = 'failed'; -- mend, then tapdata.start_pipeline(name)");
+}
+
+static void
+check_waiting(ReturnSetInfo *result)
+{
+	say_names(result, "waiting pipelines",
+			  "SELECT string_agg(pg_catalog.quote_ident(name), ', ' ORDER BY name) FROM tapdata.pipelines WHERE status = 'waiting_for_worker'",
+			  "none", "no background worker is free",
+			  psprintf("ALTER SYSTEM SET max_worker_processes = %d; -- then restart the server", max_worker_processes * 2));
+}
+
+/* A connection that was dropped or renamed, an owner that was dropped. */
+static void
+check_orphans(ReturnSetInfo *result)
+{
+	say_names(result, "orphaned pipelines",
+			  "SELECT string_agg(pg_catalog.quote_ident(p.name), ', ' ORDER BY p.name) FROM tapdata.pipelines p WHERE NOT EXISTS "
+			  "(SELECT FROM pg_catalog.pg_foreign_server s JOIN pg_catalog.pg_foreign_data_wrapper w ON w.oid = s.srvfdw "
+			  "WHERE w.fdwname = 'tapdata' AND s.srvname = p.connection) "
+			  "OR NOT EXISTS (SELECT FROM pg_catalog.pg_roles r WHERE r.rolname = p.owner)",
+			  "none", "their connection or their owner is gone",
+			  "-- create the connection again under its name, or SELECT tapdata.drop_pipeline(name)");
+}
+
+/* Allowed, and named. */
+static void
+check_superusers(ReturnSetInfo *result)
+{
+	char	   *names = ask("SELECT string_agg(pg_catalog.quote_ident(p.name), ', ' ORDER BY p.name) FROM tapdata.pipelines p "
+							"JOIN pg_catalog.pg_roles r ON r.rolname = p.owner WHERE r.rolsuper");
+
+	say(result, "pipelines of superusers", true, names ? names : "none", NULL);
+}
