@@ -9,3 +9,18 @@ CREATE TABLE tapdata.worker_start (          -- written and committed before eac
     PRIMARY KEY (kind, object)
 ) WITH (fillfactor = 50);
 REVOKE ALL ON tapdata.worker_start FROM PUBLIC;
+COMMENT ON TABLE tapdata.worker_start IS 'Starts of workers in quick succession';
+
+CREATE FUNCTION tapdata.worker_list(OUT pid integer, OUT kind text, OUT database text, OUT object text, OUT status text,
+        OUT since timestamptz, OUT restarts integer, OUT memory bigint, OUT owner oid) RETURNS SETOF record
+    LANGUAGE c ROWS 10 SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'td_sql_worker_list';
+COMMENT ON FUNCTION tapdata.worker_list() IS 'The rows of tapdata.workers, those that the caller may see; memory in bytes';
+
+CREATE FUNCTION tapdata.extension_created() RETURNS void
+    LANGUAGE c SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'td_sql_extension_created';
+COMMENT ON FUNCTION tapdata.extension_created() IS 'Tells the launcher that this database has the extension, at commit';
+REVOKE ALL ON FUNCTION tapdata.extension_created() FROM PUBLIC;
+
+SELECT tapdata.extension_created();
