@@ -232,7 +232,7 @@ extern bool td_my_put_enum(TdMyPut *put, uint64_t index);
 extern bool td_my_put_set(TdMyPut *put, uint64_t mask);
 extern bool td_my_put_decimal(TdMyPut *put, const char *p, size_t len);
 extern bool td_my_put_uuid_text(TdMyPut *put, const char *p, size_t len);
-extern bool td_my_put_uuid_stored(TdMyPut *put, const uint8_t *p, size_t len);
+extern bool td_my_put_uuid_bytes(TdMyPut *put, const uint8_t *p, size_t len);
 extern bool td_my_put_date(TdMyPut *put, const TdMyDate *d);
 extern bool td_my_put_datetime(TdMyPut *put, const TdMyDate *d);
 extern bool td_my_put_timestamp(TdMyPut *put, uint32_t seconds, unsigned usec);

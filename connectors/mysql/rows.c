@@ -288,7 +288,7 @@ put_variable(TdMyPut *put, const uint8_t *p, size_t len)
 		case TD_MY_BYTES:
 			return td_my_put_bytes(put, p, len);
 		default:
-			return td_my_put_uuid_stored(put, p, len);
+			return td_my_put_uuid_bytes(put, p, len);
 	}
 }
 
@@ -365,7 +365,7 @@ refuse_row(TdMyPut *put, const TdMyTable *table, const TdMyLayout *layout, const
 	return false;
 }
 
-/* Appends the records of a row event; table_id is the number by which records name the table. */
+/* Appends the records of a row event until a megabyte is together; rows->rows then begins where to go on. */
 bool
 td_my_write_rows(TdMyPut *put, const TdMyTable *table, const TdMyLayout *layout, TdMyRowsEvent *rows, uint64_t *nrows, TdError *err)
 {
@@ -375,7 +375,7 @@ td_my_write_rows(TdMyPut *put, const TdMyTable *table, const TdMyLayout *layout,
 
 	if (!check_present(table, layout, rows, err))
 		return false;
-	while (r->p < r->end)
+	while (r->p < r->end && put->out->len < TD_MY_BATCH)
 	{
 		td_write_begin(put->out, rows->op, table->schema.table_id);
 		for (unsigned k = 0; k < images; k++)

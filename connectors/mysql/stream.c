@@ -64,6 +64,8 @@ typedef struct TdMyStream
 	uint8_t		flags;
 	bool		in_group;
 	uint64_t	rows;			/* records of the present group */
+	Followed   *unfinished;		/* the table of the row event at hand, NULL = all of it is written */
+	TdMyRowsEvent event;
 	Mapped	   *maps;
 	uint32_t	nmaps;
 	uint32_t	maps_cap;
@@ -474,10 +476,10 @@ write_ddl(TdMyStream *s, uint32_t table, TdBytes text, TdError *err)
 		td_write_ddl(s->put.out, table, position, (const char *) text.data, text.len);
 	else
 	{
-		td_buffer_reset(&s->inflated);
+		td_buffer_reset(&s->put.scratch);
 		for (uint32_t i = 0; i < text.len; i++)
-			td_buffer_append(&s->inflated, text.data[i] && text.data[i] < 0x80 ? (const char *) text.data + i : "?", 1);
-		td_write_ddl(s->put.out, table, position, (const char *) s->inflated.data, s->inflated.len);
+			td_buffer_append(&s->put.scratch, text.data[i] && text.data[i] < 0x80 ? (const char *) text.data + i : "?", 1);
+		td_write_ddl(s->put.out, table, position, (const char *) s->put.scratch.data, s->put.scratch.len);
 	}
 	s->bare = false;
 	s->stop = true;
@@ -617,12 +619,22 @@ handle_table_map(TdMyStream *s, const TdMyEvent *event, TdError *err)
 	return true;
 }
 
+/* Writes rows of the event at hand; one that is larger than a batch is gone on with by the next poll. */
+static bool
+write_rows(TdMyStream *s, TdError *err)
+{
+	if (!td_my_write_rows(&s->put, s->unfinished->table, &s->unfinished->layout, &s->event, &s->rows, err))
+		return name_group(s, err);
+	if (s->event.rows.p == s->event.rows.end)
+		s->unfinished = NULL;
+	return true;
+}
+
 /* A row event: nothing to do for tables that aren't ours. */
 static bool
 handle_rows(TdMyStream *s, const TdMyEvent *event, TdError *err)
 {
 	const uint8_t *p = event->body.p;
-	TdMyRowsEvent rows;
 	uint32_t	i = 0;
 	uint64_t	id;
 
@@ -637,11 +649,11 @@ handle_rows(TdMyStream *s, const TdMyEvent *event, TdError *err)
 		return true;
 	if (!s->in_group)
 		return td_my_damaged(err, "binlog: rows outside a transaction");
-	if (!td_my_read_rows(event, &s->inflated, &rows, err))
+	if (!td_my_read_rows(event, &s->inflated, &s->event, err))
 		return name_group(s, err);
-	write_schema(s, s->maps[i].followed);
-	return td_my_write_rows(&s->put, s->maps[i].followed->table, &s->maps[i].followed->layout, &rows, &s->rows, err) ||
-		name_group(s, err);
+	s->unfinished = s->maps[i].followed;
+	write_schema(s, s->unfinished);
+	return write_rows(s, err);
 }
 
 /* The source says that events are missing from its binlog. */
@@ -772,6 +784,8 @@ poll_packets(TdMyStream *s, int timeout_ms, TdError *err)
 	int64_t		linger = 0;
 	size_t		bytes = 0;
 
+	if (s->unfinished && !write_rows(s, err))
+		return false;
 	while (s->put.out->len < TD_MY_BATCH && bytes < POLL_BYTES && !s->stop)
 	{
 		TdBytes		packet;

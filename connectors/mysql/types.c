@@ -171,6 +171,21 @@ set_length(TdColumn *td, TdMyColumn *column, const TypeRule *rule, const TdMyCol
 	}
 }
 
+/* information_schema shows a member's characters outside the BMP as question marks: such a member is not known. */
+static void
+check_members(TdMyTable *table, TdMyColumn *column, const TdMyColumnText *text)
+{
+	TdMyEncoding e = column->charset->encoding;
+	bool		wide = e == TD_MY_UTF16 || e == TD_MY_UTF16LE || e == TD_MY_UTF32 || strcmp(column->charset->name, "utf8mb4") == 0;
+
+	for (uint32_t i = 0; wide && i < column->nmembers; i++)
+		if (memchr(column->members[i].data, '?', column->members[i].len))
+		{
+			refuse(table, text, "in which a member holds a question mark or a character that the source can't show");
+			td_error_hint(&table->problem, "Leave the table out, or give the column the character set utf8mb3, which shows all its characters.");
+		}
+}
+
 /* The character set of a column that has one. */
 static bool
 set_charset(TdConn *conn, TdMyTables *tables, TdMyTable *table, TdMyColumn *column, const TdMyColumnText *text, TdError *err)
@@ -182,6 +197,7 @@ set_charset(TdConn *conn, TdMyTables *tables, TdMyTable *table, TdMyColumn *colu
 	column->charset = td_my_charset(conn, text->charset ? text->charset : "utf8mb4", err);
 	if (column->charset == NULL)
 		return false;
+	check_members(table, column, text);
 	if (column->charset->encoding == TD_MY_FOREIGN && column->kind == TD_MY_TEXT)
 	{
 		refuse(table, text, "whose character set is not supported");

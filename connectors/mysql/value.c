@@ -251,29 +251,15 @@ td_my_put_uuid_text(TdMyPut *put, const char *p, size_t len)
 	return true;
 }
 
-/*
- * UUID as the source stores it: versions 1 to 5 with their groups in reverse
- * order, so that they sort by time.  Trailing zeros are cut in the binlog.
- */
+/* UUID in the binlog: its bytes in the order of its text; zeros at the end are cut. */
 bool
-td_my_put_uuid_stored(TdMyPut *put, const uint8_t *p, size_t len)
+td_my_put_uuid_bytes(TdMyPut *put, const uint8_t *p, size_t len)
 {
-	uint8_t		s[16] = {0};
-	uint8_t		uuid[16];
+	uint8_t		uuid[16] = {0};
 
 	if (len > 16)
 		return td_my_refuse(put, "22P02", "an invalid uuid");
-	memcpy(s, p, len);
-	if (s[6] & ~s[8] & 0x80)
-	{
-		memcpy(uuid, s + 12, 4);
-		memcpy(uuid + 4, s + 10, 2);
-		memcpy(uuid + 6, s + 8, 2);
-		memcpy(uuid + 8, s + 6, 2);
-		memcpy(uuid + 10, s, 6);
-	}
-	else
-		memcpy(uuid, s, 16);
+	memcpy(uuid, p, len);
 	td_put_uuid(put->out, uuid);
 	return true;
 }
