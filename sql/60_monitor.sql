@@ -1,10 +1,5 @@
 -- Looking at it.  Owners see what is theirs, members of pg_monitor everything but records.
 
-CREATE FUNCTION tapdata.pipeline_progress(pipeline integer, OUT rows_loaded bigint, OUT rows_applied bigint) RETURNS record
-    LANGUAGE c STRICT SET search_path = pg_catalog, pg_temp
-    AS 'MODULE_PATHNAME', 'td_sql_pipeline_progress';
-COMMENT ON FUNCTION tapdata.pipeline_progress(integer) IS 'What a running pipeline has done since its last checkpoint';
-
 CREATE FUNCTION tapdata.doctor(OUT item text, OUT ok boolean, OUT detail text, OUT fix text) RETURNS SETOF record
     LANGUAGE c ROWS 20 SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'td_sql_doctor';
@@ -18,10 +13,9 @@ CREATE VIEW tapdata.pipelines WITH (security_barrier) AS
             ELSE s.status END AS status,
         coalesce(s.exact, false) AS exact, s.since, s.position, s.source_time,
         CASE WHEN s.status = 'streaming' THEN greatest(pg_catalog.clock_timestamp() - s.source_time, interval '0') END AS lag,
-        s.rows_loaded + g.rows_loaded AS rows_loaded, s.rows_applied + g.rows_applied AS rows_applied,
+        s.rows_loaded, s.rows_applied,
         s.sqlstate, s.error, s.hint, s.retry_at, p.options
     FROM tapdata.pipeline p LEFT JOIN tapdata.pipeline_state s ON s.pipeline = p.id
-        CROSS JOIN LATERAL tapdata.pipeline_progress(p.id) AS g
     WHERE pg_catalog.pg_has_role(p.owner, 'USAGE') OR pg_catalog.pg_has_role('pg_monitor', 'USAGE');
 COMMENT ON VIEW tapdata.pipelines IS 'The pipelines and how they stand';
 COMMENT ON COLUMN tapdata.pipelines.name IS 'Name of the pipeline';

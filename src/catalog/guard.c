@@ -121,15 +121,15 @@ static void
 guard_on(Oid relation)
 {
 	TdCatalogScope scope;
-	char	   *sql;
+	char	   *table;
 
 	if (OidIsValid(find_guard(relation)))
 		return;
-	sql = psprintf("CREATE TRIGGER tapdata_refuse_write BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON %s "
-				   "FOR EACH STATEMENT EXECUTE FUNCTION tapdata.refuse_write()",
-				   quote_qualified_identifier(get_namespace_name(get_rel_namespace(relation)), get_rel_name(relation)));
+	table = quote_qualified_identifier(get_namespace_name(get_rel_namespace(relation)), get_rel_name(relation));
 	td_catalog_enter(&scope);
-	td_run_as_caller(sql);
+	td_run_as_caller(psprintf("CREATE TRIGGER tapdata_refuse_write BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON %s "
+							  "FOR EACH STATEMENT EXECUTE FUNCTION tapdata.refuse_write()", table));
+	td_run_as_caller(psprintf("ALTER TRIGGER tapdata_refuse_write ON %s DEPENDS ON EXTENSION tapdata", table));
 	td_catalog_leave(&scope);
 }
 

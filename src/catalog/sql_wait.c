@@ -48,6 +48,7 @@ td_sql_wait_pipeline(PG_FUNCTION_ARGS)
 	TdPipeline *p;
 	TimestampTz end;
 	TimestampTz reached = 0;
+	TimestampTz called = GetCurrentTimestamp();
 	bool		asked = false;
 	uint64		number = 0;
 	TdError		err;
@@ -56,8 +57,8 @@ td_sql_wait_pipeline(PG_FUNCTION_ARGS)
 	td_workers_require();
 	p = td_pipeline_find(name, false);
 	require_reader(p);
-	end = PG_ARGISNULL(1) ? TimestampTzPlusMilliseconds(GetCurrentTimestamp(), 60 * 1000) :
-		DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval, TimestampTzGetDatum(GetCurrentTimestamp()), PG_GETARG_DATUM(1)));
+	end = PG_ARGISNULL(1) ? TimestampTzPlusMilliseconds(called, 60 * 1000) :
+		DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval, TimestampTzGetDatum(called), PG_GETARG_DATUM(1)));
 	while (!has_ended(p))
 	{
 		long		left = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), end);
@@ -74,9 +75,8 @@ td_sql_wait_pipeline(PG_FUNCTION_ARGS)
 	}
 	if (reached == 0)
 		(void) read_error(p->id, &err, &reached);
-	if (reached == 0)
-		PG_RETURN_NULL();
-	PG_RETURN_TIMESTAMPTZ(reached);
+	/* nothing has happened there since the load: all there was at the call is here */
+	PG_RETURN_TIMESTAMPTZ(reached != 0 ? reached : called);
 }
 
 /* What this transaction wrote or has seen would not move on with the pipeline. */

@@ -24,16 +24,20 @@
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "replication/slot.h"
+#include "storage/latch.h"
 #include "util/util.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
 #include "utils/varlena.h"
+#include "utils/wait_event.h"
 #include "workers/workers.h"
 
+#define TD_PROCESS_TRIES 30
 #define TD_LIBRARY_VERSION "0.1"	/* must be default_version of tapdata.control */
 
+static void take_a_break(void);
 static void say(ReturnSetInfo *result, const char *item, bool ok, const char *detail, const char *fix);
 static void check_preload(ReturnSetInfo *result);
 static void check_enabled(ReturnSetInfo *result);
@@ -168,21 +172,36 @@ check_version(ReturnSetInfo *result)
 				  "ALTER EXTENSION tapdata UPDATE; -- or restart the server, if the library is the older one");
 }
 
-/* The launcher of the cluster and the supervisor of this database. */
+/* The launcher of the cluster and the supervisor of this database; both may be on their way after CREATE EXTENSION. */
 static void
 check_processes(ReturnSetInfo *result)
 {
-	int			launchers = ask_number("SELECT count(*)::int FROM tapdata.workers WHERE kind = 'launcher'");
-	int			supervisors = ask_number("SELECT count(*)::int FROM tapdata.workers WHERE kind = 'supervisor' "
-										 "AND database = pg_catalog.current_database()");
-	bool		ok = launchers > 0 && supervisors > 0;
+	int			launchers = 0;
+	int			supervisors = 0;
 
 	if (!preloaded() || !td_enabled)
 		return;					/* said already */
-	say(result, "processes", ok,
-				  psprintf("launcher %s, supervisor of this database %s", launchers ? "runs" : "does not run",
-						   supervisors ? "runs" : "does not run"),
-				  "-- wait some seconds and ask again; if it stays so, the server log says why (max_worker_processes?)");
+	for (int i = 0; i < TD_PROCESS_TRIES && (launchers == 0 || supervisors == 0); i++)
+	{
+		if (i > 0)
+			take_a_break();
+		launchers = ask_number("SELECT count(*)::int FROM tapdata.workers WHERE kind = 'launcher'");
+		supervisors = ask_number("SELECT count(*)::int FROM tapdata.workers WHERE kind = 'supervisor' "
+								 "AND database = pg_catalog.current_database()");
+	}
+	say(result, "processes", launchers > 0 && supervisors > 0,
+		psprintf("launcher %s, supervisor of this database %s", launchers ? "runs" : "does not run",
+				 supervisors ? "runs" : "does not run"),
+		"-- the server log says why (max_worker_processes?)");
+}
+
+/* A tenth of a second. */
+static void
+take_a_break(void)
+{
+	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, 100, PG_WAIT_EXTENSION);
+	ResetLatch(MyLatch);
+	CHECK_FOR_INTERRUPTS();
 }
 
 /* One for the launcher, one supervisor for each database, one for each running pipeline; PostgreSQL's own launcher too. */
