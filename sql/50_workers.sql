@@ -4,8 +4,9 @@ CREATE TABLE tapdata.worker_start (          -- written and committed before eac
     kind text NOT NULL,                      -- pipeline
     object integer NOT NULL,                 -- its id
     started timestamptz NOT NULL,            -- the last start
-    starts integer NOT NULL,                 -- starts within 60 s of each other; 0 = the last worker left a reason
+    starts integer NOT NULL,                 -- starts in a row of workers that ended soon, without progress and without a reason
     restarts integer NOT NULL,               -- starts after the first, since the pipeline was last stopped, failed or completed
+    progress text NOT NULL,                  -- what the pipeline had done at the last start
     PRIMARY KEY (kind, object)
 ) WITH (fillfactor = 50);
 REVOKE ALL ON tapdata.worker_start FROM PUBLIC;

@@ -36,7 +36,7 @@ typedef struct TdSituation
 	bool		running;		/* a slot exists */
 	bool		stop_asked;
 	int64_t		stop_asked_ms;	/* how long ago */
-	int			starts;			/* starts in quick succession, 0 = the last one ended well */
+	int			starts;			/* in a row without progress, 0 = the last one ended well */
 	bool		first_look;		/* the supervisor has just begun: the server or it was restarted */
 	int64_t		retry_in_ms;	/* <= 0 = due */
 } TdSituation;

@@ -255,7 +255,7 @@ td_hold_database(Oid database)
 	pending.holds = true;
 	if (!enter_hold(database))
 		return;
-	td_workers_signal(database, SIGTERM);
+	td_workers_signal(database, SIGTERM, true);
 	ConditionVariablePrepareToSleep(&td_shared->gone);
 	while (td_workers_any(database, true))
 	{

@@ -146,34 +146,37 @@ td_slot_exists(TdWorkerKind kind, Oid database, int32 object, TdWorkerSlot *copy
 	return slot != NULL;
 }
 
-/* Is any worker of the database there (hosts don't count: they hold nothing of it)? */
+/* Is it a worker of the database?  Hosts don't count: they hold nothing of it.  The lock is held. */
+static bool
+belongs_to(const TdWorkerSlot *slot, Oid database, bool all)
+{
+	if (slot->kind == TD_WORKER_NONE || slot->kind == TD_WORKER_LAUNCHER || slot->kind == TD_WORKER_HOST || slot->database != database)
+		return false;
+	return all || (slot->kind != TD_WORKER_SUPERVISOR && slot->kind != TD_WORKER_PROBE);
+}
+
 bool
-td_workers_any(Oid database, bool supervisor_too)
+td_workers_any(Oid database, bool all)
 {
 	bool		any = false;
 
 	LWLockAcquire(td_shared->lock, LW_SHARED);
 	for (int i = 0; i < td_shared->nworkers && !any; i++)
-	{
-		TdWorkerSlot *slot = &td_shared->slots[i];
-
-		any = slot->kind != TD_WORKER_NONE && slot->kind != TD_WORKER_LAUNCHER && slot->database == database &&
-			(supervisor_too || slot->kind != TD_WORKER_SUPERVISOR);
-	}
+		any = belongs_to(&td_shared->slots[i], database, all);
 	LWLockRelease(td_shared->lock);
 	return any;
 }
 
-/* Asks all workers of a database, but not the caller, to stop; signal 0 = by their latch only. */
+/* Asks the workers of a database, but not the caller, to stop; signal 0 = by their latch only. */
 void
-td_workers_signal(Oid database, int signal)
+td_workers_signal(Oid database, int signal, bool all)
 {
 	LWLockAcquire(td_shared->lock, LW_EXCLUSIVE);
 	for (int i = 0; i < td_shared->nworkers; i++)
 	{
 		TdWorkerSlot *slot = &td_shared->slots[i];
 
-		if (slot->kind == TD_WORKER_NONE || slot->kind == TD_WORKER_LAUNCHER || slot->database != database || slot == td_my_slot)
+		if (!belongs_to(slot, database, all) || slot == td_my_slot)
 			continue;
 		slot->stop = true;
 		if (slot->pid != 0 && signal != 0)

@@ -207,7 +207,7 @@ leave(bool dropped)
 	bool		killed = dropped;
 
 	td_worker_status("stopping");
-	td_workers_signal(MyDatabaseId, dropped ? SIGTERM : 0);
+	td_workers_signal(MyDatabaseId, dropped ? SIGTERM : 0, false);
 	while (td_workers_any(MyDatabaseId, false) && !td_worker_should_stop())
 	{
 		ResetLatch(MyLatch);
@@ -215,7 +215,7 @@ leave(bool dropped)
 		td_workers_reap();
 		if (!killed && TimestampDifferenceExceeds(told, GetCurrentTimestamp(), TD_STOP_TIMEOUT_MS))
 		{
-			td_workers_signal(MyDatabaseId, SIGTERM);
+			td_workers_signal(MyDatabaseId, SIGTERM, false);
 			killed = true;
 		}
 		if (td_workers_any(MyDatabaseId, false))

@@ -35,12 +35,21 @@
 #include "util/util.h"
 #include "workers/supervisor_internal.h"
 
+#define LOST_MESSAGE "the pipeline worker ended without leaving a reason"
+#define MAX_STARTS 10			/* in a row, without progress: then it is for a person */
+
+/* A word that changes with everything a worker gets done; s = pipeline_state. */
+#define PROGRESS "concat_ws('/', s.planned, s.load_done, s.published, s.rows_loaded, s.rows_applied, s.position)"
+
 static uint64 run(const char *sql, int32 id, const char *word);
 static TdSupervised *read_row(uint64 row, MemoryContext context);
 static void drop_left_overs(void);
 static bool lock_row(TdSupervised *p);
 static bool may_connect(Oid role);
+static bool lock_state(TdSupervised *p);
 static bool count_start(TdSupervised *p);
+static void write_start(TdSupervised *p);
+static void write_no_login(TdSupervised *p);
 static void write_waiting(TdSupervised *p);
 
 void
@@ -89,9 +98,12 @@ td_supervised_list(bool here)
 	if (here)
 		drop_left_overs();
 	run("SELECT p.id, p.name, p.owner::oid, p.desired = 'running', coalesce(s.status, 'fenced'), s.retry_at, "
-		"coalesce(w.starts, 0), coalesce(w.restarts, 0) "
+		"CASE WHEN s.status IN ('starting', 'snapshot', 'streaming', 'stopping') "
+		"AND (w.started < clock_timestamp() - interval '10 s' OR w.progress <> " PROGRESS ") THEN least(w.starts, 1) "
+		"WHEN s.status = 'retrying' AND s.error IS DISTINCT FROM $2 THEN 0 "
+		"ELSE coalesce(w.starts, 0) END, coalesce(w.restarts, 0) "
 		"FROM tapdata.pipeline p LEFT JOIN tapdata.pipeline_state s ON s.pipeline = p.id "
-		"LEFT JOIN tapdata.worker_start w ON w.kind = 'pipeline' AND w.object = p.id ORDER BY p.id", 0, NULL);
+		"LEFT JOIN tapdata.worker_start w ON w.kind = 'pipeline' AND w.object = p.id ORDER BY p.id", 0, LOST_MESSAGE);
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
 		TdSupervised *p = read_row(i, context);
@@ -158,6 +170,13 @@ lock_row(TdSupervised *p)
 			   p->id, p->wanted ? "running" : "stopped") == 1;
 }
 
+/* The status is ours until the end of the transaction: a worker that begins meanwhile finds what we write. */
+static bool
+lock_state(TdSupervised *p)
+{
+	return run("SELECT FROM tapdata.pipeline_state WHERE pipeline = $1 FOR NO KEY UPDATE", p->id, NULL) == 1;
+}
+
 /* A worker connects as the owner, which the server allows only to roles that may log in. */
 static bool
 may_connect(Oid role)
@@ -183,29 +202,41 @@ count_start(TdSupervised *p)
 	{
 		may = may_connect(p->owner);
 		if (may)
-			run("INSERT INTO tapdata.worker_start AS w (kind, object, started, starts, restarts) "
-				"VALUES ('pipeline', $1, clock_timestamp(), 1, 0) ON CONFLICT (kind, object) DO UPDATE SET "
-				"starts = CASE WHEN w.starts > 0 AND w.started > clock_timestamp() - interval '60 s' THEN w.starts + 1 ELSE 1 END, "
-				"restarts = w.restarts + 1, started = clock_timestamp()", p->id, NULL);
+			write_start(p);
 		else
-		{
-			TdError		err = {0};
-
-			td_error_set(&err, "28000", "the owner of the pipeline can not log in");
-			td_error_hint(&err, "Its worker connects as the owner: give that role LOGIN, then start the pipeline again.");
-			td_pipeline_set_error(p->id, &err);
-		}
+			write_no_login(p);
 	}
 	td_catalog_leave(&scope);
 	td_supervisor_commit();
 	return may;
 }
 
+static void
+write_start(TdSupervised *p)
+{
+	if (run("INSERT INTO tapdata.worker_start AS w (kind, object, started, starts, restarts, progress) "
+			"SELECT 'pipeline', $1, clock_timestamp(), $2::integer, 0, " PROGRESS " FROM tapdata.pipeline_state s WHERE s.pipeline = $1 "
+			"ON CONFLICT (kind, object) DO UPDATE SET starts = excluded.starts, restarts = w.restarts + 1, "
+			"started = excluded.started, progress = excluded.progress RETURNING restarts",
+			p->id, psprintf("%d", p->starts + 1)) == 1)
+		p->restarts = pg_strtoint32(SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1));
+}
+
+static void
+write_no_login(TdSupervised *p)
+{
+	TdError		err = {0};
+
+	td_error_set(&err, "28000", "the owner of the pipeline can not log in");
+	td_error_hint(&err, "Its worker connects as the owner: give that role LOGIN, then start the pipeline again.");
+	td_pipeline_set_error(p->id, &err);
+}
+
 /* Two transactions: the count first, so that it is there whatever the start does; then the start with its status. */
 void
 td_supervised_start(TdSupervised *p)
 {
-	TdWorkerOrder order = {TD_WORKER_PIPELINE, MyDatabaseId, p->id, p->owner, p->name, "td_pipeline_main", p->restarts};
+	TdWorkerOrder order = {TD_WORKER_PIPELINE, MyDatabaseId, p->id, p->owner, p->name, "td_pipeline_main", 0};
 	TdCatalogScope scope;
 	TdLaunch	result;
 
@@ -213,8 +244,9 @@ td_supervised_start(TdSupervised *p)
 		return;
 	td_supervisor_begin();
 	td_catalog_enter(&scope);
-	if (lock_row(p))
+	if (lock_row(p) && lock_state(p))
 	{
+		order.restarts = p->restarts;
 		result = td_worker_launch(&order);
 		if (result == TD_LAUNCHED)
 			td_pipeline_set_status(p->id, "starting");
@@ -245,21 +277,30 @@ write_waiting(TdSupervised *p)
 				 "the pipeline starts by itself once a worker is free.", max_worker_processes, td_max_workers));
 }
 
-/* The worker ended without leaving a word: it was terminated, or crashed and took the server with it. */
+/*
+ * The worker ended without leaving a word: it was terminated, or crashed and
+ * took the server with it.  The more often in a row, the longer the wait; in the
+ * end it is left to a person, so that a record that crashes it does not take the
+ * server down for ever.
+ */
 void
 td_supervised_lost(TdSupervised *p)
 {
 	TdCatalogScope scope;
 	TdError		err = {0};
+	bool		again = p->starts < MAX_STARTS;
 
-	td_error_set(&err, "57P01", "the pipeline worker ended without leaving a reason");
-	td_error_detail(&err, "It was terminated, or the server was restarted while it ran.");
-	td_error_hint(&err, "The server log says why. The pipeline is started again by itself.");
+	td_error_set(&err, again ? "57P01" : "57P02", "%s", LOST_MESSAGE);
+	td_error_detail(&err, "It was terminated, or the server was restarted while it ran: %d times in a row without progress.", p->starts);
+	td_error_hint(&err, again ? "The server log says why. The pipeline is started again by itself." :
+				  "The server log says why. Mend the cause, then start the pipeline again.");
+	err.retryable = again;
 	td_supervisor_begin();
 	td_catalog_enter(&scope);
 	if (lock_row(p))
 	{
 		td_pipeline_set_error(p->id, &err);
+		run("UPDATE tapdata.worker_start SET starts = $2::integer WHERE kind = 'pipeline' AND object = $1", p->id, psprintf("%d", p->starts));
 		run("UPDATE tapdata.pipeline_state SET retry_at = greatest(retry_at, clock_timestamp() + $2::interval) "
 			"WHERE pipeline = $1 AND status = 'retrying'", p->id, psprintf("%d ms", td_backoff_ms(p->starts)));
 	}

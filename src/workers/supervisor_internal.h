@@ -22,7 +22,7 @@ typedef struct TdSupervised
 	bool		wanted;
 	char	   *status;
 	TimestampTz retry_at;		/* 0 = none */
-	int			starts;			/* in quick succession */
+	int			starts;			/* in a row, each ended soon, without progress and without a reason */
 	int			restarts;		/* in all, since it was wanted */
 	int64		wake_ms;		/* out: look again then; -1 = as decided */
 } TdSupervised;

@@ -92,8 +92,9 @@ extern void td_slot_release(TdWorkerSlot *slot, uint32 generation);
 extern void td_slots_release_mine(void);	/* hosts, and workers that have not begun */
 extern TdLaunch td_worker_launch(const TdWorkerOrder *order);
 extern void td_workers_reap(void);	/* frees the slots of workers that never began, wakes the hungry */
-extern void td_workers_signal(Oid database, int signal);	/* all of a database but its hosts; also sets stop */
-extern bool td_workers_any(Oid database, bool supervisor_too);
+/* all = those of the launcher (supervisor, probe) as well as those of the supervisor; never hosts */
+extern void td_workers_signal(Oid database, int signal, bool all);	/* also sets stop; signal 0 = only that */
+extern bool td_workers_any(Oid database, bool all);
 
 /* in session.c */
 extern bool td_database_held(Oid database);

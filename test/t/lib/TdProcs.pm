@@ -1,0 +1,152 @@
+# Private servers and a look at tapdata's processes, for the tests of src/workers.
+#
+# Waiting is by looking until a condition holds, never by guessing a time; the one exception is `quiet`, which proves that
+# something does NOT happen.
+package TdProcs;
+use strict;
+use warnings;
+use DBI;
+use Exporter 'import';
+use Time::HiRes qw(sleep time);
+
+our @EXPORT = qw(start_server server restart_server psql value rows execute try_do eventually quiet workers worker_pids pid_alive make_pipeline
+	status_of reach finish);
+
+my $top = $ENV{TD_TOP} || do { my $f = __FILE__; $f =~ s{/?test/t/lib/[^/]+$}{}; $f eq '' ? '.' : $f };
+my %env;
+my $instance;
+my %handles;
+
+sub server { my (@args) = @_; return system("$top/test/servers/pg", shift @args, $instance, @args) == 0 }
+
+# A fresh server of that name with these lines of configuration.
+sub start_server
+{
+	my ($name, @conf) = @_;
+	$instance = $name;
+	server('drop');
+	server('start', @conf) or die "no PostgreSQL server\n";
+	%env = map { /^(\w+)=(.*)$/ ? ($1, $2) : () } split /\n/, `$top/test/servers/pg env $instance`;
+	return \%env;
+}
+
+# mode: fast, immediate
+sub restart_server
+{
+	my ($mode, @conf) = @_;
+	$_->disconnect for values %handles;
+	%handles = ();
+	server($mode eq 'immediate' ? 'kill9' : 'stop') or die "could not stop the server\n";
+	server('start', @conf) or die "could not start the server\n";
+	return;
+}
+
+# One kept connection for each database and user.
+sub connect_to
+{
+	my ($db, $user, $fresh) = @_;
+	my $key = "$db/$user";
+	delete $handles{$key} if $handles{$key} && !$handles{$key}->ping;
+	return $handles{$key} if $handles{$key} && !$fresh;
+	my $dbh = DBI->connect("DBI:Pg:host=$env{PGHOST};port=$env{PGPORT};dbname=$db", $user, '',
+		{ RaiseError => 1, PrintError => 0, AutoCommit => 1, PrintWarn => 0 });
+	$handles{$key} = $dbh unless $fresh;
+	return $dbh;
+}
+
+# psql($db) = the kept connection; psql($db, fresh => 1) = one of its own
+sub psql
+{
+	my ($db, %o) = @_;
+	return connect_to($db, $o{user} // 'postgres', $o{fresh});
+}
+
+sub close_all { $_->disconnect for values %handles; %handles = (); return }
+
+sub value { my ($db, $sql, @args) = @_; return scalar psql($db)->selectrow_array($sql, undef, @args) }
+sub rows { my ($db, $sql) = @_; return join "\n", map { join '|', map { $_ // '' } @$_ } @{ psql($db)->selectall_arrayref($sql) } }
+sub execute { my ($db, @sql) = @_; psql($db)->do($_) for @sql; return }
+
+# '' or the SQLSTATE and message of the error
+sub try_do
+{
+	my ($dbh, $sql) = @_;
+	return '' if eval { $dbh->do($sql); 1 };
+	return ($dbh->state // '') . ' ' . $dbh->errstr;
+}
+
+# Looks until the code gives a true value (and returns it), at most `$s` seconds; a connection that broke is no answer.
+sub eventually
+{
+	my ($code, $s) = @_;
+	my $end = time + ($s // 20);
+	while (1)
+	{
+		my $v = eval { $code->() };
+		return $v if $v;
+		if (time > $end) { main::diag("last error: $@") if $@; return $v }
+		sleep 0.02;
+	}
+}
+
+# Nothing happens for that long: true as long as the code stays true.
+sub quiet
+{
+	my ($s, $code) = @_;
+	my $end = time + $s;
+	while (time < $end) { return 0 unless $code->(); sleep 0.05 }
+	return 1;
+}
+
+# "kind database object" of all processes but the launcher and hosts, sorted
+sub workers
+{
+	my ($db) = @_;
+	return join ', ', map { join ' ', grep { defined } @$_ } @{ psql($db // 'postgres')->selectall_arrayref(
+		"SELECT kind, database, object FROM tapdata.worker_list() WHERE kind NOT IN ('launcher', 'host') ORDER BY 1, 2, 3") };
+}
+
+# pids by backend_type, as PostgreSQL itself sees them: works without the extension
+sub worker_pids
+{
+	my ($kind, $database) = @_;
+	return map { $_->[0] } @{ psql('postgres')->selectall_arrayref(
+		'SELECT pid FROM pg_stat_activity WHERE backend_type = ? AND (?::text IS NULL OR datname = ?) ORDER BY 1', undef,
+		"tapdata $kind", $database, $database) };
+}
+
+sub pid_alive
+{
+	my ($pid) = @_;
+	open my $f, '<', "/proc/$pid/stat" or return 0;
+	my $stat = <$f> // '';
+	return $stat =~ /.*\) ([A-Z])/ && $1 !~ /[ZX]/;
+}
+
+# A pipeline that streams for ever from the null connector.
+sub make_pipeline
+{
+	my ($db, $name, %o) = @_;
+	my $dbh = $o{dbh} // psql($db);
+	$dbh->do("SELECT tapdata.create_connection('$name', 'null', '{\"tables\": 1, \"rows\": 10, \"rate\": 20}')");
+	$dbh->do("SELECT tapdata.mirror('$name')");
+	return $dbh->selectrow_array("SELECT id FROM tapdata.pipeline WHERE name = '$name'");
+}
+
+sub status_of { my ($db, $name) = @_;
+	return value($db, 'SELECT s.status FROM tapdata.pipeline p JOIN tapdata.pipeline_state s ON s.pipeline = p.id WHERE p.name = ?', $name) }
+
+# The pipeline reaches a status, and has (or has not) a worker to go with it.
+sub reach
+{
+	my ($db, $name, $status, $s) = @_;
+	my $live = $status eq 'streaming' || $status eq 'snapshot';
+	return eventually(sub {
+		my $n = value($db, "SELECT count(*) FROM tapdata.worker_list() WHERE kind = 'pipeline' AND database = current_database() AND object = ?", $name);
+		(status_of($db, $name) // '') eq $status && ($n == 1) == $live }, $s) || do { main::diag("status is " . (status_of($db, $name) // 'undef')
+			. ", error: " . (value($db, 'SELECT error FROM tapdata.pipeline p JOIN tapdata.pipeline_state s ON s.pipeline = p.id WHERE p.name = ?', $name) // '')); 0 };
+}
+
+sub finish { close_all(); server('drop'); return }
+
+1;
