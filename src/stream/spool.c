@@ -58,7 +58,7 @@ struct TdSpool
 
 	int			fd;				/* -1 = no file yet */
 	uint64_t	written;		/* bytes in the file */
-	uint8_t    *buffer;			/* IO_SIZE while writing; `cap` while reading */
+	uint8_t    *buffer;			/* what is to be written, or has been read from the file */
 	size_t		cap;
 	size_t		used;
 
@@ -172,16 +172,35 @@ flush(TdSpool *s, TdError *err)
 	return true;
 }
 
-/* Gives the buffer the size wanted; its content is lost. */
+/* Gives the buffer a size that suits `want`, keeping the bytes from offset to used; a far too large one shrinks. */
 static bool
-size_buffer(TdSpool *s, size_t cap, TdError *err)
+size_buffer(TdSpool *s, size_t want, TdError *err)
 {
-	if (s->buffer && s->cap == cap)
-		return true;
-	free(s->buffer);
-	s->buffer = malloc(cap);
-	s->cap = s->buffer ? cap : 0;
-	return s->buffer || td_error_set(err, "53200", "out of memory");
+	size_t		have = s->used - s->offset;
+	uint8_t    *buffer;
+
+	if (want < IO_SIZE)
+		want = IO_SIZE;
+	if (s->buffer && s->cap >= want && s->cap <= 4 * want)
+	{
+		if (s->offset > 0)
+			memmove(s->buffer, s->buffer + s->offset, have);
+	}
+	else
+	{
+		want = want > IO_SIZE ? want * 2 : want;
+		buffer = malloc(want);
+		if (buffer == NULL)
+			return td_error_set(err, "53200", "out of memory");
+		if (have > 0)
+			memcpy(buffer, s->buffer + s->offset, have);
+		free(s->buffer);
+		s->buffer = buffer;
+		s->cap = want;
+	}
+	s->used = have;
+	s->offset = 0;
+	return true;
 }
 
 /* Keeps a block in memory, if the limit lets it. */
@@ -227,7 +246,7 @@ append_file(TdSpool *s, const void *block, uint32_t len, TdError *err)
 
 	if (s->fd < 0 && !open_file(s, err))
 		return false;
-	if (!s->spilled && !size_buffer(s, IO_SIZE, err))
+	if (!size_buffer(s, IO_SIZE, err))
 		return false;
 	s->spilled = true;
 	if (s->used + need > IO_SIZE && !flush(s, err))
@@ -325,21 +344,15 @@ read_memory(TdSpool *s, TdBytes *block)
 static bool
 fill(TdSpool *s, size_t need, TdError *err)
 {
-	uint64_t	place = s->file_offset - (s->used - s->offset);
-	size_t		want = need > IO_SIZE ? need : IO_SIZE;
-
 	if (s->used - s->offset >= need)
 		return true;
-	if (!size_buffer(s, want, err))
+	if (!size_buffer(s, need, err))
 		return false;
-	if (want > s->written - place)
-		want = (size_t) (s->written - place);
-	s->offset = 0;
-	s->used = 0;
-	s->file_offset = place;
-	while (s->used < want)
+	while (s->used < s->cap && s->file_offset < s->written)
 	{
-		ssize_t		n = pread(s->fd, s->buffer + s->used, want - s->used, (off_t) s->file_offset);
+		uint64_t	left = s->written - s->file_offset;
+		size_t		want = s->cap - s->used < left ? s->cap - s->used : (size_t) left;
+		ssize_t		n = pread(s->fd, s->buffer + s->used, want, (off_t) s->file_offset);
 
 		if (n < 0 && errno == EINTR)
 			continue;
