@@ -1,0 +1,1 @@
+int f(char *b) { return atoi (b); }

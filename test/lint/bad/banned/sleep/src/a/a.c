@@ -1,0 +1,1 @@
+void f(void) { pg_usleep(1000L); }

@@ -1,0 +1,1 @@
+#include "tapdata_connector.h"

@@ -1,0 +1,1 @@
+#include "connector/connector.h"

@@ -1,0 +1,4 @@
+void f(void) {
+	ereport(ERROR,
+			(errmsg("no code (here)"), errdetail("nothing")));
+}

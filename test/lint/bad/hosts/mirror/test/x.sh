@@ -1,0 +1,1 @@
+fetch http://downloads.somewhere.io/pool

@@ -1,0 +1,1 @@
+void f(void) { DefineCustomBoolVariable("tapdata.hidden", "x"); }

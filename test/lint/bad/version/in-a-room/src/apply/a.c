@@ -1,0 +1,1 @@
+#if PG_VERSION_NUM >= 170000
