@@ -219,34 +219,51 @@ ask_position(TdConn **conn, char **position, TdError *err)
 	return false;
 }
 
+/* Does a stream run? */
+static bool
+is_streaming(void)
+{
+	bool		value;
+
+	pthread_mutex_lock(&lock);
+	value = streaming;
+	pthread_mutex_unlock(&lock);
+	return value;
+}
+
+/* Puts the source's present position into a mark that has none. */
+static bool
+complete(Mark *mark, TdConn **conn, TdError *err)
+{
+	char	   *position;
+
+	/* without a stream there may be no connector to ask */
+	if (!is_streaming())
+		return td_error_set(err, "55000", "no stream is running");
+	if (mark->position[0] != '\0')
+		return true;
+	if (!ask_position(conn, &position, err))
+		return false;
+	free(mark->position);
+	mark->position = position;
+	return true;
+}
+
 /* Handles one mark; it is kept or freed. */
 static void
 serve_mark(Mark *mark, TdConn **conn)
 {
 	TdError		err;
-	char	   *position;
-	int			state;
+	int			state = -1;
+	bool		good;
 
 	memset(&err, 0, sizeof(err));
-	if (mark->position[0] == '\0')
-	{
-		if (!ask_position(conn, &position, &err))
-		{
-			push_mark_error(mark->number, &err);
-			mark_free(mark);
-			return;
-		}
-		free(mark->position);
-		mark->position = position;
-	}
+	good = complete(mark, conn, &err);
 	pthread_mutex_lock(&lock);
-	if (!streaming)
-	{
-		td_error_set(&err, "55000", "no stream is running");
-		state = -1;
-	}
-	else
+	if (good && streaming)
 		state = covered(&td_control_call, mark->position, &err);
+	else if (good)
+		td_error_set(&err, "55000", "no stream is running");
 	if (state == 0)
 		mark_append(&waiting, mark);
 	else if (state > 0)
