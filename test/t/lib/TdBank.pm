@@ -8,11 +8,13 @@ use strict;
 use warnings;
 use DBI;
 use Exporter 'import';
+use JSON::PP qw(encode_json);
 use POSIX ();
 use Time::HiRes qw(sleep time);
 
 our @EXPORT_OK = qw(servers my_connect pg_connect make_bank start_writers stop_writers start_reader stop_reader
-	expected_total differences seed proxy_start proxy_stop);
+	expected_total differences seed proxy_start proxy_stop
+	connect_source pipeline wait_status fails slurp apart drop_servers);
 
 my $top = $ENV{TD_TOP} || do { my $f = __FILE__; $f =~ s{/test/t/lib/[^/]+$}{}; $f =~ m{^/} ? $f : "$ENV{PWD}/$f" };
 my $accounts = 200;
@@ -42,10 +44,12 @@ sub my_connect
 
 sub pg_connect
 {
-	my ($pg) = @_;
+	my ($pg, $user) = @_;
 	return DBI->connect("DBI:Pg:host=$pg->{PGHOST};port=$pg->{PGPORT};dbname=" . ($pg->{DB} || 'postgres'),
-		'postgres', '', { RaiseError => 1, PrintError => 0, AutoCommit => 1 });
+		$user || 'postgres', '', { RaiseError => 1, PrintError => 0, PrintWarn => 0, AutoCommit => 1 });
 }
+
+sub drop_servers { my ($name) = @_; system("$top/test/servers/$_", 'drop', $name) for qw(pg mariadb); return }
 
 # Database `bank`: savings and giro (keyed), audit (no key), ballast (keyed, `rows` rows: makes the load take its time).
 sub make_bank
@@ -248,5 +252,58 @@ sub proxy_run
 }
 
 sub proxy_stop { my ($proxy) = @_; kill 'TERM', $proxy->{pid}; waitpid($proxy->{pid}, 0); return }
+
+# ---- one mirror and its states ----
+
+# A connection to one database of this MariaDB; more options and other credentials may be given.
+sub connect_source
+{
+	my ($p, $my, $name, $options, $credentials) = @_;
+	my %o = (host => '127.0.0.1', port => $my->{MYPORT} + 0, database => $name, connect_timeout => 3, %{ $options || {} });
+	my %c = (user => $my->{REPL_USER}, password => $my->{REPL_PASSWORD}, %{ $credentials || {} });
+	delete $o{$_} for grep { !defined $o{$_} } keys %o;
+	$p->do(q{SELECT tapdata.create_connection($1, 'mysql', $2::jsonb, $3::jsonb)}, undef, $name, encode_json(\%o), encode_json(\%c));
+	return;
+}
+
+# The row of tapdata.pipelines.
+sub pipeline
+{
+	my ($p, $name) = @_;
+	return $p->selectrow_hashref('SELECT * FROM tapdata.pipelines WHERE name = $1', undef, $name) || { status => 'gone' };
+}
+
+# Waits until the status is one of those wanted; returns the row as it is then, or after the time is up.
+sub wait_status
+{
+	my ($p, $name, $wanted, $seconds) = @_;
+	my $until = time + ($seconds || 20);
+	my $row;
+	while (($row = pipeline($p, $name))->{status} !~ /^(?:$wanted)$/ && time < $until) { sleep 0.02 }
+	return $row;
+}
+
+# What a statement fails with: "SQLSTATE message ... HINT: ..."; '' = it works.
+sub fails
+{
+	my ($p, $sql, @values) = @_;
+	return '' if eval { $p->do($sql, undef, @values); 1 };
+	return $p->state . ' ' . $p->errstr;
+}
+
+# A file as bytes, '' when it can't be read.
+sub slurp { my ($file) = @_; open my $f, '<:raw', $file or return ''; local $/ = undef; return scalar(<$f>) // '' }
+
+# Rows of source database.table that are not in schema.table, and the other way round, as text; '' = equal.
+sub apart
+{
+	my ($p, $m, $from, $into, $columns) = @_;
+	my %rows;
+	my $text = sub { join '|', map { $_ // 'NULL' } @{ $_[0] } };
+	$rows{ $text->($_) }++ for @{ $m->selectall_arrayref("SELECT $columns FROM $from") };
+	my $there = eval { $p->selectall_arrayref("SELECT $columns FROM $into") } or return $p->errstr;
+	$rows{ $text->($_) }-- for @$there;
+	return join "\n", map { sprintf '%s: %+d on the source', $_, $rows{$_} } grep { $rows{$_} } sort keys %rows;
+}
 
 1;
