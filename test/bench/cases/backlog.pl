@@ -24,10 +24,12 @@ sub make_maria
 		"CREATE PROCEDURE make_backlog(first BIGINT, n INT)
 		BEGIN
 			DECLARE i INT DEFAULT 0;
+			DECLARE hit BIGINT;
 			SET autocommit = 1;
 			WHILE i < n DO
 				INSERT INTO account VALUES (first + i, i, 'new');
-				UPDATE account SET balance = balance + 1, note = 'changed' WHERE id = 1 + floor(rand(i) * 999999);
+				SET hit = 1 + floor(rand() * 999999);
+				UPDATE account SET balance = balance + 1, note = 'changed' WHERE id = hit;
 				SET i = i + 2;
 			END WHILE;
 		END");
@@ -43,11 +45,13 @@ sub make_publisher
 	$f->do($_) for ($table, "INSERT INTO account SELECT i, 0, 'account ' || i FROM generate_series(1, 1000000) i",
 		'CREATE PUBLICATION bench FOR TABLE account',
 		"CREATE PROCEDURE make_backlog(first bigint, n int) LANGUAGE plpgsql AS \$\$
+		DECLARE hit bigint;
 		BEGIN
 			FOR i IN 0 .. n - 1 BY 2 LOOP
 				INSERT INTO account VALUES (first + i, i, 'new');
 				COMMIT;
-				UPDATE account SET balance = balance + 1, note = 'changed' WHERE id = 1 + floor(random() * 999999)::bigint;
+				hit := 1 + floor(random() * 999999);
+				UPDATE account SET balance = balance + 1, note = 'changed' WHERE id = hit;
 				COMMIT;
 			END LOOP;
 		END \$\$");
