@@ -40,6 +40,7 @@ typedef struct Followed
 	TdMyLayout	layout;
 	TdGtidSet	skip;			/* transactions that the load has seen already */
 	bool		described;		/* its SCHEMA record is written */
+	bool		missing;		/* it is gone meanwhile: its rows can't be read, the statement that took it is to come */
 } Followed;
 
 /* A TABLE_MAP of the present group. */
@@ -53,6 +54,7 @@ typedef struct TdMyStream
 {
 	TdConn	   *conn;
 	TdMyTables *sets;			/* what the followed tables live in */
+	TdArena		arena;			/* those that are missing */
 	uint32_t	nsets;
 	Followed   *followed;
 	Followed  **order;			/* by name */
@@ -101,6 +103,7 @@ td_my_stream_free(TdConn *conn)
 	}
 	for (uint32_t i = 0; i < s->nsets; i++)
 		td_my_free_tables(&s->sets[i]);
+	td_arena_free(&s->arena);
 	td_gtid_free(&s->reached);
 	td_buffer_free(&s->put.scratch);
 	td_buffer_free(&s->text);
@@ -186,9 +189,15 @@ follow(TdConn *conn, TdMyStream *s, const TdTableRef *ref, uint32_t ntables, TdE
 		return false;
 	if (t == NULL || t->schema.ncolumns == 0)
 	{
-		td_error_set(err, "42P01", "table \"%s.%s\" does not exist at the source, or may not be read", database, ref->table);
-		return td_error_hint(err, "If it was dropped on purpose take it out of the pipeline; otherwise at the source: GRANT SELECT ON `%s`.* TO %s;",
-							 database, conn->grantee);
+		t = td_arena_alloc(&s->arena, sizeof(TdMyTable));
+		if (t)
+		{
+			t->schema.database = td_arena_copy(&s->arena, database, strlen(database));
+			t->schema.table = td_arena_copy(&s->arena, ref->table, strlen(ref->table));
+		}
+		if (s->arena.failed)
+			return td_error_set(err, "53200", "out of memory");
+		f->missing = true;
 	}
 	if (t->problem.sqlstate[0])
 	{
@@ -468,7 +477,10 @@ write_ddl(TdMyStream *s, uint32_t table, TdBytes text, TdError *err)
 {
 	const char *position;
 
-	write_schema(s, &s->followed[table - 1]);
+	if (s->followed[table - 1].missing)
+		table = 0;
+	else
+		write_schema(s, &s->followed[table - 1]);
 	position = advance(s, err);
 	if (position == NULL)
 		return false;
@@ -499,6 +511,18 @@ refuse_statement(TdMyStream *s, uint32_t table, TdBytes text, TdError *err)
 	return td_error_detail(err, "%.*s", text.len > 900 ? 900 : (int) text.len, (const char *) text.data);
 }
 
+/* Changes of a table that can't be described any more. */
+static bool
+refuse_missing(const TdMyStream *s, const Followed *f, TdError *err)
+{
+	const TdSchema *schema = &f->table->schema;
+	char		what[300];
+
+	snprintf(what, sizeof(what), "table \"%.100s.%.100s\" does not exist at the source, or may not be read, but changed", schema->database, schema->table);
+	return group_error(s, err, "42P01", what,
+					   "If it was dropped or renamed take it out of the pipeline; otherwise GRANT SELECT on it at the source.");
+}
+
 /* Does what a statement asks for. */
 static bool
 handle_statement(TdMyStream *s, const TdMyEvent *event, const char *database, TdBytes text, bool ansi_quotes, TdError *err)
@@ -515,6 +539,8 @@ handle_statement(TdMyStream *s, const TdMyEvent *event, const char *database, Td
 		case TD_MY_ROLLBACK_TO:
 			return s->rows == 0 || rollback_group(s, event, err);
 		case TD_MY_TRUNCATE:
+			if (s->followed[table - 1].missing)
+				return refuse_missing(s, &s->followed[table - 1], err);
 			write_schema(s, &s->followed[table - 1]);
 			td_write_truncate(s->put.out, table);
 			s->rows++;
@@ -598,6 +624,8 @@ handle_table_map(TdMyStream *s, const TdMyEvent *event, TdError *err)
 	f = find_followed(s, (const char *) map.database.data, (const char *) map.table.data);
 	if (f && td_gtid_covers(&f->skip, &s->gtid))
 		f = NULL;
+	if (f && f->missing)
+		return refuse_missing(s, f, err);
 	if (f && !td_my_make_layout(f->table, &map, &f->layout, err))
 		return name_group(s, err);
 	while (i < s->nmaps && s->maps[i].id != map.id)

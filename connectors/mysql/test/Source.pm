@@ -51,7 +51,7 @@ END { my $rc = $?; stop_server(); $? = $rc; }
 sub sql
 {
 	my ($text, @args) = @_;
-	open(my $f, '|-', 'mariadb', "--defaults-file=$env{TD_MARIADB_CNF}", '--default-character-set=utf8mb4', @args, 'mysql') or die;
+	open(my $f, '|-', 'mariadb', "--defaults-file=$env{TD_MARIADB_CNF}", '--default-character-set=utf8mb4', '--comments', @args, 'mysql') or die;
 	print $f "SET sql_mode = '', time_zone = '+00:00'; USE shop;\n" if $text !~ /^DROP DATABASE/;
 	print $f $text;
 	close $f or BAIL_OUT('SQL failed: ' . substr($text, 0, 500));

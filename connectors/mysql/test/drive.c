@@ -14,8 +14,8 @@
  *		                             snapshot DATABASE TABLE [CURSOR [LIMIT [CHUNKS]]]
  *		                             stream POSITION SECONDS [DATABASE.TABLE[@SKIP] ...]
  *		-q before -- counts records instead of printing them.  A stream ends
- *		after SECONDS without a record, or at a table named "untilN": after N
- *		COMMIT records.
+ *		after SECONDS without a record, or, by an argument among the tables,
+ *		untilN: after N COMMIT records, or to=POSITION: once that is reached.
  *
  * connectors/mysql/test/drive.c
  *
@@ -38,6 +38,8 @@ static TdSchema *schemas[MAX_TABLES + 2];
 static bool quiet;
 static uint64_t counts[16];
 static uint64_t total_bytes;
+static const char *upto = NULL;
+static bool reached;
 
 static void
 log_line(const char *level, const char *fmt,...)
@@ -178,6 +180,15 @@ print_record(const TdRecord *rec)
 	static const char *const names[] = {"", "INSERT", "UPDATE", "DELETE", "TRUNCATE", "SCHEMA", "COMMIT", "DDL", "CHUNK", "END", "MARK"};
 
 	counts[rec->op]++;
+	if (upto && rec->position.len)
+	{
+		char	   *at = strndup((const char *) rec->position.data, rec->position.len);
+		TdError		err;
+
+		if (connector->position_covers(at, upto, &reached, &err) != TD_OK)
+			printf("NO POSITION %s\n", at);
+		free(at);
+	}
 	if (rec->op == TD_OP_SCHEMA && rec->table < MAX_TABLES + 2)
 	{
 		free(schemas[rec->table]);
@@ -291,6 +302,11 @@ run_stream(TdConn *conn, int argc, char **argv)
 		char	   *dot = strchr(argv[i], '.');
 		char	   *skip = strchr(argv[i], '@');
 
+		if (strncmp(argv[i], "to=", 3) == 0)
+		{
+			upto = argv[i] + 3;
+			continue;
+		}
 		if (strncmp(argv[i], "until", 5) == 0 && dot == NULL)
 		{
 			until = strtoull(argv[i] + 5, NULL, 10);
@@ -308,7 +324,7 @@ run_stream(TdConn *conn, int argc, char **argv)
 	printf("STREAMING\n");
 	fflush(stdout);
 	last = seconds(CLOCK_MONOTONIC);
-	while (counts[TD_OP_COMMIT] < until && seconds(CLOCK_MONOTONIC) - last < atof(argv[1]))
+	while (counts[TD_OP_COMMIT] < until && !reached && seconds(CLOCK_MONOTONIC) - last < atof(argv[1]))
 	{
 		TdStatus	st = connector->stream_poll(conn, 100, &b, &err);
 
