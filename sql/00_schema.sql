@@ -1,6 +1,13 @@
 \echo Use "CREATE EXTENSION tapdata" to load this file. \quit
 
--- Schema tapdata is made by CREATE EXTENSION (tapdata.control).
+-- Schema tapdata is made by CREATE EXTENSION (tapdata.control), or stands there from an earlier time: then nobody but a superuser may own it.
+DO $$
+BEGIN
+    IF EXISTS (SELECT FROM pg_catalog.pg_namespace n JOIN pg_catalog.pg_roles r ON r.oid = n.nspowner WHERE n.nspname = 'tapdata' AND NOT r.rolsuper) THEN
+        RAISE EXCEPTION USING ERRCODE = '55000', MESSAGE = 'schema tapdata belongs to somebody who is no superuser',
+            HINT = 'Rename it: ALTER SCHEMA tapdata RENAME TO something_else.';
+    END IF;
+END $$;
 COMMENT ON SCHEMA tapdata IS 'tapdata: live mirrors of other databases and live views';
 GRANT USAGE ON SCHEMA tapdata TO PUBLIC;
 

@@ -179,17 +179,20 @@ column(uint64 row, int col, bool *null)
 	return SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, col, null);
 }
 
+/* A copy in the memory of the one who connected to SPI. */
+static char *
+outer_copy(const char *s)
+{
+	size_t		size = strlen(s) + 1;
+
+	return memcpy(SPI_palloc(size), s, size);
+}
+
 char *
 td_col_text(uint64 row, int col)
 {
 	char	   *v = SPI_getvalue(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, col);
-	char	   *copy;
-
-	if (v == NULL)
-		return NULL;
-	copy = SPI_palloc(strlen(v) + 1);
-	strcpy(copy, v);
-	return copy;
+	return v ? outer_copy(v) : NULL;
 }
 
 /* text[] as a list in the outer memory. */
@@ -208,11 +211,9 @@ td_col_words(uint64 row, int col)
 	deconstruct_array(DatumGetArrayTypeP(array), TEXTOID, -1, false, TYPALIGN_INT, &items, &nulls, &n);
 	for (int i = 0; i < n; i++)
 	{
-		char	   *word = TextDatumGetCString(items[i]);
-		char	   *copy = SPI_palloc(strlen(word) + 1);
+		char	   *copy = outer_copy(TextDatumGetCString(items[i]));
 		MemoryContext inner;
 
-		strcpy(copy, word);
 		inner = MemoryContextSwitchTo(GetMemoryChunkContext(copy));
 		words = lappend(words, copy);
 		MemoryContextSwitchTo(inner);

@@ -53,10 +53,10 @@ td_sql_wait_pipeline(PG_FUNCTION_ARGS)
 	uint64		number = 0;
 	TdError		err;
 
-	require_clean_transaction();
 	td_workers_require();
 	p = td_pipeline_find(name, false);
 	require_reader(p);
+	require_clean_transaction();
 	end = PG_ARGISNULL(1) ? TimestampTzPlusMilliseconds(called, 60 * 1000) :
 		DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval, TimestampTzGetDatum(called), PG_GETARG_DATUM(1)));
 	while (!has_ended(p))

@@ -105,7 +105,7 @@ ask(const char *sql)
 		if (v != NULL)
 		{
 			answer = SPI_palloc(strlen(v) + 1);
-			strcpy(answer, v);
+			strlcpy(answer, v, strlen(v) + 1);
 		}
 	}
 	SPI_finish();

@@ -13,6 +13,15 @@ SELECT has_schema('tapdata_state');
 SELECT is(extversion, '0.1', 'version') FROM pg_extension WHERE extname = 'tapdata';
 SELECT is((SELECT extrelocatable FROM pg_extension WHERE extname = 'tapdata'), false, 'not relocatable');
 
+-- a schema of that name that belongs to somebody else is no home for the extension
+DROP EXTENSION tapdata CASCADE;
+CREATE ROLE td_squatter;
+ALTER SCHEMA tapdata OWNER TO td_squatter;
+SELECT throws_ok('CREATE EXTENSION tapdata', '55000', 'schema tapdata belongs to somebody who is no superuser', 'a squatted schema');
+ALTER SCHEMA tapdata OWNER TO CURRENT_USER;
+DROP ROLE td_squatter;
+SELECT lives_ok('CREATE EXTENSION tapdata', 'one''s own');
+
 -- functions: arguments with names and defaults, result, as psql shows them
 SELECT is(pg_get_function_arguments(('tapdata.' || f)::regproc), a, f || ': arguments') || E'\n' ||
     is(pg_get_function_result(('tapdata.' || f)::regproc), r, f || ': result')
