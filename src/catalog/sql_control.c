@@ -145,7 +145,7 @@ require_stopped(const TdPipeline *p)
 			 errhint("Stop it first: SELECT tapdata.stop_pipeline(%s).", quote_literal_cstr(p->name))));
 }
 
-/* Back to a pipeline that was never started; its tables stay as they are. */
+/* Back to a pipeline that was never started; its tables stay, as ordinary ones. */
 static void
 reset_all(const TdPipeline *p)
 {
@@ -159,6 +159,8 @@ reset_all(const TdPipeline *p)
 	bool		decided;
 
 	td_pipeline_drop_load_tables(p->id, -1);
+	if (p->published)
+		td_write_guards(p->id, false);
 	write_desired(p->id, "stopped");
 	td_pipeline_set_status(p->id, "stopped");
 	td_pipeline_set_status(p->id, "created");

@@ -125,6 +125,7 @@ SELECT results_eq($$SELECT status, exact, position, rows_loaded, rows_applied FR
     $$VALUES ('created', false, NULL::text, 0::bigint, 0::bigint)$$, 'progress is forgotten');
 SELECT is_empty($$SELECT FROM tapdata.pipeline_tables WHERE pipeline = 'rc'$$, 'and the plan');
 SELECT ok(count(*) >= 50, 'the data stay') FROM rc.t0;
+SELECT is_empty($$SELECT FROM pg_trigger WHERE tgrelid = 'rc.t0'::regclass$$, 'without a guard');
 SELECT tapdata.start_pipeline('rc');
 SELECT throws_ok($$SELECT tapdata.wait_pipeline('rc', '20 s')$$, '42P07', NULL, 'the tables stand in the way of a new start');
 SELECT results_eq($$SELECT status, sqlstate, hint IS NOT NULL FROM tapdata.pipelines WHERE name = 'rc'$$, $$VALUES ('failed', '42P07', true)$$, 'failed, with a hint');

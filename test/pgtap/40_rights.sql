@@ -7,7 +7,7 @@ SET client_min_messages = error;
 CREATE EXTENSION IF NOT EXISTS pgtap;
 CREATE EXTENSION IF NOT EXISTS tapdata;
 SELECT * FROM no_plan();
-DROP ROLE IF EXISTS td_anna, td_bob, td_watch, td_admin;
+DROP ROLE IF EXISTS td_anna, td_bob, td_watch, td_admin, td_nologin;
 CREATE ROLE td_anna LOGIN;
 CREATE ROLE td_bob LOGIN;
 CREATE ROLE td_watch LOGIN;
