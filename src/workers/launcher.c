@@ -21,6 +21,8 @@
  */
 #include "postgres.h"
 
+#include <signal.h>
+
 #include "access/genam.h"
 #include "access/heapam.h"
 #include "access/htup_details.h"
@@ -253,6 +255,8 @@ tend(Database *d, TimestampTz now, TimestampTz *wake)
 		d->running = true;		/* of an earlier launcher */
 		d->started = now;
 	}
+	if (!td_enabled && !supervised && td_workers_any(d->oid, false))
+		td_workers_signal(d->oid, SIGTERM, false);	/* nobody else will */
 	if (!td_enabled || !d->seen || td_database_held(d->oid) || !is_due(d, now, wake))
 		return;
 	if (d->probe && !OidIsValid(probing))

@@ -189,6 +189,26 @@ td_worker_wait_gone(TdWorkerKind kind, int32 object, int timeout_ms)
 	return gone;
 }
 
+/* Waits until a database has no worker of ours (td_workers_any); interruptible. */
+bool
+td_workers_wait_none(Oid database, bool all, int timeout_ms)
+{
+	TimestampTz end = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), timeout_ms);
+	bool		none;
+
+	ConditionVariablePrepareToSleep(&td_shared->gone);
+	while (!(none = !td_workers_any(database, all)))
+	{
+		long		left = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), end);
+
+		if (left <= 0)
+			break;
+		(void) ConditionVariableTimedSleep(&td_shared->gone, left, PG_WAIT_EXTENSION);
+	}
+	ConditionVariableCancelSleep();
+	return none;
+}
+
 /* What a running pipeline has done since its last checkpoint. */
 void
 td_worker_progress(int32 pipeline, int64 *rows_loaded, int64 *rows_applied)
@@ -250,22 +270,11 @@ enter_hold(Oid database)
 void
 td_hold_database(Oid database)
 {
-	TimestampTz end = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), TD_HOLD_TIMEOUT_MS);
-
 	pending.holds = true;
 	if (!enter_hold(database))
 		return;
 	td_workers_signal(database, SIGTERM, true);
-	ConditionVariablePrepareToSleep(&td_shared->gone);
-	while (td_workers_any(database, true))
-	{
-		long		left = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), end);
-
-		if (left <= 0)
-			break;
-		(void) ConditionVariableTimedSleep(&td_shared->gone, left, PG_WAIT_EXTENSION);
-	}
-	ConditionVariableCancelSleep();
+	(void) td_workers_wait_none(database, true, TD_HOLD_TIMEOUT_MS);
 }
 
 static void

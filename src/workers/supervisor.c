@@ -43,7 +43,17 @@
 static Oid	extension = InvalidOid; /* as it was at our start; another one is not ours */
 static bool first_look = true;
 
+/* The catalog at the beginning of a round. */
+typedef struct TdView
+{
+	bool		present;		/* the extension, the same as at our start */
+	bool		here;			/* its pipelines were made in this database */
+	List	   *pipelines;		/* of TdSupervised * */
+} TdView;
+
 static bool look(TimestampTz *wake);
+static void read_catalog(TdView *view);
+static void recover(MemoryContext context);
 static void look_at(TdSupervised *p, bool here, TimestampTz *wake);
 static TdSituation situation_of(TdSupervised *p, bool here, TimestampTz now);
 static void act(TdAction action, TdSupervised *p);
@@ -81,36 +91,68 @@ td_supervisor_main(Datum main_arg)
 static bool
 look(TimestampTz *wake)
 {
-	List	   *pipelines = NIL;
-	bool		here = false;
-	bool		present;
+	MemoryContext context = CurrentMemoryContext;
+	TdView		view = {.present = true};
 	ListCell   *lc;
+
+	PG_TRY();
+	{
+		read_catalog(&view);
+	}
+	PG_CATCH();
+	{
+		/* most likely DROP EXTENSION was committed while we waited for its locks: the next round will see */
+		recover(context);
+		memset(&view, 0, sizeof(view));
+		view.present = true;
+		*wake = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), ERROR_RETRY_MS);
+	}
+	PG_END_TRY();
+	if (!view.present || !td_enabled)
+	{
+		leave(!view.present);
+		return false;
+	}
+	foreach(lc, view.pipelines)
+	{
+		if (td_worker_should_stop())
+			break;
+		look_at(lfirst(lc), view.here, wake);
+	}
+	first_look = false;
+	return true;
+}
+
+/* What the catalog says now. */
+static void
+read_catalog(TdView *view)
+{
 	Oid			now;
 
 	td_supervisor_begin();
 	now = get_extension_oid("tapdata", true);
 	if (!OidIsValid(extension))
 		extension = now;
-	present = OidIsValid(now) && now == extension;
-	if (present && td_enabled)
+	view->present = OidIsValid(now) && now == extension;
+	if (view->present && td_enabled)
 	{
-		here = td_installation_is_here();
-		pipelines = td_supervised_list(here);
+		view->here = td_installation_is_here();
+		view->pipelines = td_supervised_list(view->here);
 	}
 	td_supervisor_commit();
-	if (!present || !td_enabled)
-	{
-		leave(!present);
-		return false;
-	}
-	foreach(lc, pipelines)
-	{
-		if (td_worker_should_stop())
-			break;
-		look_at(lfirst(lc), here, wake);
-	}
-	first_look = false;
-	return true;
+}
+
+/* Logs an error and ends its transaction; a termination is not kept back. */
+static void
+recover(MemoryContext context)
+{
+	MemoryContextSwitchTo(context);
+	HOLD_INTERRUPTS();
+	EmitErrorReport();
+	FlushErrorState();
+	AbortOutOfAnyTransaction();
+	RESUME_INTERRUPTS();
+	MemoryContextSwitchTo(context);
 }
 
 /* Decides and acts; what goes wrong with one pipeline is its own affair. */
@@ -128,13 +170,7 @@ look_at(TdSupervised *p, bool here, TimestampTz *wake)
 	}
 	PG_CATCH();
 	{
-		MemoryContextSwitchTo(context);
-		HOLD_INTERRUPTS();
-		EmitErrorReport();
-		FlushErrorState();
-		AbortOutOfAnyTransaction();
-		RESUME_INTERRUPTS();
-		MemoryContextSwitchTo(context);
+		recover(context);
 		ms = ERROR_RETRY_MS;
 	}
 	PG_END_TRY();

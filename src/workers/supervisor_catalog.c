@@ -211,14 +211,18 @@ count_start(TdSupervised *p)
 	return may;
 }
 
+/* A start after one that ended in good order is the first in a row. */
 static void
 write_start(TdSupervised *p)
 {
+	bool		ended_well = strcmp(p->status, "stopped") == 0 || strcmp(p->status, "created") == 0 || strcmp(p->status, "fenced") == 0;
+	int			starts = ended_well ? 1 : p->starts + 1;
+
 	if (run("INSERT INTO tapdata.worker_start AS w (kind, object, started, starts, restarts, progress) "
 			"SELECT 'pipeline', $1, clock_timestamp(), $2::integer, 0, " PROGRESS " FROM tapdata.pipeline_state s WHERE s.pipeline = $1 "
 			"ON CONFLICT (kind, object) DO UPDATE SET starts = excluded.starts, restarts = w.restarts + 1, "
 			"started = excluded.started, progress = excluded.progress RETURNING restarts",
-			p->id, psprintf("%d", p->starts + 1)) == 1)
+			p->id, psprintf("%d", starts)) == 1)
 		p->restarts = pg_strtoint32(SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1));
 }
 

@@ -100,6 +100,7 @@ extern bool td_workers_any(Oid database, bool all);
 extern bool td_database_held(Oid database);
 extern void td_launcher_wake(bool rescan, Oid probe);
 extern void td_supervisor_wake(Oid database);	/* now; none there: its database is probed */
+extern bool td_workers_wait_none(Oid database, bool all, int timeout_ms);
 extern void td_hold_database(Oid database); /* until the end of the transaction; waits */
 extern void td_rescan_at_commit(void);
 extern void td_probe_at_commit(void);

@@ -128,7 +128,7 @@ sub make_pipeline
 {
 	my ($db, $name, %o) = @_;
 	my $dbh = $o{dbh} // psql($db);
-	$dbh->do("SELECT tapdata.create_connection('$name', 'null', '{\"tables\": 1, \"rows\": 10, \"rate\": 20}')");
+	$dbh->do("SELECT tapdata.create_connection('$name', 'null', '{\"rows\": 10, \"interval_us\": 20000}')");
 	$dbh->do("SELECT tapdata.mirror('$name')");
 	return $dbh->selectrow_array("SELECT id FROM tapdata.pipeline WHERE name = '$name'");
 }
