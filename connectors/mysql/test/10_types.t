@@ -202,4 +202,19 @@ for my $setting ('log_bin_compress = 1', 'log_bin_compress = 0; SET GLOBAL binlo
 	same(\@rows, [grep { /^INSERT 1 / } @lines], "load = stream with $setting");
 	is(scalar(grep { /^INSERT 2 / } @lines), 50000, 'all rows of a large event');
 }
+# Damaged events of exactly these tables, and statements of all kinds.
+SKIP:
+{
+	my ($log) = map { $_->[0] } rows('SHOW BINARY LOGS');
+	my $file = "$env{TD_MARIADB_DATA}/$log";
+	BAIL_OUT("$file can't be read") unless -r $file;
+	my $make = "cc -std=gnu11 -D_GNU_SOURCE -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=undefined -I'$top/src' -I'$top/connectors/pdk' \$(mariadb_config --include)"
+	  . " -o '$build/fuzz' '$top'/connectors/mysql/test/fuzz.c '$top'/connectors/mysql/*.c '$top'/src/stream/*.c \$(mariadb_config --libs) -lz -lpthread -lm";
+	BAIL_OUT('fuzz does not compile') if system('sh', '-c', $make) != 0;
+	my @lines = qx('$build/fuzz' '$file' @{[$ENV{TD_FUZZ_SECONDS} || 10]} $seed host=127.0.0.1 port=$env{MYPORT} user=td password=secret database=shop 2>&1);
+	my $rc = $?;
+	is(scalar(grep { /^not ok|^Bail|ERROR|runtime error/ } @lines), 0, 'fuzz') or diag(@lines);
+	is($rc, 0, 'fuzz ends well') or diag(@lines[-40 .. -1]);
+	diag(grep { /^# / } @lines);
+}
 done_testing();
