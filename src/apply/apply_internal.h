@@ -190,6 +190,7 @@ extern void td_snapshot_renew(void);
 
 /* ---- key.c ---- */
 extern uint32 td_key_encode(const TdSchema *schema, const TdValue *values, TdArena *arena, uint8 **key);
+extern int64 td_key_order(const TdSchema *schema, const uint8 *key, uint32 len);
 extern bool td_key_complete(const TdSchema *schema, const TdValue *values);
 
 /* ---- batch.c ---- */
@@ -236,6 +237,7 @@ typedef struct TdBatch
 
 extern TdBatch *td_batch_create(MemoryContext context);
 extern TdEntry *td_batch_entry(TdBatch *batch, const uint8 *key, uint32 len, bool *found);
+extern uint32 *td_batch_order(TdBatch *batch, const TdSchema *schema);
 extern void td_batch_sequence(TdBatch *batch, uint32 pending);
 
 /* ---- image.c ---- */

@@ -21,6 +21,19 @@
 
 #define FIRST_ENTRIES 64
 
+typedef struct Ordered
+{
+	int64		order;
+	uint32		entry;
+} Ordered;
+
+#define ST_SORT sort_ordered
+#define ST_ELEMENT_TYPE Ordered
+#define ST_COMPARE(a, b) ((a)->order < (b)->order ? -1 : (a)->order > (b)->order)
+#define ST_SCOPE static
+#define ST_DEFINE
+#include "lib/sort_template.h"
+
 static void grow(TdBatch *batch);
 static uint64 hash_key(const uint8 *key, uint32 len);
 
@@ -107,6 +120,26 @@ hash_key(const uint8 *key, uint32 len)
 	h ^= h >> 33;
 	h *= UINT64CONST(0xc4ceb9fe1a85ec53);
 	return h ^ h >> 33;
+}
+
+/* The entries in the order of the key's index: look-ups and insertions then stay on pages that are at hand. */
+uint32 *
+td_batch_order(TdBatch *batch, const TdSchema *schema)
+{
+	uint32		n = batch->nentries;
+	uint32	   *result = MemoryContextAllocHuge(batch->context, Max(n, 1) * sizeof(uint32));
+	Ordered    *ordered = MemoryContextAllocHuge(batch->context, Max(n, 1) * sizeof(Ordered));
+
+	for (uint32 i = 0; i < n; i++)
+	{
+		ordered[i].order = td_key_order(schema, batch->entries[i].key, batch->entries[i].key_len);
+		ordered[i].entry = i;
+	}
+	sort_ordered(ordered, n);
+	for (uint32 i = 0; i < n; i++)
+		result[i] = ordered[i].entry;
+	pfree(ordered);
+	return result;
 }
 
 /* Keyless: one more change in order. */

@@ -222,23 +222,26 @@ static void
 write_sets(TdApply *a, TdTable *t)
 {
 	TdBatch    *batch = t->batch;
+	uint32	   *order = td_batch_order(batch, t->binding->schema);
 	bool		blind = !a->options.catching_up && !t->probe_inserts && a->options.insert_policy != TD_INSERT_IGNORE_ON_EXISTS;
 
 	for (uint32 i = 0; i < batch->nentries; i++)
 	{
-		if (!batch->entries[i].alive)
-			write_delete(a, t, &batch->entries[i]);
+		const TdEntry *e = &batch->entries[order[i]];
+
+		if (!e->alive)
+			write_delete(a, t, e);
 	}
 	for (uint32 i = 0; i < batch->nentries; i++)
 	{
-		const TdEntry *e = &batch->entries[i];
+		const TdEntry *e = &batch->entries[order[i]];
 
 		if (e->alive && (e->first != TD_OP_INSERT || !blind))
 			write_image(a, t, e, false);
 	}
 	for (uint32 i = 0; i < batch->nentries; i++)
 	{
-		const TdEntry *e = &batch->entries[i];
+		const TdEntry *e = &batch->entries[order[i]];
 
 		if (e->alive && e->first == TD_OP_INSERT && blind)
 			write_image(a, t, e, true);

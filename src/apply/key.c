@@ -40,6 +40,38 @@ td_key_encode(const TdSchema *schema, const TdValue *values, TdArena *arena, uin
 	return p - *key;
 }
 
+/* Where encoded keys stand to each other in an index, roughly: neighbours there have near numbers here. */
+int64
+td_key_order(const TdSchema *schema, const uint8 *key, uint32 len)
+{
+	TdType		type = schema->columns[schema->keys[0]].type;
+	uint64		prefix = 0;
+	int64		number;
+
+	switch (type)
+	{
+		case TD_DECIMAL:
+		case TD_FLOAT4:
+		case TD_FLOAT8:
+			return 0;
+		case TD_TEXT:
+		case TD_BYTES:
+		case TD_JSON:
+		case TD_BIT:
+		case TD_TEXT_ARRAY:
+			key += sizeof(uint32);
+			len -= sizeof(uint32);
+			/* FALLTHROUGH */
+		case TD_UUID:
+			for (uint32 i = 0; i < 8; i++)
+				prefix = prefix << 8 | (i < len ? key[i] : 0);
+			return (int64) (prefix ^ UINT64CONST(0x8000000000000000));
+		default:
+			memcpy(&number, key, sizeof(number));
+			return type == TD_UINT8 ? number ^ PG_INT64_MIN : number;
+	}
+}
+
 /* Are all columns of the key there? */
 bool
 td_key_complete(const TdSchema *schema, const TdValue *values)

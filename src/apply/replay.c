@@ -130,16 +130,17 @@ move_onto(TdApply *a, TdTable *t, const TdPending *p, bool partial)
 	len = td_key_encode(schema, w->older, &w->arena, &old_key);
 	if (td_key_encode(schema, w->values, &w->arena, &new_key) == len && memcmp(old_key, new_key, len) == 0)
 		return false;
-	while (td_probe_key(w, w->values, p->new_row))
+	if (td_probe_key(w, w->values, p->new_row))
 	{
-		if (!td_writer_update(w, w->values, partial, false, p->new_row))
+		/* the old row first: it may hold unique values that the new one is to get */
+		if (find_and_delete(t, p->old_row))
+			td_snapshot_advance();
+		while (td_probe_key(w, w->values, p->new_row))
 		{
+			if (td_writer_update(w, w->values, partial, false, p->new_row))
+				return true;
 			td_snapshot_renew();
-			continue;
 		}
-		td_snapshot_advance();
-		(void) find_and_delete(t, p->old_row);
-		return true;
 	}
 	if (partial || td_probe_key(w, w->older, p->old_row))
 		return false;

@@ -253,6 +253,23 @@ td_writer_flush(TdWriter *w)
 	CHECK_FOR_INTERRUPTS();
 }
 
+/* The executor's functions work under the command and the snapshot of their state. */
+static void
+begin_triggers(TdWriter *w)
+{
+	w->estate->es_output_cid = GetCurrentCommandId(true);
+	w->estate->es_snapshot = GetActiveSnapshot();
+	AfterTriggerBeginQuery();
+}
+
+/* Fires what was queued: as the table's owner, before anybody else's row. */
+static void
+end_triggers(TdWriter *w)
+{
+	AfterTriggerEndQuery(w->estate);
+	ResetPerTupleExprContext(w->estate);
+}
+
 /* One row, now. */
 void
 td_writer_insert(TdWriter *w, const TdValue *values, bool partial, TdBytes row)
@@ -270,10 +287,9 @@ td_writer_insert(TdWriter *w, const TdValue *values, bool partial, TdBytes row)
 		prefill_defaults(w, slot, values, partial);
 	td_values_fill(w->binding, values, row, &w->arena, slot->tts_values, slot->tts_isnull);
 	ExecStoreVirtualTuple(slot);
-	AfterTriggerBeginQuery();
+	begin_triggers(w);
 	ExecSimpleRelationInsert(w->rri, w->estate, slot);
-	AfterTriggerEndQuery(w->estate);
-	ResetPerTupleExprContext(w->estate);
+	end_triggers(w);
 	ExecClearTuple(slot);
 }
 
@@ -343,10 +359,9 @@ td_writer_update(TdWriter *w, const TdValue *values, bool partial, bool replace,
 	ExecStoreVirtualTuple(slot);
 	if (w->triggers)
 	{
-		AfterTriggerBeginQuery();
+		begin_triggers(w);
 		ExecSimpleRelationUpdate(w->rri, w->estate, &w->epq, w->found, slot);
-		AfterTriggerEndQuery(w->estate);
-		ResetPerTupleExprContext(w->estate);
+		end_triggers(w);
 		return true;
 	}
 	finish_row(w, slot, partial);
@@ -370,9 +385,8 @@ td_writer_delete(TdWriter *w)
 											   InvalidSnapshot, true, &failure, false));
 	if (!lock_found(w, LockTupleExclusive))
 		return false;
-	AfterTriggerBeginQuery();
+	begin_triggers(w);
 	ExecSimpleRelationDelete(w->rri, w->estate, &w->epq, w->found);
-	AfterTriggerEndQuery(w->estate);
-	ResetPerTupleExprContext(w->estate);
+	end_triggers(w);
 	return true;
 }
