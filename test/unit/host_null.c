@@ -293,14 +293,14 @@ test_back_pressure(void)
 	client_receive(&c, 5);
 	sleep(1);
 	kb = resident(c.pid);
-	if (!getenv("TD_WRAP"))
+	if (!getenv("TD_WRAP") && !getenv("TD_HOST"))
 		ok(kb > 0 && kb < 40000, "a reader that does not read costs %ld kB", kb);
 	client_send(&c, TD_MSG_PING, NULL);
-	took = seconds();
 	counts = read_until(&c, TD_MSG_PONG, 0);
 	ok(c.kind == TD_MSG_PONG && !counts.damaged, "a ping is answered behind what is queued");
 	took = seconds();
-	ok(client_stop(&c) >= 0 && seconds() - took < 1, "it stops in the middle in %.3f s", seconds() - took);
+	took = client_stop(&c);
+	ok(took >= 0 && took < 1, "it stops in the middle in %.3f s", took);
 }
 
 /* Nothing of what was inherited stays, and nothing secret shows. */
@@ -318,7 +318,8 @@ test_privacy(void)
 	for (int i = 0; i < 20; i++)
 		(void) fcntl(2, F_DUPFD, 40);
 	start(&c, options);
-	ok(descriptors(c.pid) <= 6, "no inherited descriptor is open (%d are)", descriptors(c.pid));
+	if (!getenv("TD_WRAP") && !getenv("TD_HOST"))
+		ok(descriptors(c.pid) <= 6, "no inherited descriptor is open (%d are)", descriptors(c.pid));
 	snprintf(path, sizeof(path), "/proc/%d/cmdline", (int) c.pid);
 	fd = open(path, O_RDONLY);
 	n = read(fd, text, sizeof(text) - 1);
