@@ -29,10 +29,12 @@
 
 #include "connector/connector_internal.h"
 #include "util/util.h"
+#include "workers/workers.h"
 
 #define WAIT_SOCKET 2			/* position of the socket in the WaitEventSet */
 #define QUIET_MS 30000			/* a silent host is pinged after this, and given up after twice this */
 
+static void check_stop(void);
 static void host_gone(TdHostProcess *host) pg_attribute_noreturn();
 static void damaged(void) pg_attribute_noreturn();
 static bool wait_for(TdHostProcess *host, uint32 events, long timeout_ms);
@@ -64,7 +66,7 @@ td_frame_send(TdHostProcess *host, TdFrameKind kind, StringInfo payload)
 		else if (errno == EAGAIN || errno == EWOULDBLOCK)
 		{
 			wait_for(host, WL_SOCKET_WRITEABLE, 1000);
-			CHECK_FOR_INTERRUPTS();
+			check_stop();
 		}
 		else if (errno != EINTR)
 			host_gone(host);
@@ -109,7 +111,7 @@ td_frame_receive(TdHostProcess *host, int timeout_ms, bool stop_at_latch, TdFram
 		watch_silence(host);
 		if (wait_for(host, WL_SOCKET_READABLE, left < 0 ? QUIET_MS : Min(left, QUIET_MS)) && stop_at_latch)
 			return false;
-		CHECK_FOR_INTERRUPTS();
+		check_stop();
 	}
 }
 
@@ -159,7 +161,7 @@ make_room(TdHostProcess *host, size_t wanted)
 	if (wanted + 65536 > host->capacity)
 	{
 		host->capacity = wanted + wanted / 2 + 65536;
-		host->buffer = MemoryContextAllocHuge(host->context, host->capacity);
+		host->buffer = repalloc_huge(host->buffer, host->capacity);
 	}
 }
 
@@ -218,6 +220,15 @@ wait_for(TdHostProcess *host, uint32 events, long timeout_ms)
 	if (latch)
 		ResetLatch(MyLatch);
 	return latch;
+}
+
+/* A host may be silent for long (a connect that hangs): an order to stop does not wait for it, nor does a cancel. */
+static void
+check_stop(void)
+{
+	CHECK_FOR_INTERRUPTS();
+	if (td_my_slot && td_worker_should_stop())
+		ereport(ERROR, (errcode(ERRCODE_TD_STOP), errmsg("stop requested")));
 }
 
 /*
