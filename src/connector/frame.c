@@ -271,7 +271,7 @@ static void
 damaged(void)
 {
 	ereport(ERROR,
-			(errcode(ERRCODE_PROTOCOL_VIOLATION),
+			(errcode(ERRCODE_EXTERNAL_ROUTINE_EXCEPTION),
 			 errmsg("damaged message from a connector host")));
 }
 

@@ -208,7 +208,7 @@ static void
 unexpected(TdHostProcess *host, TdFrame *frame)
 {
 	ereport(ERROR,
-			(errcode(ERRCODE_PROTOCOL_VIOLATION),
+			(errcode(ERRCODE_EXTERNAL_ROUTINE_EXCEPTION),
 			 errmsg("unexpected message %d from the connector host of \"%s\"", (int) frame->kind, host->connector)));
 }
 

@@ -240,7 +240,7 @@ void
 td_run_damaged(void)
 {
 	ereport(ERROR,
-			(errcode(ERRCODE_PROTOCOL_VIOLATION),
+			(errcode(ERRCODE_EXTERNAL_ROUTINE_EXCEPTION),
 			 errmsg("damaged record from the connector"),
 			 errhint("This is a bug in the connector.")));
 }

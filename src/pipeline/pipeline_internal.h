@@ -28,9 +28,6 @@ typedef struct TdRun
 	TdSpool    *spool;			/* records received and not yet applied */
 } TdRun;
 
-/* Raised to leave a phase when the worker is asked to stop; caught in main.c. */
-#define ERRCODE_TD_STOP MAKE_SQLSTATE('T', 'D', '0', '0', '1')
-
 /* in main.c */
 extern void td_run_check_stop(void);
 extern void td_run_begin(void);
