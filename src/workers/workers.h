@@ -88,6 +88,7 @@ extern TdWorkerSlot *td_my_slot;	/* NULL outside our workers */
 extern void td_worker_begin(Datum main_arg, TdWorkerKind kind);
 extern void td_worker_status(const char *status);	/* slot and ps title */
 extern bool td_worker_should_stop(void);	/* asked to stop, or SIGTERM; no interrupt is processed */
+#define ERRCODE_TD_STOP MAKE_SQLSTATE('T', 'D', '0', '0', '1')	/* raised to leave what a worker does when it is asked to stop; caught in its main */
 extern void td_worker_reload(void); /* in each loop: rereads the settings after SIGHUP */
 
 /*

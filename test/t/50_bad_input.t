@@ -20,7 +20,7 @@ my ($pg, $my, $m, $p, $bystander, $bystander_pid, $postmaster, $number);
 sub mount_spool
 {
 	return if $> != 0 || ($ENV{TD_CASE} && 'disk full on spill' !~ /$ENV{TD_CASE}/);
-	my $dir = ($ENV{TD_STATE} || '/var/tmp') . "/tapdata-spool-$$";
+	my $dir = "/var/tmp/tapdata-spool-$$";
 	mkdir $dir or die "$dir: $!";
 	if (system("mount -t tmpfs -o size=2m,mode=1777 tmpfs '$dir' 2>/dev/null") != 0) { rmdir $dir; return }
 	$spool = $dir;

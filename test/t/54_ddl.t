@@ -87,7 +87,7 @@ for my $case (
 			equal($db, 'equal');
 			return finish($db);
 		}
-		$m->do(q{INSERT INTO t (id) VALUES (12)}) unless $c{gone};
+		$m->do(q{INSERT IGNORE INTO t (id) VALUES (12)}) unless $c{gone};
 		my $row = wait_status($p, $db, 'failed');
 		is("$row->{status} " . ($row->{sqlstate} // ''), 'failed 0A000', 'stops') or diag explain $row;
 		like($row->{hint} // '', qr/tapdata\.(?:reset|drop)_pipeline/, 'with a hint');
@@ -135,7 +135,7 @@ subtest 'DDL between the load and its end' => sub {
 	is(fails($p, q{SELECT tapdata.wait_pipeline($1, '60 s')}, $db), '', 'loaded again, it streams');
 	is(join(' ', $p->selectrow_array("SELECT count(*), sum(w) FROM $db.t")), '300001 2100008', 'in the new form');
 	finish($db);
-} if !$ENV{TD_CASE};
+} if !$ENV{TD_CASE} || "between" =~ /$ENV{TD_CASE}/;
 
 # ---- cascading foreign keys ----
 
