@@ -34,7 +34,9 @@ DATA        = $(filter-out $(DATA_built),$(wildcard sql/tapdata--*--*.sql))
 
 # The same warnings everywhere: connectors/pdk/flags.mk is read by the connectors too.
 include connectors/pdk/flags.mk
-PG_CPPFLAGS = $(TD_INCLUDES)
+# PostgreSQL 18 renamed pg_attribute_noreturn() and moved it before the declaration; compat.h can't give it back to headers that don't read it.
+NORETURN    = $(if $(filter-out 15 16 17,$(MAJORVERSION)),-D'pg_attribute_noreturn()=__attribute__((noreturn))')
+PG_CPPFLAGS = $(TD_INCLUDES) $(NORETURN)
 PG_CFLAGS   = -std=gnu11 $(TD_WARNINGS) -MMD -MP $(EXTRA)
 EXTRA_CLEAN = $(OBJS:.o=.d) $(OBJS:.o=.bc) build results regression.diffs regression.out output_iso
 
