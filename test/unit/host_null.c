@@ -482,7 +482,7 @@ main(int argc, char **argv)
 	test_back_pressure();
 	test_privacy();
 	test_options();
-	test_damaged_server(argc > 1 ? (unsigned) strtoul(argv[1], NULL, 10) : (unsigned) time(NULL));
+	test_damaged_server(seed_of(argc, argv));
 	test_orphan();
 	return done_testing();
 }

@@ -358,6 +358,6 @@ main(int argc, char **argv)
 		return bench();
 	test_round_trip();
 	test_wrong_writers();
-	test_damage(argc > 1 ? (unsigned) strtoul(argv[1], NULL, 10) : (unsigned) time(NULL));
+	test_damage(seed_of(argc, argv));
 	return done_testing();
 }

@@ -13,7 +13,9 @@
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 static int	tap_tests;
 static int	tap_failed;
@@ -56,6 +58,15 @@ has(const char *got, const char *part, const char *what)
 	if (!good)
 		printf("# got \"%s\", wanted \"...%s...\"\n", got ? got : "(null)", part);
 	return good;
+}
+
+/* The seed of a run: given as an argument, by TD_SEED, or the time; tests print it. */
+static unsigned __attribute__((unused))
+seed_of(int argc, char **argv)
+{
+	const char *text = argc > 1 ? argv[1] : getenv("TD_SEED");
+
+	return text && text[0] ? (unsigned) strtoul(text, NULL, 10) : (unsigned) time(NULL);
 }
 
 /* The plan, and the exit status. */
