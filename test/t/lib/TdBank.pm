@@ -194,9 +194,7 @@ sub differences
 	{
 		my ($name, $columns) = @$t;
 		my %rows;
-		my $sth = $m->prepare("SELECT $columns FROM $name", { mariadb_use_result => 1 });
-		$sth->execute;
-		while (my $r = $sth->fetchrow_arrayref) { $rows{ join '|', map { $_ // 'NULL' } @$r }++ }
+		for my $r (@{ $m->selectall_arrayref("SELECT $columns FROM $name") }) { $rows{ join '|', map { $_ // 'NULL' } @$r }++ }
 		(my $c = $columns) =~ s/`at`/to_char(at, 'YYYY-MM-DD HH24:MI:SS.US')/;
 		for my $r (@{ $p->selectall_arrayref("SELECT $c FROM $schema.$name") }) { $rows{ join '|', map { $_ // 'NULL' } @$r }-- }
 		my @bad = grep { $rows{$_} } sort keys %rows;
