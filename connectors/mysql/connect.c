@@ -128,6 +128,23 @@ set_options(MYSQL *mysql, const TdMyOptions *o)
 		mysql_optionsv(mysql, MYSQL_OPT_SSL_VERIFY_SERVER_CERT, &yes);
 }
 
+/* The GRANT for the account that the source says it took us for: "Access denied for user 'a'@'%' to database 'b'". */
+static void
+database_grant_hint(const TdMyOptions *o, TdError *err)
+{
+	const char *account = strstr(err->message, " for user '");
+	const char *end = account ? strstr(account, "' to database '") : NULL;
+	TdBuffer	name = {0};
+
+	if (end == NULL || o->database == NULL)
+		return;
+	account += strlen(" for user ");
+	td_my_append_name(&name, o->database);
+	td_error_hint(err, "At the source: GRANT SELECT ON %.*s.* TO %.*s;", (int) name.len, name.data ? (char *) name.data : "",
+				  (int) (end + 1 - account), account);
+	td_buffer_free(&name);
+}
+
 /* The error of a connection that could not be made, with what the user can do. */
 static void
 connect_error(MYSQL *mysql, const TdMyOptions *o, TdError *err)
@@ -148,7 +165,7 @@ connect_error(MYSQL *mysql, const TdMyOptions *o, TdError *err)
 	else if (strcmp(err->sqlstate, "3D000") == 0)
 		td_error_hint(err, "Check the option \"database\"; names of databases may be case-sensitive at the source.");
 	else if (code == ER_DBACCESS_DENIED_ERROR)
-		td_error_hint(err, "At the source: GRANT SELECT ON `%s`.* TO '%s'@'<host>';", o->database ? o->database : "", o->user);
+		database_grant_hint(o, err);
 	else if (code == CR_SSL_CONNECTION_ERROR)
 		td_error_hint(err, "Check ssl_mode and the certificates of the connection.");
 }

@@ -267,10 +267,12 @@ check_connectors(ReturnSetInfo *result)
 
 		MemoryContextSwitchTo(caller);
 		edata = CopyErrorData();
-		if (edata->sqlerrcode == ERRCODE_QUERY_CANCELED || edata->sqlerrcode == ERRCODE_ADMIN_SHUTDOWN)
-			PG_RE_THROW();
 		FlushErrorState();
 		RollbackAndReleaseCurrentSubTransaction();
+		MemoryContextSwitchTo(caller);
+		CurrentResourceOwner = owner;
+		if (edata->sqlerrcode == ERRCODE_QUERY_CANCELED || edata->sqlerrcode == ERRCODE_ADMIN_SHUTDOWN)
+			ReThrowError(edata);
 		problem = edata->detail ? psprintf("%s: %s", edata->message, edata->detail) : edata->message;
 	}
 	PG_END_TRY();
