@@ -292,13 +292,27 @@ put_variable(TdMyPut *put, const uint8_t *p, size_t len)
 	}
 }
 
-/*
- * Writes one row image; *r moves behind it.  tolerant: values that can't be
- * become NULL, so that the row of an error can be named.  0 = refused (see
- * the context), -1 = damaged, 1 = done.
- */
+/* What becomes of a value that has no counterpart. */
+typedef enum Misfit
+{
+	REFUSE,
+	REFUSE_IN_KEY,				/* elsewhere it is left out: an old image says which row, and the row never held it here */
+	WRITE_NULL					/* so that the row of an error can be named */
+} Misfit;
+
+/* Is the column part of the key, or of a table that has none? */
+static bool
+identifies(const TdSchema *s, uint32_t column)
+{
+	for (uint32_t i = 0; i < s->nkeys; i++)
+		if (s->keys[i] == column)
+			return true;
+	return s->nkeys == 0;
+}
+
+/* Writes one row image; *r moves behind it.  0 = refused (see the context), -1 = damaged, 1 = done. */
 static int
-write_image(TdMyPut *put, const TdMyTable *table, const TdMyLayout *layout, const uint8_t *present, TdReader *r, bool tolerant)
+write_image(TdMyPut *put, const TdMyTable *table, const TdMyLayout *layout, const uint8_t *present, TdReader *r, Misfit misfit)
 {
 	uint32_t	ncolumns = table->schema.ncolumns;
 	uint32_t	npresent = 0;
@@ -335,9 +349,9 @@ write_image(TdMyPut *put, const TdMyTable *table, const TdMyLayout *layout, cons
 		put->column = &table->columns[i];
 		if (td_likely(variable ? put_variable(put, p, len) : put_fixed(put, &layout->wires[i], p)))
 			continue;
-		if (!tolerant)
+		if (misfit == REFUSE || (misfit == REFUSE_IN_KEY && identifies(&table->schema, i)))
 			return 0;
-		td_put_state(put->out, TD_NULL);
+		td_put_state(put->out, misfit == WRITE_NULL ? TD_NULL : TD_ABSENT);
 	}
 	td_write_row_end(put->out);
 	return 1;
@@ -354,7 +368,7 @@ refuse_row(TdMyPut *put, const TdMyTable *table, const TdMyLayout *layout, const
 
 	again.out = &b;
 	td_write_begin(&b, TD_OP_INSERT, 1);
-	write_image(&again, table, layout, present, &r, true);
+	write_image(&again, table, layout, present, &r, WRITE_NULL);
 	td_write_end(&b);
 	reader.p = b.data;
 	reader.end = b.data + b.len;
@@ -382,7 +396,8 @@ td_my_write_rows(TdMyPut *put, const TdMyTable *table, const TdMyLayout *layout,
 		{
 			const uint8_t *present = rows->present.data + k * bitmap;
 			TdReader	from = *r;
-			int			rc = write_image(put, table, layout, present, r, false);
+			bool		old = k == 0 && rows->op != TD_OP_INSERT;
+			int			rc = write_image(put, table, layout, present, r, old ? REFUSE_IN_KEY : REFUSE);
 
 			if (td_likely(rc > 0))
 				continue;

@@ -98,6 +98,8 @@ plan_table(void *arg, const TdSchema *schema, int64 row_estimate, const TdError 
 	if (problem)
 		raise_problem(schema, problem);
 	td_target_check_name(schema->table);
+	for (uint32 i = 0; i < schema->ncolumns; i++)
+		td_target_check_name(schema->columns[i].name);
 
 	t = palloc0(sizeof(TdPipelineTable));
 	t->n = list_length(planner->tables) + 1;

@@ -61,7 +61,7 @@ finish($db);
 
 for my $case (
 	['ALTER TABLE t ADD COLUMN w INT DEFAULT 5'], ['ALTER TABLE t DROP COLUMN v', columns => 'id'], ['ALTER TABLE t MODIFY v VARCHAR(200) NOT NULL'], ['ALTER TABLE t CHANGE v w VARCHAR(20)', columns => 'id'],
-	['/*!40000 ALTER TABLE */ `t` ADD COLUMN w INT'], ['CREATE UNIQUE INDEX one_v ON t (v)', harmless => 1], ['DROP TABLE t', gone => 1], ['DROP TABLE aside, `t`', gone => 1],
+	['/*!40000 ALTER TABLE */ `t` ADD COLUMN w INT'], ['CREATE UNIQUE INDEX one_v ON t (v)', harmless => 1], ['DROP TABLE t', gone => 1, logged => qr/DROP TABLE `t`/], ['DROP TABLE aside, `t`', gone => 1, logged => qr/DROP TABLE `aside`,`t`/],
 	['RENAME TABLE t TO aside_t', gone => 1], ['RENAME TABLE aside TO t2, `t` TO aside_t', gone => 1], ['ALTER TABLE t RENAME aside_t', gone => 1], ['CREATE OR REPLACE TABLE t (id INT PRIMARY KEY)', columns => 'id'],
 	['ALTER TABLE u ADD PRIMARY KEY (a)'], ['SET STATEMENT lock_wait_timeout = 5 FOR ALTER TABLE t ADD COLUMN w INT'], ['ALTER TABLE aside RENAME TO aside4, ADD COLUMN x INT', harmless => 1],
 	['ALTER TABLE `from` ADD COLUMN w INT'], ['ALTER ONLINE TABLE t ADD COLUMN w INT FIRST, ALGORITHM=INSTANT'], ['DROP DATABASE ddl%', gone => 1])
@@ -74,7 +74,6 @@ for my $case (
 		$m->do(q{INSERT INTO u VALUES (7, 'z')}) unless $sql =~ /PRIMARY KEY \(a\)/;
 		$m->do('DELETE FROM u') if $sql =~ /PRIMARY KEY \(a\)/;
 		$m->do(q{INSERT INTO t VALUES (10, 'before'), (11, 'as well')});
-		my $before = $p->selectall_arrayref("SELECT 1 WHERE false");
 		my $rows_t = $m->selectall_arrayref('SELECT id, v FROM t ORDER BY id');
 		my $rows_u = $m->selectall_arrayref('SELECT a, b FROM u ORDER BY a, b');
 		my ($at) = $m->selectrow_array('SELECT @@gtid_binlog_pos');
@@ -93,7 +92,7 @@ for my $case (
 		like($row->{hint} // '', qr/tapdata\.(?:reset|drop)_pipeline/, 'with a hint');
 		is($row->{position}, $at, 'at the transaction before it');
 		my $said = join ' ', map { $_ // '' } $p->selectrow_array(q{SELECT message, detail FROM tapdata.log WHERE object = $1 AND level = 'error' ORDER BY at DESC LIMIT 1}, undef, $db);
-		like($said, qr/\Q$sql\E/, 'names the statement');
+		like($said, $c{logged} || qr/\Q$sql\E/, 'names the statement');
 		like($said, qr/\Q$gtid\E/, 'and its GTID');
 		like(fails($p, q{SELECT tapdata.wait_pipeline($1, '10 s')}, $db), qr/^0A000 .*/s, 'wait_pipeline says so');
 		is_deeply($p->selectall_arrayref("SELECT id, v FROM $db.t ORDER BY id"), $rows_t, 'everything before it is applied, nothing after');
@@ -103,7 +102,7 @@ for my $case (
 		# The same after a restart, then the way out.
 		$p->do('SELECT tapdata.start_pipeline($1)', undef, $db);
 		$row = wait_status($p, $db, 'failed');
-		is($row->{sqlstate}, '0A000', 'started again, it stops again');
+		is($row->{sqlstate}, $sql =~ /DATABASE/ ? '3D000' : '0A000', 'started again, it stops again');
 		if (!$c{gone})
 		{
 			$p->do('SELECT tapdata.stop_pipeline($1)', undef, $db);
