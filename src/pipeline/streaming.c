@@ -43,6 +43,7 @@ typedef struct Streaming
 	/* what the spool holds */
 	bool		whole;			/* it ends with a transaction's end */
 	bool		rows;			/* there is something to apply, not only positions */
+	bool		in_transaction; /* rows were scanned since the last COMMIT */
 	char	   *position;		/* of the last COMMIT scanned, NULL = none since the last checkpoint */
 	int64		time;
 	List	   *marks;			/* of uint64 *: scanned and not yet answered */
@@ -62,7 +63,9 @@ static void ask_marks(Streaming *s);
 static void receive_block(Streaming *s, TdBytes block);
 static size_t scan_block(Streaming *s, TdBytes block);
 static bool scan_record(Streaming *s, const TdRecord *rec);
+static void settle(Streaming *s);
 static void apply_spool(Streaming *s);
+static void after_commit(Streaming *s, bool published);
 static void apply_records(Streaming *s);
 static void store_checkpoint(Streaming *s, int64 rows);
 static void add_mark(Streaming *s, uint64 number);
@@ -204,6 +207,25 @@ receive_block(Streaming *s, TdBytes block)
 		s->whole = false;
 		s->rows = true;
 	}
+	if (s->marks || s->publish)
+		settle(s);
+}
+
+/*
+ * Marks inside a transaction that has not ended: all that they ask for was
+ * before it and is applied.  The spool stays as it is.
+ */
+static void
+settle(Streaming *s)
+{
+	bool		published = s->publish;
+
+	td_run_begin();
+	store_checkpoint(s, 0);
+	if (published)
+		publish(s);
+	td_run_commit();
+	after_commit(s, published);
 }
 
 /* Reads the control records of a block; returns how much of it ends with a whole transaction. */
@@ -245,13 +267,15 @@ scan_record(Streaming *s, const TdRecord *rec)
 				pfree(s->position);
 			s->position = td_run_text(s->context, rec->position);
 			s->time = rec->time;
+			s->in_transaction = false;
 			return true;
 		case TD_OP_MARK:
+			/* it may stand inside a transaction, behind the COMMIT that it asks for: no boundary there */
 			if (rec->number == CATCH_UP_MARK)
 				s->publish = true;
 			else
 				add_mark(s, rec->number);
-			return true;
+			return !s->in_transaction;
 		case TD_OP_DDL:
 			s->ddl = td_run_text(s->context, rec->text);
 			s->ddl_position = td_run_text(s->context, rec->position);
@@ -260,6 +284,8 @@ scan_record(Streaming *s, const TdRecord *rec)
 		case TD_OP_UPDATE:
 		case TD_OP_DELETE:
 		case TD_OP_TRUNCATE:
+			s->in_transaction = true;
+			return false;
 		case TD_OP_SCHEMA:
 			return false;
 		default:
@@ -274,7 +300,6 @@ static void
 apply_spool(Streaming *s)
 {
 	TdRun	   *run = s->run;
-	TdPipeline *p = run->pipeline;
 	bool		published = s->publish;
 
 	td_run_begin();
@@ -285,15 +310,24 @@ apply_spool(Streaming *s)
 	if (published)
 		publish(s);
 	td_run_commit();
-	s->commit_lsn = XactLastCommitEnd;
-	MemoryContextSwitchTo(s->context);
-
 	td_spool_reset(run->spool);
-	s->whole = s->rows = s->publish = false;
+	s->whole = s->rows = false;
+	after_commit(s, published);
+}
+
+/* What a commit brings with it: it can be acknowledged once flushed, marks are answered, a published mirror streams strictly. */
+static void
+after_commit(Streaming *s, bool published)
+{
+	TdPipeline *p = s->run->pipeline;
+
+	MemoryContextSwitchTo(s->context);
+	s->commit_lsn = XactLastCommitEnd;
 	if (published)
 	{
 		TdApplyOptions options = {p->insert_policy, false};
 
+		s->publish = false;
 		p->published = true;
 		td_apply_options(s->apply, &options);
 		td_worker_status("streaming");
