@@ -208,7 +208,7 @@ check_retention(Report *r, TdError *err)
 	if (!td_my_value(r->mysql, value, sizeof(value), err, "SELECT VARIABLE_VALUE FROM information_schema.GLOBAL_VARIABLES"
 					 " WHERE VARIABLE_NAME = 'BINLOG_EXPIRE_LOGS_SECONDS'"))
 		return false;
-	seconds = atof(value);
+	seconds = strtod(value, NULL);
 	ok = seconds == 0 || seconds >= 86400;
 	if (seconds == 0)
 		snprintf(detail, sizeof(detail), "kept until it is purged by hand");
@@ -267,7 +267,7 @@ check_clock(Report *r, TdError *err)
 	if (!td_my_value(r->mysql, value, sizeof(value), err, "SELECT UNIX_TIMESTAMP(SYSDATE(6))"))
 		return false;
 	clock_gettime(CLOCK_REALTIME, &now);
-	diff = atof(value) - (double) now.tv_sec - now.tv_nsec / 1e9;
+	diff = strtod(value, NULL) - (double) now.tv_sec - now.tv_nsec / 1e9;
 	snprintf(detail, sizeof(detail), "%.1f s apart", diff);
 	r->fn(r->arg, "clock", diff > -5 && diff < 5, detail, diff > -5 && diff < 5 ? "" : "Run NTP on both machines: \"lag\" compares their clocks.");
 	return true;

@@ -183,7 +183,7 @@ take_table(Scan *s)
 		next(x);
 	if (x->kind != TOKEN_WORD && x->kind != TOKEN_QUOTED)
 		return false;
-	strcpy(first, x->text);
+	memcpy(first, x->text, sizeof(first));
 	next(x);
 	if (at_char(x, '.'))
 	{

@@ -16,7 +16,7 @@
 
 #include "mysql_internal.h"
 
-#define USER_SCHEMAS "%s NOT IN ('mysql', 'information_schema', 'performance_schema', 'sys')"
+#define USER_SCHEMAS "NOT IN ('mysql', 'information_schema', 'performance_schema', 'sys')"
 
 /* Order of tables: database, then name, by bytes. */
 static int
@@ -74,14 +74,14 @@ condition(MYSQL *mysql, TdArena *arena, const char *database, const char *table,
 {
 	char	   *d = database ? td_my_quote(mysql, arena, database) : NULL;
 	char	   *t = table ? td_my_quote(mysql, arena, table) : NULL;
-	char	   *to = td_arena_alloc(arena, 256 + (d ? strlen(d) : 0) + (t ? strlen(t) : 0));
-	int			n;
+	size_t		size = 256 + (d ? strlen(d) : 0) + (t ? strlen(t) : 0);
+	char	   *to = td_arena_alloc(arena, size);
 
 	if (to == NULL || (database && d == NULL) || (table && t == NULL))
 		return NULL;
-	n = d ? sprintf(to, "%s = %s", dcolumn, d) : sprintf(to, USER_SCHEMAS, dcolumn);
+	snprintf(to, size, "%s %s%s%s%s%s", dcolumn, d ? "= " : USER_SCHEMAS, d ? d : "", t ? " AND " : "", t ? tcolumn : "", t ? " = " : "");
 	if (t)
-		sprintf(to + n, " AND %s = %s", tcolumn, t);
+		memcpy(to + strlen(to), t, strlen(t) + 1);
 	return to;
 }
 
@@ -131,7 +131,7 @@ load_names(MYSQL *mysql, TdMyTables *tables, const char *where, TdError *err)
 	return true;
 }
 
-/* The names of columns that are JSON: "database\1table\1column" of a CHECK (json_valid(`column`)). */
+/* The checks that make a column JSON: CHECK (json_valid(`column`)). */
 static MYSQL_RES *
 load_json_checks(MYSQL *mysql, const char *where, TdError *err)
 {
@@ -144,21 +144,17 @@ static bool
 is_json_column(MYSQL_RES *checks, const char *database, const char *table, const char *column)
 {
 	MYSQL_ROW	row;
-	char		clause[600];
-	char	   *to = clause + sprintf(clause, "json_valid(`");
+	TdBuffer	clause = {0};
+	bool		found = false;
 
-	for (const char *c = column; *c && to < clause + sizeof(clause) - 8; c++)
-	{
-		if (*c == '`')
-			*to++ = '`';
-		*to++ = *c;
-	}
-	strcpy(to, "`)");
+	td_my_append(&clause, "json_valid(");
+	td_my_append_name(&clause, column);
+	td_buffer_append(&clause, ")", 2);
 	mysql_data_seek(checks, 0);
-	while ((row = mysql_fetch_row(checks)) != NULL)
-		if (strcmp(row[2], clause) == 0 && strcmp(row[1], table) == 0 && strcmp(row[0], database) == 0)
-			return true;
-	return false;
+	while (!clause.failed && !found && (row = mysql_fetch_row(checks)) != NULL)
+		found = strcmp(row[2], (char *) clause.data) == 0 && strcmp(row[1], table) == 0 && strcmp(row[0], database) == 0;
+	td_buffer_free(&clause);
+	return found;
 }
 
 /* Makes room for the columns of a table. */

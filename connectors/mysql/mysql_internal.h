@@ -253,7 +253,6 @@ typedef struct TdMyReader
 	size_t		end;
 	size_t		part;			/* payload put together so far of a packet of several parts */
 	size_t		taken;			/* bytes of the packet handed out last */
-	int64_t		heard;			/* when bytes came last, in milliseconds */
 } TdMyReader;
 
 extern int64_t td_my_now(void); /* monotonic milliseconds */
@@ -340,6 +339,60 @@ extern void td_my_cursor_add(const TdMyColumn *column, bool first, uint8_t type,
 extern void td_my_append(TdBuffer *b, const char *fmt,...) __attribute__((format(printf, 2, 3)));
 extern void td_my_append_name(TdBuffer *b, const char *name);	/* `quoted` */
 extern void td_my_append_hex(TdBuffer *b, const uint8_t *p, size_t len);
+
+/* ---- follow.c, stream.c ---- */
+/* A table that is followed. */
+typedef struct TdMyFollowed
+{
+	TdMyTable  *table;
+	TdMyLayout	layout;
+	TdGtidSet	skip;			/* transactions that the load has seen already */
+	bool		described;		/* its SCHEMA record is written */
+	bool		missing;		/* it is gone meanwhile: its rows can't be read, the statement that took it is to come */
+} TdMyFollowed;
+
+/* A TABLE_MAP of the present group. */
+typedef struct TdMyMapped
+{
+	uint64_t	id;
+	TdMyFollowed *followed;		/* NULL = not ours, or skipped */
+} TdMyMapped;
+
+typedef struct TdMyStream
+{
+	TdConn	   *conn;
+	TdMyTables *sets;			/* what the followed tables live in */
+	TdArena		arena;			/* those that are missing */
+	uint32_t	nsets;
+	TdMyFollowed *followed;
+	TdMyFollowed **order;			/* by name */
+	uint32_t	n;
+	TdMyReader	reader;
+	bool		checksum;
+	TdGtidSet	reached;
+	TdGtid		gtid;			/* of the present group */
+	uint8_t		flags;
+	bool		in_group;
+	uint64_t	rows;			/* records of the present group */
+	TdMyFollowed *unfinished;		/* the table of the row event at hand, NULL = all of it is written */
+	TdMyRowsEvent event;
+	TdMyMapped *maps;
+	uint32_t	nmaps;
+	uint32_t	maps_cap;
+	bool		bare;			/* the set moved on without a record */
+	int64_t		bare_time;
+	bool		stop;			/* this poll ends here */
+	bool		warned;
+	int64_t		quiet;			/* milliseconds waited since a packet came */
+	TdMyPut		put;
+	TdBuffer	text;
+	TdBuffer	inflated;
+	TdError		failure;		/* told by the next poll */
+} TdMyStream;
+
+extern bool td_my_follow(TdConn *conn, TdMyStream *s, const TdTableRef *tables, uint32_t ntables, TdError *err);
+extern TdMyFollowed *td_my_find_followed(const TdMyStream *s, const char *database, const char *table);
+extern bool td_my_same_database(const TdMyStream *s, const char *a, const char *b);
 
 /* ---- snapshot.c, stream.c ---- */
 extern TdStatus td_my_snapshot_start(TdConn *conn, const TdTableRef *ref, const char *cursor, int64_t limit, char **position, TdError *err);

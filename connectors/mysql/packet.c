@@ -186,7 +186,6 @@ td_my_reader_open(TdMyReader *r, MYSQL *mysql, bool stream, TdError *err)
 	memset(r, 0, sizeof(*r));
 	r->mysql = mysql;
 	r->fd = (int) mysql_get_socket(mysql);
-	r->heard = td_my_now();
 	r->cap = FIRST_SIZE;
 	r->buf = malloc(r->cap);
 	if (r->buf == NULL)
@@ -230,7 +229,6 @@ receive(TdMyReader *r, TdError *err)
 		if (n > 0)
 		{
 			r->end += (size_t) n;
-			r->heard = td_my_now();
 			return 1;
 		}
 		if (n == 0)

@@ -27,60 +27,10 @@
 #define LINGER 5				/* milliseconds to wait for the rest of a transaction */
 #define SILENCE 15000			/* milliseconds without a heartbeat, which come every second */
 #define EPOCH_2000 INT64_C(946684800)
-#define MANY_TABLES 16			/* from here on a database is described at once */
 
 #define GTID_STANDALONE 1
 #define GTID_COMPLETED_XA 128
 #define EVENT_IGNORABLE 0x80
-
-/* A table that is followed. */
-typedef struct Followed
-{
-	TdMyTable  *table;
-	TdMyLayout	layout;
-	TdGtidSet	skip;			/* transactions that the load has seen already */
-	bool		described;		/* its SCHEMA record is written */
-	bool		missing;		/* it is gone meanwhile: its rows can't be read, the statement that took it is to come */
-} Followed;
-
-/* A TABLE_MAP of the present group. */
-typedef struct Mapped
-{
-	uint64_t	id;
-	Followed   *followed;		/* NULL = not ours, or skipped */
-} Mapped;
-
-typedef struct TdMyStream
-{
-	TdConn	   *conn;
-	TdMyTables *sets;			/* what the followed tables live in */
-	TdArena		arena;			/* those that are missing */
-	uint32_t	nsets;
-	Followed   *followed;
-	Followed  **order;			/* by name */
-	uint32_t	n;
-	TdMyReader	reader;
-	bool		checksum;
-	TdGtidSet	reached;
-	TdGtid		gtid;			/* of the present group */
-	uint8_t		flags;
-	bool		in_group;
-	uint64_t	rows;			/* records of the present group */
-	Followed   *unfinished;		/* the table of the row event at hand, NULL = all of it is written */
-	TdMyRowsEvent event;
-	Mapped	   *maps;
-	uint32_t	nmaps;
-	uint32_t	maps_cap;
-	bool		bare;			/* the set moved on without a record */
-	int64_t		bare_time;
-	bool		stop;			/* this poll ends here */
-	bool		warned;
-	int64_t		quiet;			/* milliseconds waited since a packet came */
-	TdMyPut		put;
-	TdBuffer	text;
-	TdBuffer	inflated;
-	TdError		failure;		/* told by the next poll */
-} TdMyStream;
 
 /* ---- start ---- */
 
@@ -114,118 +64,6 @@ td_my_stream_free(TdConn *conn)
 	free(s->maps);
 	free(s);
 	conn->stream = NULL;
-}
-
-/* Order of names, as the source compares them. */
-static int
-compare_names(const TdConn *conn, const char *da, const char *ta, const char *db, const char *tb)
-{
-	int			(*compare) (const char *, const char *) = conn->fold_names ? strcasecmp : strcmp;
-	int			c = compare(da, db);
-
-	return c ? c : compare(ta, tb);
-}
-
-/* Order of followed tables. */
-static int
-compare_followed(const void *a, const void *b, void *conn)
-{
-	const TdSchema *x = &(*(Followed *const *) a)->table->schema;
-	const TdSchema *y = &(*(Followed *const *) b)->table->schema;
-
-	return compare_names(conn, x->database, x->table, y->database, y->table);
-}
-
-/* The followed table of a name, NULL = none. */
-static Followed *
-find_followed(const TdMyStream *s, const char *database, const char *table)
-{
-	uint32_t	low = 0;
-	uint32_t	high = s->n;
-
-	while (low < high)
-	{
-		uint32_t	mid = low + (high - low) / 2;
-		const TdSchema *schema = &s->order[mid]->table->schema;
-		int			c = compare_names(s->conn, database, table, schema->database, schema->table);
-
-		if (c == 0)
-			return s->order[mid];
-		if (c < 0)
-			high = mid;
-		else
-			low = mid + 1;
-	}
-	return NULL;
-}
-
-/* The table of a reference among what is loaded; loads it, or its whole database where many are asked for. */
-static TdMyTable *
-describe(TdConn *conn, TdMyStream *s, const TdTableRef *ref, const char *database, bool many, TdError *err)
-{
-	TdMyTable  *t = NULL;
-
-	for (uint32_t i = 0; t == NULL && i < s->nsets; i++)
-		t = td_my_find_table(&s->sets[i], database, ref->table);
-	for (uint32_t i = 0; t == NULL && many && i < s->nsets; i++)
-		if (s->sets[i].n && strcmp(s->sets[i].v[0]->schema.database, database) == 0)
-			return NULL;
-	if (t == NULL && td_my_load_tables(conn, database, many ? NULL : ref->table, false, &s->sets[s->nsets++], err))
-		t = td_my_find_table(&s->sets[s->nsets - 1], database, ref->table);
-	return t;
-}
-
-/* Prepares one table. */
-static bool
-follow(TdConn *conn, TdMyStream *s, const TdTableRef *ref, uint32_t ntables, TdError *err)
-{
-	const char *database = ref->database && ref->database[0] ? ref->database : conn->options.database ? conn->options.database : "";
-	Followed   *f = &s->followed[s->n];
-	TdMyTable  *t;
-
-	err->sqlstate[0] = '\0';
-	t = describe(conn, s, ref, database, ntables > MANY_TABLES, err);
-	if (err->sqlstate[0])
-		return false;
-	if (t == NULL || t->schema.ncolumns == 0)
-	{
-		t = td_arena_alloc(&s->arena, sizeof(TdMyTable));
-		if (t)
-		{
-			t->schema.database = td_arena_copy(&s->arena, database, strlen(database));
-			t->schema.table = td_arena_copy(&s->arena, ref->table, strlen(ref->table));
-		}
-		if (s->arena.failed)
-			return td_error_set(err, "53200", "out of memory");
-		f->missing = true;
-	}
-	if (t->problem.sqlstate[0])
-	{
-		*err = t->problem;
-		return false;
-	}
-	if (!td_gtid_parse(&f->skip, ref->skip_to ? ref->skip_to : "", err))
-		return false;
-	f->table = t;
-	t->schema.table_id = ++s->n;
-	s->order[s->n - 1] = f;
-	return true;
-}
-
-/* Prepares all tables. */
-static bool
-follow_all(TdConn *conn, TdMyStream *s, const TdTableRef *tables, uint32_t ntables, TdError *err)
-{
-	s->sets = calloc(ntables + 1, sizeof(TdMyTables));
-	s->followed = calloc(ntables + 1, sizeof(Followed));
-	s->order = calloc(ntables + 1, sizeof(Followed *));
-	if (s->sets == NULL || s->followed == NULL || s->order == NULL)
-		return td_error_set(err, "53200", "out of memory");
-	for (uint32_t i = 0; i < ntables; i++)
-		if (!follow(conn, s, &tables[i], ntables, err))
-			return false;
-	qsort_r(s->order, s->n, sizeof(Followed *), compare_followed, conn);
-	return true;
 }
 
 /* What the source said against streaming from here. */
@@ -319,7 +157,7 @@ td_my_stream_start(TdConn *conn, const char *position, const TdTableRef *tables,
 		return TD_FAIL;
 	}
 	s->conn = conn;
-	if (td_gtid_parse(&s->reached, position, err) && follow_all(conn, s, tables, ntables, err))
+	if (td_gtid_parse(&s->reached, position, err) && td_my_follow(conn, s, tables, ntables, err))
 	{
 		conn->stream = s;
 		if (start_dump(conn, s, err) && await_first(conn, s, err))
@@ -440,7 +278,7 @@ prepare_group(TdMyStream *s, const TdMyEvent *event, TdError *err)
 
 /* Writes the SCHEMA record of a table before its first use. */
 static void
-write_schema(TdMyStream *s, Followed *f)
+write_schema(TdMyStream *s, TdMyFollowed *f)
 {
 	if (!f->described)
 		td_write_schema(s->put.out, &f->table->schema);
@@ -454,18 +292,18 @@ static uint32_t
 find_for_statement(void *arg, const char *database, const char *table)
 {
 	TdMyStream *s = arg;
-	Followed   *f;
+	TdMyFollowed   *f;
 
 	if (table)
 	{
-		f = find_followed(s, database, table);
+		f = td_my_find_followed(s, database, table);
 		return f && !td_gtid_covers(&f->skip, &s->gtid) ? f->table->schema.table_id : 0;
 	}
 	for (uint32_t i = 0; i < s->n; i++)
 	{
 		const TdSchema *schema = &s->followed[i].table->schema;
 
-		if (compare_names(s->conn, schema->database, "", database, "") == 0 && !td_gtid_covers(&s->followed[i].skip, &s->gtid))
+		if (td_my_same_database(s, schema->database, database) && !td_gtid_covers(&s->followed[i].skip, &s->gtid))
 			return schema->table_id;
 	}
 	return 0;
@@ -513,7 +351,7 @@ refuse_statement(TdMyStream *s, uint32_t table, TdBytes text, TdError *err)
 
 /* Changes of a table that can't be described any more. */
 static bool
-refuse_missing(const TdMyStream *s, const Followed *f, TdError *err)
+refuse_missing(const TdMyStream *s, const TdMyFollowed *f, TdError *err)
 {
 	const TdSchema *schema = &f->table->schema;
 	char		what[300];
@@ -616,12 +454,12 @@ static bool
 handle_table_map(TdMyStream *s, const TdMyEvent *event, TdError *err)
 {
 	TdMyTableMap map;
-	Followed   *f;
+	TdMyFollowed   *f;
 	uint32_t	i = 0;
 
 	if (!td_my_read_table_map(event, &map, err))
 		return false;
-	f = find_followed(s, (const char *) map.database.data, (const char *) map.table.data);
+	f = td_my_find_followed(s, (const char *) map.database.data, (const char *) map.table.data);
 	if (f && td_gtid_covers(&f->skip, &s->gtid))
 		f = NULL;
 	if (f && f->missing)
@@ -633,7 +471,7 @@ handle_table_map(TdMyStream *s, const TdMyEvent *event, TdError *err)
 	if (i == s->maps_cap)
 	{
 		uint32_t	cap = i ? i * 2 : 16;
-		Mapped	   *maps = realloc(s->maps, cap * sizeof(Mapped));
+		TdMyMapped	   *maps = realloc(s->maps, cap * sizeof(TdMyMapped));
 
 		if (maps == NULL)
 			return td_error_set(err, "53200", "out of memory");

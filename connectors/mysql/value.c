@@ -66,6 +66,24 @@ trim(const uint8_t *p, size_t len)
 	return len;
 }
 
+/* Only characters of ASCII, and no NUL?  Such text is UTF-8 as it stands, in most character sets. */
+static inline bool
+plain_ascii(const uint8_t *p, size_t len)
+{
+	uint64_t	word;
+
+	for (; len >= 8; p += 8, len -= 8)
+	{
+		memcpy(&word, p, 8);
+		if ((word | (word - UINT64_C(0x0101010101010101))) & UINT64_C(0x8080808080808080))
+			return false;
+	}
+	for (; len > 0; p++, len--)
+		if (*p == 0 || *p >= 0x80)
+			return false;
+	return true;
+}
+
 /* Four hexadecimal digits, or -1. */
 static int
 hex4(const uint8_t *p, const uint8_t *end)
@@ -120,14 +138,14 @@ td_my_put_text(TdMyPut *put, const uint8_t *p, size_t len)
 {
 	const TdMyColumn *c = put->column;
 
-	if (c->charset->encoding != TD_MY_UTF8)
+	if (c->charset->encoding != TD_MY_UTF8 && !(c->charset->ascii && plain_ascii(p, len)))
 	{
 		if (!td_my_decode(c->charset, p, len, &put->scratch))
 			return put->scratch.failed ? td_my_refuse(put, "53200", "more text than memory holds") : refuse_text(put, p, len);
 		p = put->scratch.data;
 		len = put->scratch.len;
 	}
-	else if (td_unlikely(!td_utf8_valid(p, len)))
+	else if (c->charset->encoding == TD_MY_UTF8 && td_unlikely(!td_utf8_valid(p, len)))
 		return refuse_text(put, p, len);
 	if (c->is_char)
 		len = trim(p, len);

@@ -110,6 +110,38 @@ for my $check (@checks)
 }
 cmp_ok($moved, '>', 0, 'some snapshot was taken while rows were written');
 
+# ---- a position covers what reads before have seen, and nothing that reads after it don't see ----
+# (The source's own @@gtid_binlog_pos is ahead of what can be seen in most tries of this test.)
+sql("CREATE TABLE race (id int AUTO_INCREMENT PRIMARY KEY)");
+my ($base) = position() =~ /-(\d+)$/;
+my @writers = map
+{
+	my $pid = fork();
+	if (!$pid)
+	{
+		open(my $f, '|-', 'mariadb', "--defaults-file=$env{TD_MARIADB_CNF}", 'shop') or die;
+		print $f "INSERT INTO race VALUES ();\n" x 1500;
+		close $f;
+		require POSIX;
+		POSIX::_exit(0);
+	}
+	$pid;
+} 1 .. 4;
+my ($tries, $ahead, $behind) = (0, 0, 0);
+for (1 .. 60)
+{
+	my ($before) = map { $_->[0] } rows('SELECT COUNT(*) FROM race');
+	my ($seq) = position() =~ /-(\d+)$/;
+	my ($after) = map { $_->[0] } rows('SELECT COUNT(*) FROM race');
+	$tries++ if $after > $before;
+	$ahead++ if $seq - $base > $after;
+	$behind++ if $seq - $base < $before;
+}
+waitpid($_, 0) for @writers;
+cmp_ok($tries, '>', 3, 'rows were written meanwhile');
+is($ahead, 0, 'a position is never ahead of what a read sees');
+is($behind, 0, 'nor behind what a read has seen');
+
 # ---- values that can't be: table, column and key are named ----
 my @refused = (
 	['date', "'0000-00-00'", '22007', 'zero date'], ['date', "'2024-00-10'", '22007', 'zero date'], ['datetime', "'0000-00-00'", '22007', 'zero date'],
