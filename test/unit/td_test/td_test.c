@@ -18,6 +18,7 @@
 #include <sys/resource.h>
 
 #include "access/xact.h"
+#include "catalog/namespace.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "executor/spi.h"
@@ -361,7 +362,8 @@ td_test_publish(PG_FUNCTION_ARGS)
 	p->existing = strcmp(existing, "drop_table") == 0 ? TD_EXISTING_DROP : strcmp(existing, "keep_data") == 0 ? TD_EXISTING_KEEP
 		: TD_EXISTING_REFUSE;
 	p->writable = PG_GETARG_BOOL(7);
-	td_target_build_key(p, t, schema);
+	if (OidIsValid(get_relname_relid(psprintf("load_%d_%d", p->id, t->n), get_namespace_oid("tapdata_state", false))))
+		td_target_build_key(p, t, schema);
 	td_target_publish(p, list_make1(t));
 	PG_RETURN_OID(t->relation);
 }

@@ -1,6 +1,6 @@
 -- What a change does to the target: sets and row by row, policies, catching up, images that are not whole, keyless tables, TRUNCATE.
 BEGIN;
-SELECT plan(52);
+SELECT plan(53);
 CREATE SCHEMA s; CREATE SCHEMA d;
 CREATE TABLE s.t (id int PRIMARY KEY, u int, v text);
 CREATE TABLE d.t (id int PRIMARY KEY, u int UNIQUE, v text);
@@ -148,6 +148,10 @@ INSERT INTO pg_temp.c (op, old, new) VALUES ('u', '(1,1,a)', '(1,11,aa)'), ('u',
 SELECT pg_temp.go();
 SELECT is(string_agg(t::text, ' ' ORDER BY t.id), '(1,aa,1,11,aa!,mine,1) (2,bb,3,22,bb!,,2)', 'they stay on update, also of the key') FROM d.x t WHERE id < 900;
 SELECT is(count(*) || ' ' || count(DISTINCT extra) || ' ' || count(DISTINCT ident), '11 11 11', 'as sets') FROM d.x;
+CALL pg_temp.filler();
+INSERT INTO pg_temp.c (op, old, new) VALUES ('d', '(1,11,aa)', NULL), ('i', NULL, '(1,12,aa)'), ('u', '(1,12,aa)', '(1,11,aa)');
+SELECT pg_temp.go();
+SELECT is(x::text, '(14,aa,1,11,aa!,,14)', 'a row that was deleted and inserted is a new one') FROM d.x WHERE id = 1;
 INSERT INTO pg_temp.c (op, old, new) VALUES ('u', '(1,11,aa)', '(1,13,aa)');
 SELECT is(state, '23514', 'a CHECK counts') FROM pg_temp.go_error();
 INSERT INTO pg_temp.c (op, old, new) VALUES ('u', '(1,11,aa)', '(1,11,bad)');
