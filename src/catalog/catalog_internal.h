@@ -106,6 +106,7 @@ extern List *td_pairs_of_options(List *defelems);	/* DefElem list to TdPair list
 /* ---- connections (connection.c) ---- */
 extern Oid	td_connection_server(const char *name, bool missing_ok);	/* 42704 with the closest name */
 extern List *td_server_pairs(Oid server);	/* options, `connector` among them */
+extern void td_hide_statement(const char *instead); /* first thing in whatever takes credentials */
 extern bool td_mapping_pairs(Oid server, Oid role, bool or_public, List **pairs);	/* false = no mapping */
 
 /* ---- pipelines (pipeline.c) ---- */

@@ -26,6 +26,8 @@
 #include "connector/connector.h"
 #include "foreign/foreign.h"
 #include "miscadmin.h"
+#include "pgstat.h"
+#include "tcop/tcopprot.h"
 #include "utils/builtins.h"
 #include "utils/syscache.h"
 
@@ -113,6 +115,25 @@ td_mapping_pairs(Oid server, Oid role, bool or_public, List **pairs)
 	return true;
 }
 
+/* A role without credentials of its own uses nobody else's. */
+static void
+check_needs_none(const char *name, Oid role, List *rows)
+{
+	ListCell   *lc;
+
+	foreach(lc, rows)
+	{
+		TdOptionRow *row = lfirst(lc);
+
+		if (row->required && row->credential && !row->fallback)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION),
+					 errmsg("role \"%s\" has no credentials for connection \"%s\"", GetUserNameFromId(role, false), name),
+					 errhint("Give its own: SELECT tapdata.alter_connection(%s, credentials => '{\"%s\": \"...\"}').",
+							 quote_literal_cstr(name), row->name)));
+	}
+}
+
 /* Everything a connector host needs to know. */
 TdConnection *
 td_connection_load(const char *name, Oid role)
@@ -121,6 +142,7 @@ td_connection_load(const char *name, Oid role)
 	List	   *options;
 	List	   *credentials;
 	List	   *rows;
+	bool		mapped;
 
 	c->server = td_connection_server(name, false);
 	c->name = pstrdup(name);
@@ -128,8 +150,10 @@ td_connection_load(const char *name, Oid role)
 		missing_usage(name, role);
 	options = td_server_pairs(c->server);
 	c->connector = pstrdup(td_pairs_get(options, "connector"));
-	(void) td_mapping_pairs(c->server, role, true, &credentials);
+	mapped = td_mapping_pairs(c->server, role, true, &credentials);
 	rows = td_option_rows(c->connector);
+	if (!mapped)
+		check_needs_none(name, role, rows);
 
 	/*
 	 * A mapping's validator did not know the connector: a name that is a
@@ -179,6 +203,17 @@ add_pairs(TdConnection *c, List *pairs)
 	}
 }
 
+/*
+ * A statement that may hold credentials is shown to nobody from here on:
+ * neither by pg_stat_activity nor beside an error in the server's log.
+ */
+void
+td_hide_statement(const char *instead)
+{
+	debug_query_string = instead;
+	pgstat_report_activity(STATE_RUNNING, instead);
+}
+
 PG_FUNCTION_INFO_V1(td_sql_fdw_validator);
 
 /* tapdata.fdw_validator(options, catalog): called by CREATE and ALTER SERVER and USER MAPPING with all options as they would be. */
@@ -188,6 +223,7 @@ td_sql_fdw_validator(PG_FUNCTION_ARGS)
 	List	   *pairs = td_pairs_of_options(untransformRelOptions(PG_GETARG_DATUM(0)));
 	Oid			catalog = PG_GETARG_OID(1);
 
+	td_hide_statement("<options of a connection of tapdata>");
 	if (catalog == ForeignServerRelationId)
 		validate_server(pairs);
 	else if (catalog == UserMappingRelationId)

@@ -31,12 +31,20 @@ static void check_value(const TdPair *pair, const TdOptionRow *row);
 static void check_no_secret(const TdPair *pair, List *rows);
 static bool holds_password(const char *value, List *rows);
 static TdOptionRow *find_row(List *rows, const char *name);
+static List *read_rows(const char *description);
 
 /* The option table of a connector. */
 List *
 td_option_rows(const char *connector)
 {
-	Jsonb	   *jb = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(td_connector_describe(connector))));
+	return read_rows(td_connector_describe(connector));
+}
+
+/* The same from its description. */
+static List *
+read_rows(const char *description)
+{
+	Jsonb	   *jb = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(description)));
 	JsonbContainer *options = JB_ROOT_IS_OBJECT(jb) ? td_json_array(&jb->root, "options") : NULL;
 	List	   *rows = NIL;
 
@@ -62,6 +70,7 @@ td_option_rows(const char *connector)
 /*
  * The credentials of every connector: a user mapping's validator is not told
  * which server it is for.  td_connection_load checks again with the right one.
+ * A connector that can't be used is nobody else's trouble.
  */
 List *
 td_all_credential_rows(void)
@@ -72,9 +81,12 @@ td_all_credential_rows(void)
 
 	foreach(lc, td_connector_list())
 	{
-		List	   *rows = td_option_rows(lfirst(lc));
+		char	   *reason;
+		const char *description = td_connector_try_describe(lfirst(lc), &reason);
 
-		foreach(lr, rows)
+		if (description == NULL)
+			continue;
+		foreach(lr, read_rows(description))
 			if (((TdOptionRow *) lfirst(lr))->credential)
 				all = lappend(all, lfirst(lr));
 	}

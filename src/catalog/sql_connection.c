@@ -27,6 +27,8 @@
 
 static void require_wrapper_usage(void);
 static void create_server(char *name, List *pairs);
+static void create_connection(FunctionCallInfo fcinfo);
+static void alter_connection(FunctionCallInfo fcinfo);
 static void change_server(char *name, List *old, List *changes, bool replace);
 static void change_mapping(char *name, Oid server, List *changes, bool replace);
 static List *difference(List *old, List *changes, bool replace);
@@ -41,6 +43,14 @@ PG_FUNCTION_INFO_V1(td_sql_drop_connection);
 /* tapdata.create_connection(name, connector, options, credentials, or_replace) */
 Datum
 td_sql_create_connection(PG_FUNCTION_ARGS)
+{
+	td_hide_statement("SELECT tapdata.create_connection(<hidden>)");
+	create_connection(fcinfo);
+	PG_RETURN_VOID();
+}
+
+static void
+create_connection(FunctionCallInfo fcinfo)
 {
 	char	   *name = td_required_text(fcinfo, 0, "name");
 	char	   *connector = td_required_text(fcinfo, 1, "connector");
@@ -67,7 +77,7 @@ td_sql_create_connection(PG_FUNCTION_ARGS)
 		change_server(name, td_server_pairs(server), options, true);
 		change_mapping(name, server, credentials, true);
 		td_pipelines_restart_at_commit(name, InvalidOid);
-		PG_RETURN_VOID();
+		return;
 	}
 	if (GetForeignServerByName(name, true) != NULL)
 		ereport(ERROR,
@@ -79,12 +89,19 @@ td_sql_create_connection(PG_FUNCTION_ARGS)
 	require_wrapper_usage();
 	create_server(name, options);
 	change_mapping(name, td_connection_server(name, false), credentials, true);
-	PG_RETURN_VOID();
 }
 
 /* tapdata.alter_connection(name, options, credentials) */
 Datum
 td_sql_alter_connection(PG_FUNCTION_ARGS)
+{
+	td_hide_statement("SELECT tapdata.alter_connection(<hidden>)");
+	alter_connection(fcinfo);
+	PG_RETURN_VOID();
+}
+
+static void
+alter_connection(FunctionCallInfo fcinfo)
 {
 	char	   *name = td_required_text(fcinfo, 0, "name");
 	List	   *options = td_optional_pairs(fcinfo, 1, "options");
@@ -101,7 +118,6 @@ td_sql_alter_connection(PG_FUNCTION_ARGS)
 		change_mapping(name, server, credentials, false);
 	if (options != NIL || credentials != NIL)
 		td_pipelines_restart_at_commit(name, options != NIL ? InvalidOid : GetUserId());
-	PG_RETURN_VOID();
 }
 
 /* Nobody may create connections by default. */

@@ -69,12 +69,23 @@ td_connector_init(void)
 const char *
 td_connector_describe(const char *connector)
 {
+	char	   *reason;
+	const char *json = td_connector_try_describe(connector, &reason);
+
+	if (json == NULL)
+		no_such_connector(connector, reason);
+	return json;
+}
+
+/* The same, but NULL and the reason for one that can't be used. */
+const char *
+td_connector_try_describe(const char *connector, char **reason)
+{
 	char	   *path = td_connector_directories();
 	char	   *argv[] = {td_host_program(), "--describe", (char *) connector, path, NULL};
 	Description *d;
 	bool		found;
 	int			exit_code;
-	char	   *errors;
 	char	   *json;
 	char		key[NAMEDATALEN];
 
@@ -90,9 +101,9 @@ td_connector_describe(const char *connector)
 	if (found && strcmp(d->path, path) == 0)
 		return d->json;
 
-	json = run_host(argv, &exit_code, &errors);
+	json = run_host(argv, &exit_code, reason);
 	if (exit_code != 0)
-		no_such_connector(connector, errors);
+		return NULL;
 	d = hash_search(descriptions, key, HASH_ENTER, &found);
 	d->path = MemoryContextStrdup(TopMemoryContext, path);
 	d->json = MemoryContextStrdup(TopMemoryContext, json);

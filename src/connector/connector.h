@@ -51,6 +51,7 @@ extern uint64 td_host_mark_error(TdHostProcess *host, TdError *err);	/* after -2
 
 /* `tapdata-host --describe NAME` as text (JSON), 2 s limit, cached per session; 42704 with the closest name. */
 extern const char *td_connector_describe(const char *connector);
+extern const char *td_connector_try_describe(const char *connector, char **reason); /* NULL: it can't be used, *reason says why */
 extern List *td_connector_list(void);	/* of char * */
 
 extern void td_connector_init(void);	/* from _PG_init: tapdata.connector_path, tapdata.connector_timeout */

@@ -117,8 +117,10 @@ SELECT results_eq($$SELECT item, ok FROM tapdata.test_connection('tc_dead')$$, $
 SELECT throws_like($$SELECT tapdata.discover('tc_dead')$$, '%127.0.0.1%', 'discover raises');
 SELECT ok(NOT EXISTS (SELECT FROM tapdata.test_connection('tc_dead') t WHERE t::text LIKE '%s3cret%'), 'without the password');
 SELECT tapdata.drop_connection('tc_dead');
-SELECT is(pg_temp.failure($$SELECT tapdata.create_connection('tc_dead', 'mysql', '{}'), tapdata.test_connection('tc_dead')$$),
+SELECT is(pg_temp.failure($$SELECT tapdata.create_connection('tc_dead', 'mysql', '{}', '{"password": "x"}'), tapdata.test_connection('tc_dead')$$),
     '22023: connector "mysql" needs the credential "user" /  / SELECT options FROM tapdata.connectors WHERE name = ''mysql'' lists them all.', 'missing credential');
+SELECT is(pg_temp.failure($$SELECT tapdata.create_connection('tc_dead', 'mysql', '{}'), tapdata.test_connection('tc_dead')$$),
+    format('28000: role "%s" has no credentials for connection "tc_dead" /  / Give its own: SELECT tapdata.alter_connection(''tc_dead'', credentials => ''{"user": "..."}'').', current_user), 'no credentials at all');
 
 -- rights
 SET ROLE td_maker;

@@ -91,7 +91,7 @@ unlike($p->selectrow_array(q{SELECT string_agg(srvoptions::text, ' ') FROM pg_fo
 
 for my $view (qw(pipelines pipeline_tables workers errors log))
 {
-	my $rows = $mallory->selectall_arrayref("SELECT * FROM tapdata.$view");
+	my $rows = $mallory->selectall_arrayref("SELECT * FROM tapdata.$view" . ($view eq 'workers' ? q{ WHERE kind NOT IN ('launcher', 'supervisor')} : ''));
 	is(scalar @$rows, 0, "tapdata.$view shows mallory nothing of alice") or diag explain $rows;
 	cmp_ok(scalar @{ $alice->selectall_arrayref("SELECT * FROM tapdata.$view") }, '>', 0, "tapdata.$view shows alice hers") unless $view eq 'errors';
 }
@@ -129,7 +129,7 @@ is(pipeline($p, 'shop')->{status}, 'streaming', 'alice\'s pipeline did not notic
 # With USAGE on the connection he uses his own credentials or none, never hers.
 $alice->do('GRANT USAGE ON FOREIGN SERVER shop TO mallory');
 my $said = fails($mallory, q{SELECT * FROM tapdata.discover('shop')});
-like($said, qr/^(?!00000|XX)\w{5} .*HINT.*(?:user mapping|credentials)/si, 'a connection without credentials of one\'s own');
+like($said, qr/^28000 .*mallory.*HINT.*tapdata\.alter_connection\('shop'.*credentials/s, 'a connection without credentials of one\'s own');
 is(fails($mallory, q{SELECT tapdata.alter_connection('shop', '{}', '{"user": "nobody", "password": "x"}')}), '', 'mallory may give his own');
 refused($mallory, 'which decide', '28P01', q{SELECT * FROM tapdata.discover('shop')});
 refused($mallory, 'but he may not move the connection elsewhere', '42501', q{SELECT tapdata.alter_connection('shop', '{"port": 1}')});
@@ -167,6 +167,14 @@ refused($mon, 'pg_monitor and a connection', '42501', q{SELECT * FROM tapdata.pe
 
 # ---- whose rights write into a table ----
 
+# What low's code has noted about itself.
+sub guarded
+{
+	my ($title) = @_;
+	is(join("\n", map { join ' | ', @$_ } @{ $p->selectall_arrayref(q{SELECT cu, did, string_agg(DISTINCT via, ', ') FROM low.seen WHERE cu <> 'low' OR did <> '' GROUP BY 1, 2}) }), '', $title);
+	return;
+}
+
 refused($alice, 'users write into a mirrored table: its owner', '\w{5}', q{UPDATE shop.acct SET balance = 0});
 refused($p, 'users write into a mirrored table: a superuser', '\w{5}', $_) for (q{INSERT INTO shop.acct VALUES (9)}, q{DELETE FROM shop.acct}, q{TRUNCATE shop.acct});
 
@@ -196,8 +204,7 @@ $low->do($_) for (
 				'SET SESSION AUTHORIZATION postgres', 'RESET SESSION AUTHORIZATION', 'CREATE ROLE evil SUPERUSER', 'ALTER ROLE low SUPERUSER', 'GRANT postgres TO low',
 				'COPY (SELECT 1) TO PROGRAM ''true''', 'SELECT pg_catalog.pg_read_file(''postgresql.conf'')', 'SELECT * FROM pg_catalog.pg_authid',
 				'UPDATE tapdata.pipeline SET owner = ''low''::regrole', 'CREATE TEMP TABLE evil (a int)', 'LISTEN evil',
-				'SELECT pg_catalog.set_config(''role'', ''postgres'', false)', 'SELECT pg_catalog.set_config(''session_authorization'', ''postgres'', false)',
-				'CREATE FUNCTION pg_temp.lower(text) RETURNS text LANGUAGE sql AS ''SELECT $1''']
+				'SELECT pg_catalog.set_config(''role'', ''postgres'', false)', 'SELECT pg_catalog.set_config(''session_authorization'', ''postgres'', false)']
 			LOOP
 				BEGIN
 					EXECUTE evil;
@@ -205,7 +212,12 @@ $low->do($_) for (
 				EXCEPTION WHEN OTHERS THEN NULL;
 				END;
 			END LOOP;
+			-- PostgreSQL lets him do these; nobody may fall into them
 			BEGIN PERFORM pg_catalog.set_config('search_path', 'low, public', false); EXCEPTION WHEN OTHERS THEN NULL; END;
+			BEGIN
+				CREATE FUNCTION pg_temp.lower(varchar) RETURNS text LANGUAGE sql AS 'SELECT low.note(''name caught'')::text';
+			EXCEPTION WHEN OTHERS THEN NULL;
+			END;
 			INSERT INTO low.seen VALUES (via, current_user, did);
 			RETURN true;
 		END $$},
@@ -230,9 +242,10 @@ $m->commit;
 is(fails($p, q{SELECT tapdata.wait_pipeline('super', '60 s')}), '', 'the changes arrive') or diag explain pipeline($p, 'super');
 is(apart($p, $m, 'shop.acct', 'super.acct', 'id, owner, balance'), '', 'both sides are equal');
 my %ran = map { @$_ } @{ $p->selectall_arrayref('SELECT via, count(*) FROM low.seen GROUP BY 1') };
+is($ran{'name caught'}, undef, 'no name of ours was found in his schemas');
 cmp_ok($ran{$_} // 0, '>', 0, "code of the table's owner did run: $_") for qw(check generated index predicate);
 diag join ', ', map { "$_ $ran{$_}" } sort keys %ran;
-is_deeply($p->selectall_arrayref(q{SELECT via, cu, did FROM low.seen WHERE cu <> 'low' OR did <> '' GROUP BY 1, 2, 3}), [], 'always as the table\'s owner, and it got nowhere');
+guarded('always as the table\'s owner, and it got nowhere');
 is($p->selectrow_array(q{SELECT count(*) FROM pg_roles WHERE rolsuper}), 1, 'there is one superuser');
 
 # Truncate, and what is put off to the end of the transaction, where nobody guards it any more.
@@ -244,7 +257,7 @@ $low->do($_) for (q{CREATE CONSTRAINT TRIGGER late AFTER INSERT OR UPDATE ON sup
 $m->do(q{INSERT INTO acct VALUES (2, 'late', 2)});
 $said = fails($p, q{SELECT tapdata.wait_pipeline('super', '20 s')});
 ok($said eq '' || $said =~ /^42501 .*security-restricted/, 'a deferred trigger runs in its guarded place, or is refused') or diag $said;
-is_deeply($p->selectall_arrayref(q{SELECT via, cu, did FROM low.seen WHERE cu <> 'low' OR did <> '' GROUP BY 1, 2, 3}), [], 'still as the owner');
+guarded('still as the owner');
 $low->do('DROP TRIGGER late ON super.acct');
 $p->do(q{SELECT tapdata.start_pipeline('super')});
 is(fails($p, q{SELECT tapdata.wait_pipeline('super', '20 s')}), '', 'without it the mirror goes on');
@@ -254,7 +267,7 @@ $low->do($_) for (q{CREATE DOMAIN low.money AS bigint CHECK (low.pure('domain', 
 $m->do(q{INSERT INTO acct VALUES (3, 'domain', 3)});
 $said = fails($p, q{SELECT tapdata.wait_pipeline('super', '20 s')});
 ok($said eq '' || $said =~ /^42804 /, 'a domain is written as its owner, or refused') or diag $said;
-is_deeply($p->selectall_arrayref(q{SELECT via, cu, did FROM low.seen WHERE cu <> 'low' OR did <> '' GROUP BY 1, 2, 3}), [], 'still as the owner');
+guarded('still as the owner');
 $p->do(q{SELECT tapdata.drop_pipeline('super')});
 
 # ---- the server's log, after all of this ----
