@@ -18,6 +18,11 @@ CREATE FUNCTION tapdata.worker_list(OUT pid integer, OUT kind text, OUT database
     AS 'MODULE_PATHNAME', 'td_sql_worker_list';
 COMMENT ON FUNCTION tapdata.worker_list() IS 'The rows of tapdata.workers, those that the caller may see; memory in bytes';
 
+CREATE FUNCTION tapdata.pipeline_caught_up(id integer) RETURNS boolean
+    LANGUAGE c STRICT VOLATILE SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'td_sql_pipeline_caught_up';
+COMMENT ON FUNCTION tapdata.pipeline_caught_up(integer) IS 'Whether a running pipeline, by its id, holds nothing of the source that is not applied: its lag is 0 then';
+
 CREATE FUNCTION tapdata.extension_created() RETURNS void
     LANGUAGE c SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'td_sql_extension_created';

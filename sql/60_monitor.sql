@@ -12,7 +12,9 @@ CREATE VIEW tapdata.pipelines WITH (security_barrier) AS
             WHEN p.desired = 'running' AND s.status IN ('created', 'stopped') THEN 'starting'
             ELSE s.status END AS status,
         coalesce(s.exact, false) AS exact, s.since, s.position, s.source_time,
-        CASE WHEN s.status = 'streaming' THEN greatest(pg_catalog.clock_timestamp() - s.source_time, interval '0') END AS lag,
+        CASE WHEN s.status <> 'streaming' THEN NULL
+            WHEN tapdata.pipeline_caught_up(p.id) THEN interval '0'
+            ELSE greatest(pg_catalog.clock_timestamp() - s.source_time, interval '0') END AS lag,
         s.rows_loaded, s.rows_applied,
         s.sqlstate, s.error, s.hint, s.retry_at, p.options
     FROM tapdata.pipeline p LEFT JOIN tapdata.pipeline_state s ON s.pipeline = p.id
@@ -26,7 +28,7 @@ COMMENT ON COLUMN tapdata.pipelines.exact IS 'The tables are as the source was a
 COMMENT ON COLUMN tapdata.pipelines.since IS 'When it got this status';
 COMMENT ON COLUMN tapdata.pipelines.position IS 'Where the source is applied up to';
 COMMENT ON COLUMN tapdata.pipelines.source_time IS 'Time at the source of the last transaction applied';
-COMMENT ON COLUMN tapdata.pipelines.lag IS 'How long ago that was, while streaming; an idle source lets it grow';
+COMMENT ON COLUMN tapdata.pipelines.lag IS 'How far behind the source, while streaming: 0 when all that came is applied, else how long ago source_time was';
 COMMENT ON COLUMN tapdata.pipelines.rows_loaded IS 'Rows of the initial load';
 COMMENT ON COLUMN tapdata.pipelines.rows_applied IS 'Row changes applied';
 COMMENT ON COLUMN tapdata.pipelines.sqlstate IS 'SQLSTATE of the last error';

@@ -244,7 +244,6 @@ commit_chunk(Loading *l)
 	td_table_cursor(run->pipeline->id, l->table->n, l->cursor ? l->cursor : "", rows);
 	td_run_commit();
 	MemoryContextSwitchTo(l->context);
-	pg_atomic_fetch_add_u64(&td_my_slot->rows_loaded, rows);
 	td_spool_reset(run->spool);
 }
 

@@ -74,6 +74,7 @@ static void publish(Streaming *s);
 static void acknowledge(Streaming *s);
 static void raise_ddl(Streaming *s) pg_attribute_noreturn();
 static void read_mark_error(Streaming *s);
+static void show_lag(Streaming *s);
 static long wait_time(Streaming *s);
 
 /* Streams until the worker is stopped (or, for a load-only pipeline, until it is published). */
@@ -107,6 +108,7 @@ td_run_stream(TdRun *run)
 			td_run_damaged();	/* a stream has no end */
 		else if (s->whole && (s->rows || wait_time(s) == 0))
 			apply_spool(s);
+		show_lag(s);
 		acknowledge(s);
 		MemoryContextSwitchTo(s->context);
 	}
@@ -159,6 +161,16 @@ read_mark_error(Streaming *s)
 	if (number == CATCH_UP_MARK)
 		td_error_raise(&err);
 	td_mark_failed(number, &err);
+}
+
+/* For tapdata.pipelines: with nothing of the source in our hands there is no lag. */
+static void
+show_lag(Streaming *s)
+{
+	uint32		caught_up = s->run->pipeline->published && !s->rows;
+
+	if (pg_atomic_read_u32(&td_my_slot->caught_up) != caught_up)
+		pg_atomic_write_u32(&td_my_slot->caught_up, caught_up);
 }
 
 /* How long we may wait for the host: until a bare position is due to be stored. */
@@ -365,7 +377,6 @@ apply_records(Streaming *s)
 	}
 	rows = td_apply_end(s->apply);
 	store_checkpoint(s, rows);
-	pg_atomic_fetch_add_u64(&td_my_slot->rows_applied, rows);
 }
 
 /* The position of the last whole transaction, in the transaction that holds its rows. */

@@ -209,25 +209,6 @@ td_workers_wait_none(Oid database, bool all, int timeout_ms)
 	return none;
 }
 
-/* What a running pipeline has done since its last checkpoint. */
-void
-td_worker_progress(int32 pipeline, int64 *rows_loaded, int64 *rows_applied)
-{
-	TdWorkerSlot *slot;
-
-	*rows_loaded = *rows_applied = 0;
-	if (td_shared == NULL)
-		return;
-	LWLockAcquire(td_shared->lock, LW_SHARED);
-	slot = td_slot_find(TD_WORKER_PIPELINE, MyDatabaseId, pipeline);
-	if (slot)
-	{
-		*rows_loaded = pg_atomic_read_u64(&slot->rows_loaded);
-		*rows_applied = pg_atomic_read_u64(&slot->rows_applied);
-	}
-	LWLockRelease(td_shared->lock);
-}
-
 /* ---- holding a database empty ---- */
 
 bool

@@ -107,8 +107,7 @@ td_slots_startup(void)
 		{
 			TdWorkerSlot *slot = &td_shared->slots[i];
 
-			pg_atomic_init_u64(&slot->rows_loaded, 0);
-			pg_atomic_init_u64(&slot->rows_applied, 0);
+			pg_atomic_init_u32(&slot->caught_up, 0);
 			pg_atomic_init_u64(&slot->mark_wanted, 0);
 			ConditionVariableInit(&slot->changed);
 		}
@@ -217,8 +216,7 @@ take(int from, int to, const TdWorkerOrder *order)
 	slot->stop_asked = 0;
 	slot->starter = MyProcPid;
 	memset(slot->marks, 0, sizeof(slot->marks));
-	pg_atomic_write_u64(&slot->rows_loaded, 0);
-	pg_atomic_write_u64(&slot->rows_applied, 0);
+	pg_atomic_write_u32(&slot->caught_up, 0);
 	pg_atomic_write_u64(&slot->mark_wanted, 0);
 	return slot;
 }

@@ -35,6 +35,7 @@ static int64 memory_of(pid_t pid);
 
 PG_FUNCTION_INFO_V1(td_sql_worker_list);
 PG_FUNCTION_INFO_V1(td_sql_extension_created);
+PG_FUNCTION_INFO_V1(td_sql_pipeline_caught_up);
 
 /* The last line of the install script: once it is committed, the launcher looks here. */
 Datum
@@ -49,6 +50,23 @@ td_sql_extension_created(PG_FUNCTION_ARGS)
 				 errhint("Add tapdata to shared_preload_libraries in postgresql.conf and restart the server; "
 						 "SELECT * FROM tapdata.doctor() shows the exact line.")));
 	PG_RETURN_VOID();
+}
+
+/* Does the pipeline (its id) hold nothing of the source that is not applied?  False when it does not run. */
+Datum
+td_sql_pipeline_caught_up(PG_FUNCTION_ARGS)
+{
+	TdWorkerSlot *slot;
+	bool		caught_up = false;
+
+	if (td_shared == NULL)
+		PG_RETURN_BOOL(false);
+	LWLockAcquire(td_shared->lock, LW_SHARED);
+	slot = td_slot_find(TD_WORKER_PIPELINE, MyDatabaseId, PG_GETARG_INT32(0));
+	if (slot)
+		caught_up = pg_atomic_read_u32(&slot->caught_up) != 0;
+	LWLockRelease(td_shared->lock);
+	PG_RETURN_BOOL(caught_up);
 }
 
 /* One row for each process of ours that the caller may see; none when not preloaded. */

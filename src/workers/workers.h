@@ -69,8 +69,7 @@ typedef struct TdWorkerSlot
 	bool		hungry;			/* wants a worker and found none free: woken when one ends */
 	pid_t		starter;		/* who started it, or who entered the host */
 	TimestampTz stop_asked;		/* 0 = not */
-	pg_atomic_uint64 rows_loaded;	/* progress, live */
-	pg_atomic_uint64 rows_applied;
+	pg_atomic_uint32 caught_up;	/* nothing of the source waits to be applied: lag is 0 */
 	/* wait_pipeline: a session asks, the worker answers (see marks.c) */
 	pg_atomic_uint64 mark_wanted;	/* number of the newest mark asked for: a cheap look for the worker */
 	TdMark		marks[TD_WAIT_SLOTS];
@@ -128,7 +127,6 @@ typedef enum TdMarkState
 } TdMarkState;
 
 extern TdMarkState td_worker_mark_wait(uint64 number, int timeout_ms, TimestampTz *reached, TdError *err);
-extern void td_worker_progress(int32 pipeline, int64 *rows_loaded, int64 *rows_applied);	/* live counters since the last checkpoint; 0 when not running */
 
 /* Worker side of the marks (pipeline worker): each mark asked for is taken once, and answered once. */
 extern bool td_mark_next(uint64 *number, char *position /* [1024], "" = now */ );

@@ -36,6 +36,7 @@ is($wrong, 0, 'every read of both tables saw the exact total');
 is(differences($pg, $my, 'bank'), '', 'both sides are equal, row by row');
 my ($audit) = $p->selectrow_array('SELECT count(*) FROM bank.audit WHERE writer > 0');
 cmp_ok($audit, '>', 200, "the writers worked ($audit transactions)");
+is($p->selectrow_array(q{SELECT lag::text FROM tapdata.pipelines WHERE name = 'bank'}), '00:00:00', 'an idle source that is caught up has no lag');
 is($p->selectrow_array(q{SELECT exact::text FROM tapdata.pipelines WHERE name = 'bank'}), 'true', 'the mirror calls itself exact');
 $p->do(q{SELECT tapdata.drop_pipeline('bank', drop_tables => true)});
 $p->disconnect;
