@@ -42,7 +42,7 @@ sub through_pipe
 my $t = turns(rounds(5), ours => \&ours, 'pipe and key' => sub { through_pipe(1) }, 'pipe' => sub { through_pipe(0) });
 my $ratio = $t->{ours} / $t->{'pipe and key'};
 row('initial load of 1 M rows of 6 columns, against the pipe', sprintf('%.2f of its time', $ratio), '<= 1.0', $ratio <= 1.0,
-	sprintf('ours %.2f s; `mariadb --quick | psql \copy` and its primary key %.2f s (the pipe without any key %.2f s)',
+	sprintf('ours %.2f s; mariadb --quick into psql \copy and its primary key %.2f s (the pipe without any key %.2f s)',
 		$t->{ours}, $t->{'pipe and key'}, $t->{pipe}));
 $_->disconnect for $p, $m;
 drop_server($_, 'bench') for qw(pg mariadb);
