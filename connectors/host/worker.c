@@ -484,7 +484,11 @@ read_snapshot(void)
 	if (ended)
 		answer_ok(NULL);
 	else
-		fail_here("38000", "the connector ended a table without an END record");
+	{
+		td_error_set(&err, "38000", "connector \"%s\" ended a table without an END record", api.name);
+		td_error_hint(&err, "This is a bug in the connector.");
+		td_queue_push_error(&err);
+	}
 }
 
 /* SNAPSHOT: database, table, cursor, limit */

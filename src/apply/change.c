@@ -107,8 +107,9 @@ key_of(TdTable *t, const TdValue *values, uint8 **key)
 
 	if (unlikely(!td_key_complete(schema, values)))
 		ereport(ERROR,
-				(errcode(ERRCODE_PROTOCOL_VIOLATION),
-				 errmsg("a change of table %s lacks columns of its key", t->binding->name)));
+				(errcode(ERRCODE_EXTERNAL_ROUTINE_EXCEPTION),
+				 errmsg("a change of table %s lacks columns of its key", t->binding->name),
+				 errhint("This is a bug in the connector.")));
 	return td_key_encode(schema, values, &t->batch->arena, key);
 }
 

@@ -54,8 +54,9 @@ td_probe_key(TdWriter *w, const TdValue *values, TdBytes row)
 
 		if (unlikely(values[column].state != TD_VALUE))
 			ereport(ERROR,
-					(errcode(ERRCODE_PROTOCOL_VIOLATION),
-					 errmsg("a change of table %s lacks its key column \"%s\"", b->name, b->schema->columns[column].name)));
+					(errcode(ERRCODE_EXTERNAL_ROUTINE_EXCEPTION),
+					 errmsg("a change of table %s lacks its key column \"%s\"", b->name, b->schema->columns[column].name),
+					 errhint("This is a bug in the connector.")));
 		w->skeys[i].sk_argument = td_value_datum(b, column, &values[column], row, &w->arena);
 	}
 	w->scan->xs_snapshot = GetActiveSnapshot();

@@ -139,8 +139,9 @@ td_writer_read(TdWriter *w, TdBytes row, TdValue *values)
 
 	if (unlikely(!td_read_row(w->binding->schema, row, values)))
 		ereport(ERROR,
-				(errcode(ERRCODE_PROTOCOL_VIOLATION),
-				 errmsg("a row of table %s is damaged, or does not fit the columns its connector announced", w->binding->name)));
+				(errcode(ERRCODE_EXTERNAL_ROUTINE_EXCEPTION),
+				 errmsg("a row of table %s is damaged, or does not fit the columns its connector announced", w->binding->name),
+				 errhint("This is a bug in the connector.")));
 	for (uint32 i = 0; i < n; i++)
 		states |= values[i].state;
 	return states >= TD_ABSENT;
