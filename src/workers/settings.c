@@ -29,7 +29,6 @@ int			td_max_workers = 64;
 int			td_worker_memory = 64 * 1024;
 char	   *td_spool_directory = NULL;
 int			td_spool_limit = 10 * 1024;
-int			td_max_wal_kept = 10 * 1024;
 
 static bool
 check_spool_directory(char **value, void **extra, GucSource source)
@@ -54,9 +53,6 @@ td_settings_init(void)
 	DefineCustomBoolVariable("tapdata.enabled", "Runs tapdata's processes.",
 							 "Off ends all of them but the launcher; pipelines go on where they stood when it is on again.",
 							 &td_enabled, true, PGC_SIGHUP, 0, NULL, NULL, NULL);
-	DefineCustomIntVariable("tapdata.max_wal_kept", "Local WAL that a lagging slot of tapdata may keep.",
-							"Past it the slot is given up and its views are recomputed. -1 means no limit.",
-							&td_max_wal_kept, td_max_wal_kept, -1, INT_MAX, PGC_SIGHUP, GUC_UNIT_MB, NULL, NULL, NULL);
 	DefineCustomIntVariable("tapdata.max_workers", "Background workers that tapdata may run at a time, in all databases together.",
 							"max_worker_processes is a limit as well.",
 							&td_max_workers, td_max_workers, 1, 10000, PGC_SIGHUP, 0, NULL, NULL, NULL);

@@ -145,7 +145,6 @@ extern int	td_max_workers;
 extern int	td_worker_memory;	/* kB */
 extern char *td_spool_directory;	/* absolute after td_spool_path() */
 extern int	td_spool_limit;		/* MB */
-extern int	td_max_wal_kept;	/* MB, -1 = no limit */
 extern const char *td_spool_path(void);	/* made if missing */
 
 #endif							/* TD_WORKERS_H */

@@ -63,7 +63,7 @@ FROM (VALUES
 -- settings
 SELECT is((SELECT setting || coalesce(unit, '') FROM pg_settings WHERE name = 'tapdata.log_retention'), '10080min', 'log_retention is 7 days');
 SELECT is((SELECT count(*) FROM pg_settings WHERE name = ANY ('{tapdata.enabled,tapdata.max_workers,tapdata.worker_memory,tapdata.spool_directory,'
-    'tapdata.spool_limit,tapdata.max_wal_kept,tapdata.log_retention,tapdata.connector_path}')), 8::bigint, 'all settings are there');
+    'tapdata.spool_limit,tapdata.log_retention,tapdata.connector_path}')), 7::bigint, 'all settings are there');
 
 -- comments: on every member of the extension that a user may meet
 SELECT is_empty($$SELECT p.oid::regprocedure FROM pg_proc p WHERE pronamespace = 'tapdata'::regnamespace AND obj_description(p.oid, 'pg_proc') IS NULL$$,
