@@ -22,6 +22,7 @@
 #include "access/xact.h"
 #include "miscadmin.h"
 #include "pgstat.h"
+#include "replication/origin.h"
 #include "storage/ipc.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
@@ -188,6 +189,7 @@ td_run_check_stop(void)
 void
 td_run_begin(void)
 {
+	replorigin_session_origin_timestamp = 0;	/* or every commit would bear the time of our first one */
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
 	PushActiveSnapshot(GetTransactionSnapshot());

@@ -11,7 +11,7 @@ use Time::HiRes qw(sleep);
 
 my $seconds = $ENV{TD_BANK_SECONDS} || 15;
 diag 'seed ' . seed();
-my ($pg, $my) = servers('bank');
+my ($pg, $my) = servers('bank', 'track_commit_timestamp = on');
 make_bank($my, 100_000);
 my $p = pg_connect($pg);
 $p->do('DROP EXTENSION IF EXISTS tapdata CASCADE');
@@ -37,6 +37,8 @@ is(differences($pg, $my, 'bank'), '', 'both sides are equal, row by row');
 my ($audit) = $p->selectrow_array('SELECT count(*) FROM bank.audit WHERE writer > 0');
 cmp_ok($audit, '>', 200, "the writers worked ($audit transactions)");
 is($p->selectrow_array(q{SELECT lag::text FROM tapdata.pipelines WHERE name = 'bank'}), '00:00:00', 'an idle source that is caught up has no lag');
+my ($span) = $p->selectrow_array('SELECT extract(epoch FROM max(pg_xact_commit_timestamp(xmin)) - min(pg_xact_commit_timestamp(xmin))) FROM bank.audit WHERE writer > 0');
+cmp_ok($span, '>', $seconds / 2, 'each commit bears its own time, not that of the first one');
 is($p->selectrow_array(q{SELECT exact::text FROM tapdata.pipelines WHERE name = 'bank'}), 'true', 'the mirror calls itself exact');
 $p->do(q{SELECT tapdata.drop_pipeline('bank', drop_tables => true)});
 $p->disconnect;
