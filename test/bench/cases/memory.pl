@@ -49,7 +49,7 @@ sub watch
 my (@most, @detail);
 for my $round (1 .. rounds(3))
 {
-	my %pid = map { $_->[1] => $_->[0] } @{ $p->selectall_arrayref(q{SELECT pid, kind FROM tapdata.workers WHERE object = 'memory'}) };
+	my %pid = map { $_->[1] => $_->[0] } @{ $p->selectall_arrayref(q{SELECT pid, kind FROM tapdata.workers WHERE object IN ('memory', 'src')}) };
 	my @pids = map { my $k = $_; (grep { defined } map { $pid{$_} } grep { /$k/ } sort keys %pid)[0] // die "no $k process\n" } 'pipeline', 'host';
 	my $watcher = watch(@pids);
 	my $t = time;
