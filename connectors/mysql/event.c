@@ -217,7 +217,7 @@ changed(const TdMyTable *table, TdError *err, const char *fmt, const char *colum
 {
 	td_error_set(err, "55000", "table \"%s.%s\" has changed since this position", table->schema.database, table->schema.table);
 	td_error_detail(err, fmt, column, a, b);
-	return td_error_hint(err, "Reset the table: SELECT tapdata.reset_pipeline(...) loads it again in its present form.");
+	return td_error_hint(err, "Load the mirror again in the present form: SELECT tapdata.reset_pipeline(...).");
 }
 
 /* Does the column that the binlog announces hold what the column of the table holds? */

@@ -80,7 +80,7 @@ check_present(const TdMyTable *table, const TdMyLayout *layout, const TdMyRowsEv
 			{
 				td_error_set(err, "55000", "a row event of table \"%s.%s\" lacks column \"%s\"", table->schema.database,
 							 table->schema.table, table->columns[i].td->name);
-				return td_error_hint(err, "At the source: SET GLOBAL binlog_row_image = FULL; then reset the table.");
+				return td_error_hint(err, "At the source: SET GLOBAL binlog_row_image = FULL; then load the mirror again: SELECT tapdata.reset_pipeline(...).");
 			}
 	return true;
 }

@@ -345,7 +345,7 @@ refuse_statement(TdMyStream *s, uint32_t table, TdBytes text, TdError *err)
 
 	snprintf(what, sizeof(what), "table \"%.100s.%.100s\" was changed by a statement instead of rows", schema->database, schema->table);
 	group_error(s, err, "55000", what,
-				"At the source: SET SESSION binlog_format = 'ROW' where that statement comes from, then reset the table.");
+				"At the source: SET SESSION binlog_format = 'ROW' where that statement comes from, then load the mirror again: SELECT tapdata.reset_pipeline(...).");
 	return td_error_detail(err, "%.*s", text.len > 900 ? 900 : (int) text.len, (const char *) text.data);
 }
 

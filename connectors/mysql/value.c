@@ -328,7 +328,7 @@ td_my_row_error(TdMyPut *put, const TdMyTable *table, TdBytes row, TdError *err)
 	td_error_set(err, put->sqlstate, "table \"%s.%s\", column \"%s\"%.*s: %s has no counterpart in PostgreSQL", s->database, s->table,
 				 put->column->td->name, (int) key.len, key.data ? (char *) key.data : "", put->why);
 	td_error_detail(err, "The column has type %s.", put->column->td->native);
-	td_error_hint(err, "Correct the value at the source and reset the table, or leave the table out.");
+	td_error_hint(err, "Correct the value at the source, then load the mirror again: SELECT tapdata.reset_pipeline(...); or leave the table out (except_tables).");
 	td_buffer_free(&key);
 	free(values);
 }

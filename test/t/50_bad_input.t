@@ -41,6 +41,7 @@ END
 #   options, credentials, mirror: what differs from a good mirror
 #   broken     is called once the mirror streams; without it the mirror itself is what is bad
 #   status, sqlstate, error, hint, detail: what must be seen
+#   gone       what was mirrored is not there any more
 #   mend       is called while the pipeline is stopped, with the row of tapdata.pipelines as it was
 #   tables     name => columns, compared at the end
 #   into       the tables' names over here, where they differ
@@ -59,9 +60,11 @@ sub bad
 		{
 			is(fails($p, q{SELECT tapdata.wait_pipeline($1, '30 s')}, $db), '', 'the mirror streams') or return;
 			$source->do(q{INSERT INTO item VALUES (4, 'before', 4)});
+			$p->do('SELECT tapdata.wait_pipeline($1)', undef, $db);
 			$c{broken}->($db);
 		}
 		my $row = seen($db, \%c);
+		is(eval { $p->selectrow_array("SELECT count(*) FROM $db.item WHERE id = 4") }, 1, 'what came before is applied') if $c{broken} && !$c{gone};
 		stops($db);
 		$source->do("USE $db");
 		$source->do(q{INSERT INTO item VALUES (100, 'while it was down', 0)});
@@ -296,7 +299,6 @@ bad 'a session of the source that logs part of a row',
 bad 'purged binlog position',
 	broken => sub {
 		my ($db) = @_;
-		$p->do(q{SELECT tapdata.wait_pipeline($1)}, undef, $db);
 		$p->do('SELECT tapdata.stop_pipeline($1)', undef, $db);
 		$m->do(q{INSERT INTO item VALUES (5, 'soon purged', 5)});
 		$m->do('FLUSH BINARY LOGS');
@@ -349,12 +351,12 @@ for my $v (
 		source => \@table,
 		broken => sub { $m->do("INSERT INTO v VALUES (1, 1, $good)"); $m->do("INSERT INTO v VALUES (7, 18446744073709551615, $value)"); $m->do("INSERT INTO v VALUES (8, 1, NULL)") },
 		status => 'failed', sqlstate => $sqlstate, error => qr/table "bad\d+\.v", column "name", key \(k, id\) = \(7, 18446744073709551615\).*$error/,
-		hint => qr/Correct the value at the source/, detail => qr/\d+-\d+-\d+/,
+		hint => qr/Correct the value at the source.*tapdata\.reset_pipeline/, detail => qr/\d+-\d+-\d+/,
 		mend => sub { $m->do("UPDATE v SET name = $good WHERE k = 7"); reload($_[0]) }, tables => { v => $title =~ /JSON/ ? 'k, id' : 'k, id, name' };
 	bad "$title, in the load",
 		source => [@table, "INSERT INTO v VALUES (1, 1, $good), (7, 18446744073709551615, $value), (8, 1, NULL)"],
 		status => 'failed', sqlstate => $sqlstate, error => qr/table "bad\d+\.v", column "name", key \(k, id\) = \(7, 18446744073709551615\).*$error/,
-		hint => qr/Correct the value at the source/,
+		hint => qr/Correct the value at the source.*tapdata\.reset_pipeline/,
 		mend => sub { $m->do("UPDATE v SET name = $good WHERE k = 7"); reset_table($_[0], 'v') }, tables => { v => $title =~ /JSON/ ? 'k, id' : 'k, id, name' };
 }
 
@@ -380,8 +382,8 @@ bad 'CHECK of the user on the target',
 	mend => sub { $p->do("ALTER TABLE $_[0].item DROP CONSTRAINT cheap") };
 
 bad 'target table dropped',
-	broken => sub { $p->do(q{SELECT tapdata.wait_pipeline($1)}, undef, $_[0]); $p->do("DROP TABLE $_[0].item"); $m->do(q{DELETE FROM item WHERE id = 3}) },
-	status => 'failed', sqlstate => '42P01', error => qr/target table bad\d+\.item does not exist/, hint => qr/tapdata\.reset_pipeline/,
+	broken => sub { $p->do("DROP TABLE $_[0].item"); $m->do(q{DELETE FROM item WHERE id = 3}) },
+	gone => 1, status => 'failed', sqlstate => '42P01', error => qr/target table bad\d+\.item does not exist/, hint => qr/tapdata\.reset_pipeline/,
 	mend => sub { reload($_[0]) };
 
 bad 'column of the target dropped',
@@ -428,6 +430,31 @@ elsif (!$ENV{TD_CASE})
 }
 
 # ---- not bad at all ----
+
+subtest 'stopped in the middle of much work' => sub {
+	return plan(skip_all => 'not asked for') if $ENV{TD_CASE} && 'stopped in the middle of much work' !~ /$ENV{TD_CASE}/;
+	$p->do(q{ALTER SYSTEM SET tapdata.spool_directory = 'pgsql_tmp_tapdata'});
+	$p->do('SELECT pg_reload_conf()');
+	$m->do($_) for ('CREATE DATABASE much', 'USE much', 'CREATE TABLE t (id INT PRIMARY KEY, v VARCHAR(100))', q{INSERT INTO t SELECT seq, repeat('x', 90) FROM seq_1_to_400000});
+	connect_source($p, $my, 'much');
+	$p->do(q{SELECT tapdata.mirror('much')});
+	my $loaded = 0;
+	my $until = time + 10;
+	$loaded = pipeline($p, 'much')->{rows_loaded} until $loaded || time > $until;
+	stops('much');
+	cmp_ok(pipeline($p, 'much')->{rows_loaded}, '<', 400000, "in the load ($loaded rows)");
+	$p->do(q{SELECT tapdata.start_pipeline('much')});
+	is(fails($p, q{SELECT tapdata.wait_pipeline('much', '60 s')}), '', 'loads the rest');
+	is($p->selectrow_array(q{SELECT rows_loaded FROM tapdata.pipelines WHERE name = 'much'}), 400000, 'each row once');
+	$m->do(q{UPDATE t SET v = concat(id, 'y')});
+	sleep 0.4;
+	stops('much');
+	$p->do(q{SELECT tapdata.start_pipeline('much')});
+	is(fails($p, q{SELECT tapdata.wait_pipeline('much', '60 s')}), '', 'applies the rest');
+	is($p->selectrow_array(q{SELECT count(*) FROM much.t WHERE v = id || 'y'}), 400000, 'all of it');
+	$p->do(q{SELECT tapdata.drop_pipeline('much', drop_tables => true)});
+	lives();
+};
 
 subtest 'table without a key' => sub {
 	return plan(skip_all => 'not asked for') if $ENV{TD_CASE} && 'table without a key' !~ /$ENV{TD_CASE}/;

@@ -270,6 +270,45 @@ ok($said eq '' || $said =~ /^42804 /, 'a domain is written as its owner, or refu
 guarded('still as the owner');
 $p->do(q{SELECT tapdata.drop_pipeline('super')});
 
+# ---- an owner whose own settings would change how his worker works ----
+
+$p->do($_) for ('CREATE ROLE odd LOGIN', 'CREATE ROLE other', 'GRANT other TO odd', 'GRANT CREATE ON DATABASE postgres TO odd', 'GRANT USAGE ON FOREIGN DATA WRAPPER tapdata TO odd');
+my $odd = pg_connect($pg, 'odd');
+$odd->do("ALTER ROLE odd SET $_") for (q{default_transaction_isolation = 'serializable'}, 'default_transaction_read_only = on', 'default_transaction_deferrable = on', 'statement_timeout = 1',
+	'lock_timeout = 1', 'idle_in_transaction_session_timeout = 1', q{DateStyle = 'German, DMY'}, q{IntervalStyle = 'sql_standard'}, q{TimeZone = 'Asia/Kolkata'}, 'extra_float_digits = -15',
+	q{search_path = 'odd, pg_catalog'}, 'row_security = on', q{role = 'other'}, 'client_min_messages = debug5', 'enable_indexscan = off',
+	'enable_seqscan = off', 'work_mem = 64', 'temp_buffers = 100', q{bytea_output = 'escape'}, 'xmloption = document', 'transform_null_equals = on', 'array_nulls = off', 'quote_all_identifiers = on',
+	'synchronous_commit = remote_apply', 'plan_cache_mode = force_generic_plan', 'check_function_bodies = off', 'standard_conforming_strings = off', 'backslash_quote = on', 'escape_string_warning = off');
+$m->do($_) for ('CREATE DATABASE odd', 'USE odd', q{CREATE TABLE v (id INT PRIMARY KEY, f FLOAT, d DOUBLE, n DECIMAL(20,5), t TIMESTAMP(6) NULL, dt DATETIME(3), i TIME(6), s SET('a', 'NULL', 'c\\\\d'), b BLOB, x VARCHAR(40))},
+	q{INSERT INTO v VALUES (1, 0.1, 0.30000000000000004, 1.5, '2024-02-03 04:05:06.789', '2024-02-03 04:05:06.789', '-12:34:56.789', 'a,NULL', x'00ff5c', 'a\\\\b''c')});
+connect_source($odd, $my, 'odd');
+is(fails($odd, q{SELECT tapdata.mirror('odd')}), '', 'an owner of strange habits mirrors');
+is(fails($odd, q{SELECT tapdata.wait_pipeline('odd', '30 s')}), '', 'and it streams') or diag explain pipeline($p, 'odd');
+$m->do($_) for (q{INSERT INTO v SELECT 2, f, d, n, t, dt, i, s, b, x FROM v}, q{INSERT INTO v SELECT 3, f, d, n, t, dt, i, s, b, x FROM v WHERE id = 1}, q{UPDATE v SET id = 4 WHERE id = 3}, q{DELETE FROM v WHERE id = 1});
+is(fails($odd, q{SELECT tapdata.wait_pipeline('odd', '30 s')}), '', 'changes arrive') or diag explain pipeline($p, 'odd');
+$p->do(q{SET TimeZone = 'UTC'});
+is_deeply($p->selectall_arrayref('SELECT id, f::text, d::text, n, t, dt, i, s::text, encode(b, \'hex\'), x FROM odd.v ORDER BY id'),
+	[map { [$_, '0.1', '0.30000000000000004', '1.50000', '2024-02-03 04:05:06.789+00', '2024-02-03 04:05:06.789', '-12:34:56.789', '{a,"NULL"}', '00ff5c', 'a\\b\'c'] } 2, 4], 'with the same values');
+is($p->selectrow_array(q{SELECT pg_get_userbyid(relowner) FROM pg_class WHERE oid = 'odd.v'::regclass}), 'odd', 'in his own table');
+$odd->do('ALTER ROLE odd RESET ALL');
+$odd->disconnect;
+refused($mallory, "a setting of ours: $_", '42501', "SET $_") for (q{tapdata.connector_path = '/tmp'}, q{tapdata.connector_timeout = '1h'});
+like(fails($mallory, "SET $_"), qr/^(?:42501|55P02) /, "a setting of ours: $_") for (q{tapdata.spool_directory = '/tmp'}, 'tapdata.worker_memory = 1000000', 'tapdata.enabled = off');
+
+# ---- an owner who may not log in, or not once more ----
+
+$p->do($_) for ('CREATE ROLE team NOLOGIN', 'GRANT team TO alice', 'GRANT CREATE ON DATABASE postgres TO team', 'GRANT USAGE ON FOREIGN DATA WRAPPER tapdata TO team');
+$alice->do('SET ROLE team');
+connect_source($alice, $my, 'team', { database => 'odd' });
+$said = fails($alice, q{SELECT tapdata.mirror('team')});
+if ($said eq '')
+{
+	$row = wait_status($p, 'team', 'streaming|failed', 15);
+	ok($row->{status} eq 'streaming' || ($row->{status} eq 'failed' && $row->{error} =~ /owner/ && $row->{hint} =~ /LOGIN/), 'a pipeline of a group role runs, or says why it does not') or diag explain $row;
+}
+else { like($said, qr/team.*HINT.*LOGIN/s, 'a pipeline of a group role is refused with the reason') }
+$alice->do('RESET ROLE');
+
 # ---- the server's log, after all of this ----
 
 my $log = slurp($pg->{TD_PG_LOG});
