@@ -88,7 +88,7 @@ td_apply_create(const TdPipeline *p, List *tables)
 	a->pipeline_owner = p->owner;
 	a->options.insert_policy = p->insert_policy;
 	a->options.catching_up = !p->published;
-	a->memory_limit = (Size) (setting ? atoi(setting) : DEFAULT_MEMORY_KB) * 1024 / 2;
+	a->memory_limit = (Size) (setting ? strtol(setting, NULL, 10) : DEFAULT_MEMORY_KB) * 1024 / 2;
 	a->by_id = hash_create("tapdata tables", 64, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	td_arena_init(&a->rows, context);
 	copy_tables(a, tables);
@@ -191,8 +191,9 @@ td_apply_schema(TdApply *a, const TdRecord *rec)
 
 	if (schema == NULL)
 		ereport(ERROR,
-				(errcode(ERRCODE_PROTOCOL_VIOLATION),
-				 errmsg("the description of a table is damaged")));
+				(errcode(ERRCODE_EXTERNAL_ROUTINE_EXCEPTION),
+				 errmsg("the description of a table is damaged"),
+				 errhint("This is a bug in the connector.")));
 	entry = hash_search(a->by_id, &schema->table_id, HASH_ENTER, &found);
 	entry->table = -1;
 	a->last_table = NULL;
@@ -221,9 +222,10 @@ table_of(TdApply *a, uint32 id)
 	entry = hash_search(a->by_id, &id, HASH_FIND, NULL);
 	if (entry == NULL || entry->table < 0)
 		ereport(ERROR,
-				(errcode(ERRCODE_PROTOCOL_VIOLATION),
+				(errcode(ERRCODE_EXTERNAL_ROUTINE_EXCEPTION),
 				 errmsg("a change is for table number %u, which %s", id,
-						entry ? "is not part of the pipeline" : "its connector has not described")));
+						entry ? "is not part of the pipeline" : "its connector has not described"),
+				 errhint("This is a bug in the connector.")));
 	a->last_id = id;
 	a->last_table = &a->tables[entry->table];
 	return a->last_table;

@@ -123,7 +123,7 @@ extern bool td_type_fits(TdColumnMap *map);
 /* ---- datum.c ---- */
 extern Datum td_value_datum(const TdBinding *b, uint32 column, const TdValue *value, TdBytes row, TdArena *arena);
 extern void td_values_fill(const TdBinding *b, const TdValue *values, TdBytes row, TdArena *arena, Datum *datums, bool *nulls);
-extern void td_value_error(const TdBinding *b, uint32 column, TdBytes row, int sqlstate, const char *what) pg_attribute_noreturn();
+extern void td_value_error(const TdBinding *b, uint32 column, TdBytes row, int sqlstate, const char *what) __attribute__((noreturn));
 
 /* ---- numeric.c ---- */
 extern Datum td_numeric_from_uint64(uint64 value, TdArena *arena);

@@ -26,6 +26,8 @@
 
 #include "apply/apply_internal.h"
 
+#define LOOK_AHEAD 4
+
 static uint32 collect(TdApply *a, uint32 start);
 static bool collect_keyed(TdApply *a, TdTable *t, uint32 i);
 static void note_insert(TdApply *a, TdTable *t, uint32 i, const uint8 *key, uint32 len);
@@ -218,6 +220,23 @@ note_delete(TdApply *a, TdTable *t, uint32 i, const uint8 *key, uint32 len)
 
 /* ---- writing ---- */
 
+/* The i-th entry in order.  Rows lie in the order they came: what is needed soon is fetched from memory meanwhile. */
+static inline const TdEntry *
+next_entry(TdApply *a, const TdBatch *batch, const uint32 *order, uint32 i)
+{
+	if (i + 3 * LOOK_AHEAD < batch->nentries)
+	{
+		const TdPending *p;
+
+		__builtin_prefetch(&batch->entries[order[i + 3 * LOOK_AHEAD]]);
+		__builtin_prefetch(&a->pending[batch->entries[order[i + 2 * LOOK_AHEAD]].last]);
+		p = &a->pending[batch->entries[order[i + LOOK_AHEAD]].last];
+		__builtin_prefetch(p->new_row.len ? p->new_row.data : p->old_row.data);
+		__builtin_prefetch((p->new_row.len ? p->new_row.data : p->old_row.data) + 64);
+	}
+	return &batch->entries[order[i]];
+}
+
 /* Deletes first, so that what they free is free; blind inserts last. */
 static void
 write_sets(TdApply *a, TdTable *t)
@@ -228,21 +247,21 @@ write_sets(TdApply *a, TdTable *t)
 
 	for (uint32 i = 0; i < batch->nentries; i++)
 	{
-		const TdEntry *e = &batch->entries[order[i]];
+		const TdEntry *e = next_entry(a, batch, order, i);
 
 		if (!e->alive)
 			write_delete(a, t, e);
 	}
 	for (uint32 i = 0; i < batch->nentries; i++)
 	{
-		const TdEntry *e = &batch->entries[order[i]];
+		const TdEntry *e = next_entry(a, batch, order, i);
 
 		if (e->alive && (e->first != TD_OP_INSERT || !blind))
 			write_image(a, t, e, false);
 	}
 	for (uint32 i = 0; i < batch->nentries; i++)
 	{
-		const TdEntry *e = &batch->entries[order[i]];
+		const TdEntry *e = next_entry(a, batch, order, i);
 
 		if (e->alive && e->first == TD_OP_INSERT && blind)
 			write_image(a, t, e, true);

@@ -25,7 +25,7 @@ static void replay_update(TdApply *a, TdTable *t, const TdPending *p);
 static bool move_onto(TdApply *a, TdTable *t, const TdPending *p, bool partial);
 static void replay_delete(TdApply *a, TdTable *t, const TdPending *p);
 static bool find_and_delete(TdTable *t, TdBytes row);
-static void raise_violation(TdApply *a, MemoryContext context) pg_attribute_noreturn();
+static void raise_violation(TdApply *a, MemoryContext context) __attribute__((noreturn));
 
 /* All that is pending.  A violated constraint is raised with table, key and constraint. */
 void

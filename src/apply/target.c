@@ -109,7 +109,8 @@ td_target_create_load(const TdPipeline *p, const TdPipelineTable *t, const TdSch
 		td_target_check_name(c->name);
 		appendStringInfo(&columns, "%s%s %s%s", i ? ", " : "", quote_identifier(c->name), td_target_type(c), c->not_null ? " NOT NULL" : "");
 	}
-	execute(BOOTSTRAP_SUPERUSERID, "DROP TABLE IF EXISTS %s.%s CASCADE", LOAD_SCHEMA, name);
+	if (OidIsValid(get_relname_relid(name, get_namespace_oid(LOAD_SCHEMA, false))))
+		execute(BOOTSTRAP_SUPERUSERID, "DROP TABLE %s.%s CASCADE", LOAD_SCHEMA, name);
 	execute(BOOTSTRAP_SUPERUSERID, "CREATE TABLE %s.%s (%s)", LOAD_SCHEMA, name, columns.data);
 	execute(BOOTSTRAP_SUPERUSERID, "ALTER TABLE %s.%s OWNER TO %s", LOAD_SCHEMA, name, owner);
 	return get_relname_relid(name, get_namespace_oid(LOAD_SCHEMA, false));

@@ -216,6 +216,6 @@ SELECT is(rows, 300::bigint, 'three tables') FROM td_test.feed($$
 SELECT is((SELECT count(*) FROM d.t WHERE id >= 1000) || ' ' || (SELECT count(*) FROM d.t2) || ' ' || (SELECT count(*) FROM d.t3), '100 100 100', 'in small flushes');
 CREATE TABLE s.two (a int, b text);
 SELECT td_test.describe(1, 's.two');
-SELECT throws_ok($$SELECT td_test.feed('SELECT 1, ''i'', NULL::s.two, row(1, ''x'')::s.two, NULL::text[]', announce => false)$$, '08P01', NULL, 'a row that does not fit its description');
+SELECT throws_ok($$SELECT td_test.feed('SELECT 1, ''i'', NULL::s.two, row(1, ''x'')::s.two, NULL::text[]', announce => false)$$, '38000', NULL, 'a row that does not fit its description');
 SELECT * FROM finish();
 ROLLBACK;
