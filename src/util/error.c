@@ -14,6 +14,7 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "mb/pg_wchar.h"
 #include "util/util.h"
 #include "utils/elog.h"
@@ -92,4 +93,25 @@ td_backoff_ms(int failures)
 	for (int i = 1; i < failures && ms < TD_BACKOFF_LAST_MS; i++)
 		ms *= 2;
 	return Min(ms, TD_BACKOFF_LAST_MS);
+}
+
+/*
+ * For PG_CATCH around a subtransaction that was begun with this memory context
+ * and resource owner: rolls it back and returns the error, allocated in
+ * `caller`.  A cancelled query or a shutdown is raised again.
+ */
+ErrorData *
+td_caught_in_subtransaction(MemoryContext caller, ResourceOwner owner)
+{
+	ErrorData  *edata;
+
+	MemoryContextSwitchTo(caller);
+	edata = CopyErrorData();
+	FlushErrorState();
+	RollbackAndReleaseCurrentSubTransaction();
+	MemoryContextSwitchTo(caller);
+	CurrentResourceOwner = owner;
+	if (edata->sqlerrcode == ERRCODE_QUERY_CANCELED || edata->sqlerrcode == ERRCODE_ADMIN_SHUTDOWN)
+		ReThrowError(edata);
+	return edata;
 }
