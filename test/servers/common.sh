@@ -96,7 +96,7 @@ td_kill9() {
 }
 
 td_descendants() {
-	ps -e -o pid= -o ppid= | awk -v root="$1" '
+	cat /proc/[0-9]*/stat 2>/dev/null | sed 's/ (.*) [A-Za-z] / /' | awk -v root="$1" '
 		{ parent[$1] = $2 }
 		END { for (p in parent) { q = p; n = 0; while (q in parent && n++ < 50) { q = parent[q]; if (q == root) { print p; break } } } }'
 }
