@@ -317,6 +317,7 @@ write_image(TdApply *a, TdTable *t, const TdEntry *e, bool blind)
 	bool		partial;
 
 	a->current = p;
+	CHECK_FOR_INTERRUPTS();
 	td_writer_rewind(w);
 	if (td_writer_is_full(w))
 		td_writer_flush(w);

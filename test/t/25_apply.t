@@ -88,5 +88,16 @@ is(meanwhile('DELETE FROM d.h WHERE ctid = (SELECT min(ctid) FROM d.h)', "'{s.h}
 is(rows('unit', 'SELECT * FROM d.h ORDER BY 1'), '2|b', 'then the other one is ours');
 is(meanwhile('LOCK TABLE d.t IN ACCESS EXCLUSIVE MODE', "'{s.t}', '{d.t}'", $many), 'waited, 21', 'a locked table is waited for');
 
+# ---- a database that is not UTF-8 ----
+execute('postgres', "CREATE DATABASE latin ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0");
+execute('latin', 'CREATE EXTENSION tapdata');
+system(@psql, '-d', 'latin', '-v', 'td_test=' . ($so =~ s/\.so$//r), '-f', "$top/test/unit/td_test/td_test.sql");
+execute('latin', 'CREATE TABLE s (id int PRIMARY KEY, t td_test.raw_text, j td_test.raw_json)', 'CREATE TABLE d (id int PRIMARY KEY, t varchar(2), j jsonb)',
+	"SELECT td_test.open('{s}', '{d}')");
+my $feed = sub { my ($t, $j) = @_; return try_do(psql('latin'), qq{SELECT td_test.feed(\$\$SELECT 1, 'i', NULL::s, row(1, '$t', '$j')::s, NULL::text[]\$\$)}) };
+is($feed->('\xc3a4c3b6', '\x7b2261223a22c3a4227d'), '', 'text is converted');
+is(rows('latin', "SELECT encode(convert_to(t || (j ->> 'a'), 'LATIN1'), 'hex') FROM d"), 'e4f6e4', 'to the encoding of the database');
+like($feed->('\xe282ac', '{}'), qr/^22P05 .*column "t".*key \(id\)=\(1\): text has a character that encoding "LATIN1"/s, 'a character it lacks is an error');
+
 server('drop');
 done_testing();
