@@ -121,7 +121,6 @@ load_table(TdRun *run, TdPipelineTable *t)
 	}
 	if (!l->complete)
 		td_run_damaged();
-	finish_table(l);
 	MemoryContextSwitchTo(run->context);
 	MemoryContextDelete(context);
 }
@@ -212,7 +211,10 @@ adopt_schema(Loading *l, const TdRecord *rec)
 	MemoryContextSwitchTo(l->context);
 }
 
-/* The spool's rows and their cursor in one transaction. */
+/*
+ * The spool's rows and their cursor in one transaction.  The last rows have no
+ * cursor behind them: with them the table is finished, in the same commit.
+ */
 static void
 commit_chunk(Loading *l)
 {
@@ -242,21 +244,22 @@ commit_chunk(Loading *l)
 	}
 	rows = td_load_end(load);
 	td_table_cursor(run->pipeline->id, l->table->n, l->cursor ? l->cursor : "", rows);
+	if (l->complete)
+		finish_table(l);
 	td_run_commit();
 	MemoryContextSwitchTo(l->context);
 	td_spool_reset(run->spool);
 }
 
-/* The primary key, after the rows: cheaper, and the stream needs it. */
+/* The primary key, after the rows: cheaper, and the stream needs it.  In the caller's transaction. */
 static void
 finish_table(Loading *l)
 {
 	TdRun	   *run = l->run;
 	TdPipelineTable *t = l->table;
 
-	td_run_begin();
+	CommandCounterIncrement();
 	if (l->schema->nkeys > 0)
 		td_target_build_key(run->pipeline, t, l->schema);
 	td_table_status(run->pipeline->id, t->n, "loaded", NULL);
-	td_run_commit();
 }
