@@ -5,14 +5,15 @@ use warnings;
 use FindBin;
 use lib "$FindBin::Bin/lib";
 use Test::More;
-use TdBank qw(pg_connect);
+use TdBank qw(servers my_connect pg_connect);
 use Time::HiRes qw(sleep time);
 
 my $tools = "$FindBin::Bin/../servers";
-system("$tools/pg", 'start', 'once', 'maintenance_work_mem = 1MB', 'temp_file_limit = 0', 'max_parallel_maintenance_workers = 0') == 0
-	or BAIL_OUT('no PostgreSQL');
-my %pg = map { /^(\w+)=(.*)$/ ? ($1, $2) : () } split /\n/, `$tools/pg env once`;
-my $p = pg_connect(\%pg);
+my ($pg, $my) = servers('once', 'maintenance_work_mem = 1MB', 'temp_file_limit = 0', 'max_parallel_maintenance_workers = 0');
+my $m = my_connect($my);
+$m->do($_) for ('CREATE DATABASE once', 'CREATE TABLE once.t (id INT PRIMARY KEY, v VARCHAR(20))',
+	'INSERT INTO once.t SELECT seq, seq FROM once.seq_1_to_200000');
+my $p = pg_connect($pg);
 
 sub wait_for
 {
@@ -23,7 +24,9 @@ sub wait_for
 }
 
 $p->do('CREATE EXTENSION tapdata');
-$p->do(q{SELECT tapdata.create_connection('once', 'null', '{"tables": 1, "rows": 200000}')});
+$p->do(q{SELECT tapdata.create_connection('once', 'mysql', ?::jsonb, ?::jsonb)}, undef,
+	qq({"host": "127.0.0.1", "port": $my->{MYPORT}, "database": "once"}),
+	qq({"user": "$my->{REPL_USER}", "password": "$my->{REPL_PASSWORD}"}));
 $p->do(q{SELECT tapdata.mirror('once')});
 ok(wait_for(q{EXISTS (SELECT FROM tapdata.pipelines WHERE status = 'retrying')}, 60), 'the key can not be built');
 is($p->selectrow_array('SELECT sqlstate FROM tapdata.pipelines'), '53400', 'for want of temporary files');
@@ -34,5 +37,5 @@ ok(wait_for(q{EXISTS (SELECT FROM tapdata.pipelines WHERE status = 'streaming')}
 is($p->selectrow_array('SELECT rows_loaded FROM tapdata.pipelines'), 200000, 'every row was loaded once');
 $p->do(q{SELECT tapdata.drop_pipeline('once', drop_tables => true)});
 $p->disconnect;
-system("$tools/pg", 'drop', 'once');
+system("$tools/$_", 'drop', 'once') for qw(pg mariadb);
 done_testing();
