@@ -71,14 +71,14 @@ sub others_go_on
 	return;
 }
 
-# No host but those of the workers that are meant to run.
+# All hosts of this very server that live: its connectors' folder is among their arguments (their other marks are not ours to read).
 sub hosts
 {
 	my @found;
 	for my $dir (glob '/proc/[0-9]*')
 	{
-		next unless slurp("$dir/stat") =~ /^\d+ \(tapdata-host\) ([^ZX])/ && (readlink("$dir/exe") // '') =~ m{^\Q@{[$pg->{TD_PG_BIN} =~ m{^(.*)/usr/lib/}]}\E/};
-		push @found, $dir =~ m{(\d+)$} if (readlink("$dir/cwd") // '') eq $pg->{TD_PG_DATA};
+		next unless slurp("$dir/stat") =~ /^\d+ \(tapdata-host\) [^ZX]/ && slurp("$dir/cmdline") =~ /\0\Q$path\E:/;
+		push @found, $dir =~ m{(\d+)$};
 	}
 	return sort @found;
 }
