@@ -558,7 +558,7 @@ td_apply_missing(TdApply *a, TdTable *t, int64 n)
 		t->missing += n;
 }
 
-/* One warning a table and minute. */
+/* The pipeline is not exact any more; one warning a table and minute. */
 static void
 log_missing(TdApply *a)
 {
@@ -570,6 +570,7 @@ log_missing(TdApply *a)
 
 		if (t->missing == 0)
 			continue;
+		td_state_inexact(a->pipeline_id);
 		now = GetCurrentTimestamp();
 		if (t->missing_logged != 0 && !TimestampDifferenceExceeds(t->missing_logged, now, MISSING_LOG_INTERVAL_MS))
 			continue;

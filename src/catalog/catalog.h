@@ -122,6 +122,7 @@ extern void td_pipeline_plan(int32 id, List *tables);	/* fills pipeline_table, s
 extern void td_state_load_position(int32 id, const char *position);
 extern void td_state_load_done(int32 id, const char *catch_up_position);
 extern void td_state_published(int32 id);	/* published, exact, tables streaming */
+extern void td_state_inexact(int32 id);	/* rows were skipped: exact = false until it is loaded again */
 extern void td_state_checkpoint(int32 id, const char *position, int64 source_time /* INT64_MIN = unknown */ , int64 rows_applied_more);
 extern void td_table_loading(int32 id, int32 n, Oid relation, const char *skip_to);	/* from the start: cursor '', rows 0 */
 extern void td_table_cursor(int32 id, int32 n, const char *cursor, int64 rows_more);

@@ -87,6 +87,13 @@ td_state_published(int32 id)
 	TD_STATE("UPDATE tapdata.pipeline_table SET status = 'streaming', error = NULL WHERE pipeline = $1", td_arg_int4(id));
 }
 
+/* A change of the source found no row: the tables are not what the source was any more. */
+void
+td_state_inexact(int32 id)
+{
+	TD_STATE("UPDATE tapdata.pipeline_state SET exact = false WHERE pipeline = $1 AND exact", td_arg_int4(id));
+}
+
 /* The checkpoint: the rows up to that position are in this transaction. */
 void
 td_state_checkpoint(int32 id, const char *position, int64 source_time, int64 rows_applied_more)

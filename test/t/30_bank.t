@@ -6,7 +6,7 @@ use warnings;
 use FindBin;
 use lib "$FindBin::Bin/lib";
 use Test::More;
-use TdBank qw(:DEFAULT servers pg_connect make_bank start_writers stop_writers start_reader stop_reader differences seed);
+use TdBank qw(:DEFAULT servers my_connect pg_connect make_bank start_writers stop_writers start_reader stop_reader differences seed);
 use Time::HiRes qw(sleep);
 
 my $seconds = $ENV{TD_BANK_SECONDS} || 15;
@@ -40,6 +40,14 @@ is($p->selectrow_array(q{SELECT lag::text FROM tapdata.pipelines WHERE name = 'b
 my ($span) = $p->selectrow_array('SELECT extract(epoch FROM max(pg_xact_commit_timestamp(xmin)) - min(pg_xact_commit_timestamp(xmin))) FROM bank.audit WHERE writer > 0');
 cmp_ok($span, '>', $seconds / 2, 'each commit bears its own time, not that of the first one');
 is($p->selectrow_array(q{SELECT exact::text FROM tapdata.pipelines WHERE name = 'bank'}), 'true', 'the mirror calls itself exact');
+
+# Somebody takes a row away behind our back: its next change finds none, and the mirror no longer calls itself exact.
+$p->do('SET session_replication_role = replica');
+$p->do('DELETE FROM bank.savings WHERE id = 5');
+my_connect($my, 'bank')->do('UPDATE savings SET balance = balance + 1 WHERE id = 5');
+$p->do(q{SELECT tapdata.wait_pipeline('bank', '60 s')});
+is($p->selectrow_array(q{SELECT exact::text FROM tapdata.pipelines WHERE name = 'bank'}), 'false', 'a change that found no row is not hidden');
+is($p->selectrow_array(q{SELECT count(*) FROM tapdata.log WHERE sqlstate = '02000' AND object = 'bank'}), 1, 'and it is in the log');
 $p->do(q{SELECT tapdata.drop_pipeline('bank', drop_tables => true)});
 $p->disconnect;
 system("$FindBin::Bin/../servers/$_", 'drop', 'bank') for qw(pg mariadb);
