@@ -102,7 +102,7 @@ sub write_until_stopped
 		$dbh ||= eval { my_connect($my, 'bank') } or do { sleep 0.2; next };
 		eval { one_transaction($dbh, $writer, ++$n); 1 } and next;
 		my $code = $dbh->err // 0;
-		eval { $dbh->rollback };
+		{ local $SIG{__WARN__} = sub { }; eval { $dbh->rollback } }
 		$dbh = undef unless $code == 1213 || $code == 1205;    # deadlock, lock time-out: as a bank would, again
 	}
 	return;
@@ -239,7 +239,7 @@ sub proxy_run
 				$select->add($client, $server);
 				next;
 			}
-			my $pair = $peer{ fileno $s } or next;
+			my $pair = defined fileno $s && $peer{ fileno $s } or next;    # closed with its peer a moment ago
 			my $n = sysread($s, my $data, 65536);
 			if ($n) { my $o = 0; while ($o < $n) { my $w = syswrite($pair->[1], $data, $n - $o, $o) or last; $o += $w } next }
 			delete $peer{ fileno $_ } for @$pair;
