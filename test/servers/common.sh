@@ -24,11 +24,11 @@ if [ "$(id -u)" = 0 ]; then
 		id tapdata >/dev/null 2>&1 ||
 			useradd --system --user-group --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin tapdata
 	}
-	as_user() { setpriv --reuid=tapdata --regid=tapdata --clear-groups env -u XDG_RUNTIME_DIR HOME="$td_dir" USER=tapdata LOGNAME=tapdata "$@"; }
+	as_user() { setpriv --reuid=tapdata --regid=tapdata --clear-groups env -u XDG_RUNTIME_DIR -C "$td_dir" HOME="$td_dir" USER=tapdata LOGNAME=tapdata "$@"; }
 else
 	td_run_user=$td_me
 	td_user_make() { :; }
-	as_user() { env HOME="$td_dir" "$@"; }
+	as_user() { env -C "$td_dir" HOME="$td_dir" "$@"; }
 fi
 
 # td_instance KIND NAME: sets td_dir
