@@ -52,22 +52,32 @@ td_pipeline_restart_at_commit(int32 id)
 	td_supervisor_wake_at_commit();
 }
 
-/* All pipelines that use a connection; a failed one is not started, only named. */
+/* All pipelines that use a connection and are wanted; one that failed or waits for its next try starts at once. */
 void
 td_pipelines_restart_at_commit(const char *connection, Oid owner)
 {
 	static TdStatement users = {
-		"SELECT id, name FROM tapdata.pipeline p JOIN tapdata.pipeline_state s ON s.pipeline = p.id "
+		"SELECT id, name, status FROM tapdata.pipeline p JOIN tapdata.pipeline_state s ON s.pipeline = p.id "
 		"WHERE connection = $1 AND desired = 'running' AND ($2 = 0::oid OR owner = $2) "
-	"AND status NOT IN ('failed', 'completed', 'fenced') ORDER BY name", NULL};
+	"AND status NOT IN ('completed', 'fenced') ORDER BY name", NULL};
 	TdCatalogScope scope;
 	List	   *names;
+	List	   *waiting = NIL;
+	ListCell   *lc;
 
 	td_catalog_enter(&scope);
 	TD_RUN(&users, td_arg_text(connection), td_arg_oid(owner));
 	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		char	   *status = td_col_text(i, 3);
+
 		td_pipeline_restart_at_commit(td_col_int(i, 1));
+		if (strcmp(status, "failed") == 0 || strcmp(status, "retrying") == 0)
+			waiting = lappend_int(waiting, td_col_int(i, 1));
+	}
 	names = td_col_all(2);
+	foreach(lc, waiting)
+		td_pipeline_set_status(lfirst_int(lc), "stopped");	/* from where the supervisor starts it at once */
 	td_catalog_leave(&scope);
 	if (names != NIL)
 		ereport(NOTICE,

@@ -33,6 +33,7 @@
 static void run_phases(TdRun *run);
 static void open_run(TdRun *run, int32 id);
 static void leave_error(int32 id, ErrorData *edata);
+static void check_database(TdRun *run);
 static void release_spool(void *arg);
 
 /* Entry of the worker: main_arg names its slot. */
@@ -100,9 +101,36 @@ open_run(TdRun *run, int32 id)
 	run->connection = td_connection_load(run->pipeline->connection, run->pipeline->owner);
 	run->tables = td_pipeline_tables(id);
 	td_run_commit();
+	check_database(run);
 
 	MemoryContextSwitchTo(run->context);
 	run->host = td_host_open(run->connection, id, run->pipeline->owner);
+}
+
+/* The tables of a mirror are those of one database: a connection that has been pointed to another one does not go on with them. */
+static void
+check_database(TdRun *run)
+{
+	const char *database = NULL;
+	ListCell   *lc;
+
+	for (int i = 0; i < run->connection->noptions; i++)
+	{
+		if (strcmp(run->connection->names[i], "database") == 0)
+			database = run->connection->values[i];
+	}
+	foreach(lc, run->tables)
+	{
+		TdPipelineTable *t = lfirst(lc);
+
+		if (database && database[0] && strcmp(database, t->source_database) != 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("connection \"%s\" now reads database \"%s\", but the pipeline mirrors \"%s\"",
+							run->connection->name, database, t->source_database),
+					 errhint("Set the database back with tapdata.alter_connection(), or make a connection and a mirror of their own for \"%s\".",
+							 database)));
+	}
 }
 
 static void

@@ -191,6 +191,23 @@ bad 'wrong password',
 	error => qr/^Access denied for user 'tapdata_repl'/, hint => qr/user and password/,
 	mend => sub { alter($_[0], '{}', qq({"password": "$my->{REPL_PASSWORD}"})) };
 
+bad 'a connection that was pointed to another database',
+	source => ['CREATE DATABASE elsewhere', 'CREATE TABLE elsewhere.item (id INT PRIMARY KEY, name VARCHAR(40), price DECIMAL(10,2))'],
+	broken => sub { alter($_[0], '{"database": "elsewhere"}') }, status => 'failed', sqlstate => '55000',
+	error => qr/now reads database "elsewhere", but the pipeline mirrors "bad\d+"/, hint => qr/tapdata\.alter_connection/,
+	mend => sub { $m->do('DROP DATABASE elsewhere'); alter($_[0], qq({"database": "$_[0]"})) };
+
+subtest 'a connection that is mended revives its pipelines' => sub {
+	my $db = 'revive';
+	$m->do($_) for ("CREATE DATABASE $db", "CREATE TABLE $db.item (id INT PRIMARY KEY)", "INSERT INTO $db.item VALUES (1)");
+	connect_source($p, $my, $db, undef, { password => 'wr0ng-pa55word' });
+	$p->do('SELECT tapdata.mirror($1)', undef, $db);
+	is(wait_status($p, $db, 'failed', 30)->{sqlstate}, '28P01', 'failed for its password');
+	alter($db, '{}', qq({"password": "$my->{REPL_PASSWORD}"}));
+	is(fails($p, q{SELECT tapdata.wait_pipeline($1, '30 s')}, $db), '', 'streams without a start_pipeline');
+	$p->do('SELECT tapdata.drop_pipeline($1, drop_tables => true)', undef, $db);
+} unless $ENV{TD_CASE} && 'revive' !~ /$ENV{TD_CASE}/;
+
 bad 'unknown host',
 	options => { host => 'no-such-host.invalid' }, status => 'retrying', sqlstate => '08001',
 	error => qr/no-such-host\.invalid/, hint => qr/no-such-host\.invalid/,
