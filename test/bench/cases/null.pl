@@ -19,7 +19,6 @@ $null .= '/tapdata/null.so';
 $p->do('CREATE EXTENSION tapdata');
 $p->do("CREATE FUNCTION bench_load(text, int, int, int) RETURNS bigint LANGUAGE c STRICT AS '$library', 'td_bench_load'");
 $p->do("CREATE FUNCTION bench_stream(text, int, int, int, oid) RETURNS bigint LANGUAGE c STRICT AS '$library', 'td_bench_stream'");
-$p->do('SET synchronous_commit = off');    # as the pipeline worker has it
 $p->do('SET client_min_messages = warning');
 
 # name => [rows, transactions, rows per transaction]
@@ -56,24 +55,28 @@ sub through
 	return $t;
 }
 
-# Inside this backend.
+# Inside one backend: a new one each time, as the worker is, with the worker's own settings.
 sub inside
 {
 	my ($name) = @_;
 	my ($rows, $n, $each) = @{ $kind{$name} };
 	my $found;
+	my $backend = pg($pg);
+	$backend->do('SET synchronous_commit = off');
 	if (!$n)
 	{
 		fresh($p);
-		my $t = timed(sub { ($found) = $p->selectrow_array('SELECT bench_load(?, ?, ?, ?)', undef, $null, $rows, $n, $each) });
+		my $t = timed(sub { ($found) = $backend->selectrow_array('SELECT bench_load(?, ?, ?, ?)', undef, $null, $rows, $n, $each) });
 		die "$name: $found rows instead of $rows\n" if $found != $rows;
+		$backend->disconnect;
 		$p->do('DROP TABLE tapdata_state.load_1000000_1');
 		return $t;
 	}
 	$p->do('DROP TABLE IF EXISTS null_inside');
 	$p->do("CREATE TABLE null_inside (LIKE $name.t0 INCLUDING ALL)");
 	fresh($p);
-	my $t = timed(sub { ($found) = $p->selectrow_array(q{SELECT bench_stream(?, ?, ?, ?, 'null_inside'::regclass)}, undef, $null, $rows, $n, $each) });
+	my $t = timed(sub { ($found) = $backend->selectrow_array(q{SELECT bench_stream(?, ?, ?, ?, 'null_inside'::regclass)}, undef, $null, $rows, $n, $each) });
+	$backend->disconnect;
 	die "$name: $found row changes\n" if $found != $n * $each;
 	return $t;
 }
