@@ -386,7 +386,7 @@ open_table(TdApply *a, TdTable *t, LOCKMODE lock)
 				(errcode(ERRCODE_UNDEFINED_TABLE),
 				 errmsg("target table %s does not exist", t->name),
 				 errdetail("It was dropped while the pipeline was running."),
-				 errhint("tapdata.reset_pipeline() loads it again; tapdata.drop_pipeline() ends the mirror.")));
+				 errhint("SELECT tapdata.reset_pipeline(...) loads it again; SELECT tapdata.drop_pipeline(...) ends the mirror.")));
 	if (t->binding && t->binding->valid && t->binding->relid == relid)
 	{
 		td_check_role(t->rel, a->pipeline_owner);
@@ -576,7 +576,8 @@ log_missing(TdApply *a)
 			continue;
 		td_error_set(&err, "02000", INT64_FORMAT " changes of table %s found no row and were ignored", t->missing, t->name);
 		td_error_detail(&err, "Updates and deletes of rows that the target does not have.");
-		td_error_hint(&err, "If nobody else writes into the table, load it again: tapdata.reset_pipeline().");
+		td_error_hint(&err, "If nobody else writes into the table, load it again: SELECT tapdata.reset_pipeline(%s);",
+					  quote_literal_cstr(a->pipeline_name));
 		td_log("warning", "pipeline", a->pipeline_name, a->pipeline_owner, &err);
 		t->missing = t->missing_before = 0;
 		t->missing_logged = now;

@@ -91,7 +91,7 @@ map_column(TdBinding *b, Relation rel, uint32 i)
 				(errcode(ERRCODE_UNDEFINED_COLUMN),
 				 errmsg("target table %s has no column \"%s\"", b->name, column->name),
 				 errdetail("The source has it, with type %s.", column->native),
-				 errhint("ALTER TABLE %s ADD COLUMN %s %s; or load the table again with tapdata.reset_pipeline().", b->name,
+				 errhint("ALTER TABLE %s ADD COLUMN %s %s; or load the table again: SELECT tapdata.reset_pipeline(...).", b->name,
 						 quote_identifier(column->name), td_target_type(column))));
 	att = TupleDescAttr(RelationGetDescr(rel), map->attnum - 1);
 	map->column = column;
@@ -112,7 +112,7 @@ map_column(TdBinding *b, Relation rel, uint32 i)
 				 errmsg("column \"%s\" of target table %s has type %s", column->name, b->name,
 						format_type_with_typemod(att->atttypid, att->atttypmod)),
 				 errdetail("The source has %s there, which needs %s.", column->native, td_target_type(column)),
-				 errhint("ALTER TABLE %s ALTER COLUMN %s TYPE %s; or load the table again with tapdata.reset_pipeline().", b->name,
+				 errhint("ALTER TABLE %s ALTER COLUMN %s TYPE %s; or load the table again: SELECT tapdata.reset_pipeline(...).", b->name,
 						 quote_identifier(column->name), td_target_type(column))));
 }
 

@@ -63,7 +63,7 @@ td_target_check(const TdPipelineTable *t, Oid pipeline_owner)
 				(errcode(ERRCODE_UNDEFINED_TABLE),
 				 errmsg("target table %s does not exist", name),
 				 errdetail("It was dropped, or never made."),
-				 errhint("tapdata.reset_pipeline() loads it again; tapdata.drop_pipeline() ends the mirror.")));
+				 errhint("SELECT tapdata.reset_pipeline(...) loads it again; SELECT tapdata.drop_pipeline(...) ends the mirror.")));
 	td_check_relation(rel, pipeline_owner);
 	relation_close(rel, NoLock);
 }

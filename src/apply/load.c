@@ -48,7 +48,7 @@ td_load_begin(Oid relation, const TdSchema *schema)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_TABLE),
 				 errmsg("the table that \"%s\" was being loaded into does not exist any more", schema->table),
-				 errhint("tapdata.reset_pipeline() loads it again.")));
+				 errhint("SELECT tapdata.reset_pipeline(...) loads it again.")));
 	td_check_relation(load->rel, load->rel->rd_rel->relowner);
 	td_guard_enter(&guard, load->rel->rd_rel->relowner);
 	load->binding = td_binding_create(context, load->rel, schema);

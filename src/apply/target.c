@@ -141,7 +141,7 @@ td_target_build_key(const TdPipeline *p, const TdPipelineTable *t, const TdSchem
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_TABLE),
 				 errmsg("the table that \"%s\" was being loaded into does not exist any more", t->source_table),
-				 errhint("tapdata.reset_pipeline() loads it again.")));
+				 errhint("SELECT tapdata.reset_pipeline(...) loads it again.")));
 	if (OidIsValid(primary_key_index(relid)))
 		return;
 	execute(BOOTSTRAP_SUPERUSERID, "ALTER TABLE %s.%s ADD CONSTRAINT %s PRIMARY KEY (%s)", LOAD_SCHEMA, load_name(p, t),
@@ -193,7 +193,7 @@ publish_one(const TdPipeline *p, TdPipelineTable *t)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_TABLE),
 				 errmsg("target table %s does not exist", quote_qualified_identifier(t->target_schema, t->target_table)),
-				 errhint("tapdata.reset_pipeline() loads it again; tapdata.drop_pipeline() ends the mirror.")));
+				 errhint("SELECT tapdata.reset_pipeline(...) loads it again; SELECT tapdata.drop_pipeline(...) ends the mirror.")));
 	t->relation = existing;
 	if (!p->writable)
 		guard_table(existing);
@@ -238,13 +238,21 @@ make_room(const TdPipeline *p, const TdPipelineTable *t, Oid existing)
 	execute(p->owner, "DROP TABLE %s", name);
 }
 
-/* The load table gets its schema and name, its key its name. */
+/*
+ * The load table gets its schema and name, its key its name.  On the way it
+ * bears a name by its oid, since another table of the mirror may be called as
+ * a load table is.
+ */
 static void
 move_table(const TdPipeline *p, const TdPipelineTable *t, Oid schema)
 {
-	char	   *name = load_name(p, t);
+	char	   *name = psprintf("tapdata_%u", t->relation);
 	char	   *target_schema = pstrdup(quote_identifier(t->target_schema));
+	Oid			index = primary_key_index(t->relation);
 
+	execute(BOOTSTRAP_SUPERUSERID, "ALTER TABLE %s.%s RENAME TO %s", LOAD_SCHEMA, load_name(p, t), name);
+	if (OidIsValid(index))
+		execute(BOOTSTRAP_SUPERUSERID, "ALTER INDEX %s.%s RENAME TO %s_pkey", LOAD_SCHEMA, quote_identifier(get_rel_name(index)), name);
 	execute(BOOTSTRAP_SUPERUSERID, "ALTER TABLE %s.%s SET SCHEMA %s", LOAD_SCHEMA, name, target_schema);
 	execute(BOOTSTRAP_SUPERUSERID, "ALTER TABLE %s.%s RENAME TO %s", target_schema, name, quote_identifier(t->target_table));
 	CommandCounterIncrement();

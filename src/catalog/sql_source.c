@@ -38,6 +38,8 @@ static bool names_a_database(const TdConnection *connection, const char **databa
 static void put_check(void *arg, const char *item, bool ok, const char *detail, const char *hint);
 static void put_table(void *arg, const TdSchema *schema, int64 row_estimate, const TdError *problem);
 static void check_source(TdConnection *connection, ReturnSetInfo *result);
+static void begin_reading(TdHostProcess *host, const TdConnection *connection, const char *database, const char *table, int64 limit);
+static void collect_name(void *arg, const TdSchema *schema, int64 row_estimate, const TdError *problem);
 static void read_rows(TdHostProcess *host, ReturnSetInfo *result, int64 limit);
 
 PG_FUNCTION_INFO_V1(td_sql_test_connection);
@@ -222,10 +224,51 @@ td_sql_peek(PG_FUNCTION_ARGS)
 	if (n == 0)
 		return (Datum) 0;
 	host = td_host_open(connection, 0, GetUserId());
-	(void) td_host_snapshot(host, database, table, "", n);
+	begin_reading(host, connection, database, table, n);
 	read_rows(host, (ReturnSetInfo *) fcinfo->resultinfo, n);
 	td_host_close(host);
 	return (Datum) 0;
+}
+
+/* Asks for the first rows of a table.  A table that is not there is perhaps a misspelt one: then the hint names the closest. */
+static void
+begin_reading(TdHostProcess *host, const TdConnection *connection, const char *database, const char *table, int64 limit)
+{
+	MemoryContext caller = CurrentMemoryContext;
+
+	PG_TRY();
+	{
+		(void) td_host_snapshot(host, database, table, "", limit);
+	}
+	PG_CATCH();
+	{
+		ErrorData  *edata;
+		List	   *names = NIL;
+		const char *closest;
+
+		MemoryContextSwitchTo(caller);
+		edata = CopyErrorData();
+		if (edata->sqlerrcode != ERRCODE_UNDEFINED_TABLE)
+			PG_RE_THROW();
+		FlushErrorState();
+		td_host_close(host);
+		host = td_host_open(connection, 0, GetUserId());
+		td_host_discover(host, "*", collect_name, &names);
+		closest = td_closest(table, names);
+		if (closest != NULL && strcmp(closest, table) != 0)
+			edata->hint = psprintf("Perhaps you meant \"%s\".", closest);
+		ReThrowError(edata);
+	}
+	PG_END_TRY();
+}
+
+/* Appends a table of discover to a list of names. */
+static void
+collect_name(void *arg, const TdSchema *schema, int64 row_estimate, const TdError *problem)
+{
+	List	  **names = arg;
+
+	*names = lappend(*names, pg_any_to_server(pstrdup(schema->table), strlen(schema->table), PG_UTF8));
 }
 
 /* The rows of a snapshot as jsonb. */

@@ -206,8 +206,9 @@ raise_timeout(const TdPipeline *p, bool with_position)
 
 	ereport(ERROR,
 			(errcode(ERRCODE_QUERY_CANCELED),
+			 troubled ? errmsg("pipeline \"%s\" did not get there in time, its last error is: %s", p->name, err.message) :
 			 errmsg("pipeline \"%s\" did not get there in time", p->name),
-			 troubled ? errdetail("Its status is \"%s\", after: %s.", p->status, err.message) :
+			 troubled && err.detail[0] ? errdetail("Its status is \"%s\".  %s", p->status, err.detail) :
 			 errdetail("Its status is \"%s\".", p->status),
 			 troubled && err.hint[0] ? errhint("%s", err.hint) :
 			 with_position ? errhint("Is the position one that the source has reached?  Or wait longer with timeout => '10 min'.") :

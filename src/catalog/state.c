@@ -194,17 +194,18 @@ log_status(const char *name, Oid owner, const char *status)
 	td_log(strcmp(status, "waiting_for_worker") == 0 ? "warning" : "info", "pipeline", name, owner, &entry);
 }
 
-/* Writes the error and decides whether the pipeline is tried again. */
+/* Writes the error and decides whether the pipeline is tried again.  A call in its hint, "reset_pipeline(...)", gets the pipeline's name. */
 void
 td_pipeline_set_error(int32 id, const TdError *err)
 {
 	static TdStatement fail = {
-		"UPDATE tapdata.pipeline_state s SET sqlstate = $2, error = $3, detail = $4, hint = $5, retries = retries + 1, "
+		"UPDATE tapdata.pipeline_state s SET sqlstate = $2, error = $3, detail = $4, "
+		"hint = replace(replace($5, '_pipeline(...)', '_pipeline()'), '_pipeline()', '_pipeline(' || quote_literal(p.name) || ')'), retries = retries + 1, "
 		"retry_since = coalesce(retry_since, clock_timestamp()), "
 		"status = CASE WHEN $6 AND coalesce(retry_since, clock_timestamp()) > clock_timestamp() - make_interval(mins => $7) "
 		"THEN 'retrying' ELSE 'failed' END, since = clock_timestamp() "
 		"FROM tapdata.pipeline p WHERE p.id = s.pipeline AND s.pipeline = $1 "
-	"RETURNING p.name, p.owner::oid, s.status, s.retries", NULL};
+	"RETURNING p.name, p.owner::oid, s.status, s.retries, s.hint", NULL};
 	static TdStatement again = {
 	"UPDATE tapdata.pipeline_state SET retry_at = clock_timestamp() + make_interval(secs => $2 / 1000.0) WHERE pipeline = $1", NULL};
 	static TdStatement never = {"UPDATE tapdata.pipeline_state SET retry_at = NULL WHERE pipeline = $1", NULL};
@@ -219,12 +220,16 @@ td_pipeline_set_error(int32 id, const TdError *err)
 		Oid			owner = td_col_int(0, 2);
 		char	   *status = td_col_text(0, 3);
 		int			retries = td_col_int(0, 4);
+		char	   *hint = td_col_text(0, 5);
+		TdError		named = *err;
 
+		if (hint != NULL)
+			td_error_hint(&named, "%s", hint);
 		if (strcmp(status, "retrying") == 0)
 			TD_RUN(&again, td_arg_int4(id), td_arg_int4(td_backoff_ms(retries)));
 		else
 			TD_RUN(&never, td_arg_int4(id));
-		td_log(strcmp(status, "retrying") == 0 ? "warning" : "error", "pipeline", name, owner, err);
+		td_log(strcmp(status, "retrying") == 0 ? "warning" : "error", "pipeline", name, owner, &named);
 	}
 	td_catalog_leave(&scope);
 }

@@ -148,7 +148,8 @@ static void
 no_such_connector(const char *connector, const char *reason)
 {
 	List	   *names = td_connector_list();
-	const char *closest = td_closest(connector, names);
+	bool		mariadb = strcmp(connector, "mariadb") == 0 || strcmp(connector, "maria") == 0;
+	const char *closest = td_closest(mariadb ? "mysql" : connector, names);
 	bool		listed = false;
 	ListCell   *lc;
 
@@ -162,6 +163,7 @@ no_such_connector(const char *connector, const char *reason)
 	ereport(ERROR,
 			(errcode(ERRCODE_UNDEFINED_OBJECT),
 			 errmsg("connector \"%s\" does not exist", connector),
+			 mariadb && closest && strcmp(closest, "mysql") == 0 ? errhint("The connector \"mysql\" reads MariaDB.") :
 			 closest ? errhint("Perhaps you meant the connector \"%s\".", closest)
 			 : errhint("SELECT name FROM tapdata.connectors shows those that are installed.")));
 }
