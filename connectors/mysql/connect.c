@@ -53,7 +53,7 @@ static const struct
 	{1158, "08006"}, {1159, "08006"}, {1160, "08006"}, {1161, "08006"}, {1927, "08006"}, {1152, "08006"}, {1184, "08006"},
 	{1205, "57014"}, {1317, "57014"}, {1969, "57014"},
 	{1213, "40P01"},
-	{1236, "55000"},
+	{1236, "55000"}, {4052, "55000"},
 	{1412, "40001"},
 	{CR_SOCKET_CREATE_ERROR, "08001"}, {CR_CONNECTION_ERROR, "08001"}, {CR_CONN_HOST_ERROR, "08001"},
 	{CR_IPSOCK_ERROR, "08001"}, {CR_UNKNOWN_HOST, "08001"},
@@ -157,7 +157,9 @@ connect_error(MYSQL *mysql, const TdMyOptions *o, TdError *err)
 		td_error_set(err, "08001", "no answer from \"%s\" within %u s", o->socket ? o->socket : o->host, o->connect_timeout);
 		td_error_detail(err, "%s", mysql_error(mysql));
 	}
-	if (strcmp(err->sqlstate, "08001") == 0)
+	if (code == CR_UNKNOWN_HOST)
+		td_error_hint(err, "The name \"%s\" does not resolve to an address from the machine of this server: check the option \"host\".", o->host);
+	else if (strcmp(err->sqlstate, "08001") == 0)
 		td_error_hint(err, "Check that a server listens at %s, port %u, and that no firewall stands in between.",
 					  o->socket ? o->socket : o->host, o->port);
 	else if (strcmp(err->sqlstate, "28P01") == 0)

@@ -236,7 +236,7 @@ td_my_cursor_where(const TdMyTable *table, const char *cursor, TdBuffer *sql, Td
 	if (!ok || *p)
 	{
 		td_error_set(err, "22P02", "invalid cursor for table \"%s.%s\": \"%.100s\"", s->database, s->table, cursor);
-		return td_error_hint(err, "The table's key may have changed: load the mirror again, tapdata.reset_pipeline().");
+		return td_error_hint(err, "The table's key may have changed: load the mirror again: SELECT tapdata.reset_pipeline(...).");
 	}
 	td_my_append(sql, " WHERE ");
 	if (s->nkeys > 1)

@@ -254,7 +254,7 @@ note_cascade(TdMyTables *tables, const char *database, const char *table, const 
 		return;
 	td_error_set(&t->problem, "0A000", "table \"%s.%s\" has a cascading foreign key, whose effects are not in the binlog", database, table);
 	td_error_detail(&t->problem, "%s", constraint);
-	td_error_hint(&t->problem, "Make it RESTRICT at the source, leave the table out, or accept rows that differ: \"cascades\": \"ignore\".");
+	td_error_hint(&t->problem, "Make it RESTRICT at the source, leave the table out (except_tables), or accept rows that differ: SELECT tapdata.alter_connection(name, '{\"cascades\": \"ignore\"}').");
 }
 
 /* Does this line of a CREATE TABLE make a foreign key by which the source itself changes rows? */

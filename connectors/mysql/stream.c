@@ -77,6 +77,9 @@ dump_error(TdConn *conn, TdError *err)
 		td_my_grant_hint(err, conn, "REPLICATION SLAVE, BINLOG MONITOR", "*.*");
 	if (strcmp(err->sqlstate, "55000") != 0)
 		return false;
+	if (strstr(said, "same server_uuid/server_id"))
+		return td_error_hint(err, "Another reader of the source has server_id %u: give this connection one of its own, or 0 for a random one: "
+							 "SELECT tapdata.alter_connection(name, '{\"server_id\": 0}').", conn->options.server_id);
 	if (strstr(said, "purged") || strstr(said, "Could not find GTID state"))
 	{
 		char	   *position = td_gtid_text(&conn->stream->reached, &conn->stream->text);

@@ -24,7 +24,7 @@ like(says({ user => undef }, 'check'), qr/^ERROR 22023 option "user" is missing 
 like(says({ database => 'nowhere' }, 'check'), qr/^ERROR (3D000|42501) .* HINT \S/, 'unknown database');
 like(says({ database => 'nowhere', user => $env{REPL_USER}, password => $env{REPL_PASSWORD} }, 'check'), qr/^ERROR 3D000 Unknown database 'nowhere'.* HINT \S/, 'unknown database, known to be so');
 like(says({ port => 1 }, 'check'), qr/^ERROR 08001 retryable .* HINT Check that a server listens at 127.0.0.1, port 1/, 'nobody listens');
-like(says({ host => 'no.such.host.invalid', connect_timeout => 5 }, 'check'), qr/^ERROR 08001 retryable /, 'unknown host');
+like(says({ host => 'no.such.host.invalid', connect_timeout => 5 }, 'check'), qr/^ERROR 08001 retryable .* HINT The name "no\.such\.host\.invalid" does not resolve/, 'unknown host');
 like(says({ socket => '/nowhere/m.sock' }, 'check'), qr/^ERROR 08001 retryable /, 'no socket there');
 like(says({ socket => $env{MYSOCKET} }, 'position'), qr/^0-/, 'by socket') if -r $env{MYSOCKET} && -w $env{MYSOCKET};
 like(says({ host => 'localhost' }, 'position'), qr/^0-/, 'localhost means TCP');
@@ -88,6 +88,13 @@ like(item({}, 'binlog retention'), qr/NOT OK \| kept for 0.2 hours \| .*SET GLOB
 sql("SET GLOBAL binlog_expire_logs_seconds = 0");
 like(item({ server_id => $env{MYPORT} }, 'server_id'), qr/NOT OK/, 'check: the server_id of the source itself');
 like(says({ server_id => 4711 }, 'stream', position(), 0.2, 'shop.t'), qr/^STREAMING/, 'a server_id of our own');
+{
+	my ($first) = background({ server_id => 4712 }, 'stream', position(), 20, 'shop.t');
+	my $deadline = time() + 10;
+	while (time() < $deadline && !rows("SELECT 1 FROM information_schema.processlist WHERE command LIKE 'Binlog Dump%'")) { select(undef, undef, undef, 0.1) }
+	like(says({ server_id => 4712 }, 'stream', position(), 2, 'shop.t'), qr/^STREAMING/, 'a second reader of the same server_id');
+	like(join(' ', <$first>), qr/ERROR 55000 .*same server_uuid\/server_id.* HINT Another reader of the source has server_id 4712.*tapdata\.alter_connection/s, 'ends the first, which says so');
+}
 
 # ---- TLS ----
 SKIP:
