@@ -140,6 +140,7 @@ extern void td_pipeline_set_error(int32 id, const TdError *err);
 extern void td_log(const char *level, const char *kind, const char *object, Oid owner, const TdError *err);	/* err->message is the message; sqlstate may be "" */
 
 /* ---- installation ---- */
+extern Oid	td_extension_hold(void);	/* keeps DROP EXTENSION out until the transaction ends; InvalidOid = it is gone */
 extern bool td_installation_is_here(void);	/* system identifier and database oid match */
 
 extern void td_catalog_init(void);	/* from _PG_init: settings of this room */

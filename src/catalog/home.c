@@ -20,11 +20,30 @@
 #include "access/xlog.h"
 #include "catalog/catalog_internal.h"
 #include "catalog/pg_authid.h"
+#include "catalog/pg_extension.h"
 #include "commands/extension.h"
 #include "miscadmin.h"
+#include "storage/lmgr.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "workers/workers.h"
+
+/*
+ * Locks the extension of this database until the transaction ends; InvalidOid
+ * = there is none.  DROP EXTENSION locks the extension first and what belongs
+ * to it after that: a worker that takes this lock first never meets it
+ * half-way, in a deadlock or with half of the catalog gone.
+ */
+Oid
+td_extension_hold(void)
+{
+	Oid			extension = get_extension_oid("tapdata", true);
+
+	if (!OidIsValid(extension))
+		return InvalidOid;
+	LockDatabaseObject(ExtensionRelationId, extension, 0, AccessShareLock);
+	return get_extension_oid("tapdata", true) == extension ? extension : InvalidOid;
+}
 
 /* The home of what is made here and now. */
 char *

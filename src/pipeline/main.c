@@ -33,6 +33,7 @@
 static void run_phases(TdRun *run);
 static void open_run(TdRun *run, int32 id);
 static void leave_error(int32 id, ErrorData *edata);
+static bool begin_with_extension(void);
 static void check_database(TdRun *run);
 static void release_spool(void *arg);
 
@@ -193,7 +194,11 @@ leave_error(int32 id, ErrorData *edata)
 	TdError		err;
 
 	td_error_from_edata(&err, edata);
-	td_run_begin();
+	if (!begin_with_extension())
+	{
+		AbortCurrentTransaction();
+		return;
+	}
 	if (td_pipeline_load(id) != NULL)
 	{
 		if (edata->sqlerrcode == ERRCODE_TD_STOP || td_worker_should_stop())
@@ -213,14 +218,25 @@ td_run_check_stop(void)
 		ereport(ERROR, (errcode(ERRCODE_TD_STOP), errmsg("stop requested")));
 }
 
-/* A transaction of the worker, with a snapshot. */
-void
-td_run_begin(void)
+/* Starts a transaction that DROP EXTENSION can not get into; false = the extension is gone. */
+static bool
+begin_with_extension(void)
 {
 	replorigin_session_origin_timestamp = 0;	/* or every commit would bear the time of our first one */
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
+	if (!OidIsValid(td_extension_hold()))
+		return false;
 	PushActiveSnapshot(GetTransactionSnapshot());
+	return true;
+}
+
+/* A transaction of the worker, with a snapshot. */
+void
+td_run_begin(void)
+{
+	if (!begin_with_extension())
+		ereport(ERROR, (errcode(ERRCODE_TD_STOP), errmsg("the extension was dropped")));
 }
 
 void

@@ -69,6 +69,7 @@ static void after_commit(Streaming *s, bool published);
 static void apply_records(Streaming *s);
 static void store_checkpoint(Streaming *s, int64 rows);
 static void add_mark(Streaming *s, uint64 number);
+static bool marks_are_due(Streaming *s);
 static void answer_marks(Streaming *s);
 static void publish(Streaming *s);
 static void acknowledge(Streaming *s);
@@ -206,9 +207,9 @@ receive_block(Streaming *s, TdBytes block)
 			apply_spool(s);
 		raise_ddl(s);
 	}
-	if (s->whole && (rest > 0 || s->marks || s->publish || td_spool_size(run->spool) >= BATCH_BYTES))
+	if (s->whole && (rest > 0 || marks_are_due(s) || td_spool_size(run->spool) >= BATCH_BYTES))
 	{
-		if (s->rows || s->marks || s->publish || td_spool_size(run->spool) >= BATCH_BYTES)
+		if (s->rows || marks_are_due(s) || td_spool_size(run->spool) >= BATCH_BYTES)
 			apply_spool(s);
 		else
 			s->rows = true;		/* the beginning of a transaction follows bare positions: keep them together */
@@ -219,7 +220,7 @@ receive_block(Streaming *s, TdBytes block)
 		s->whole = false;
 		s->rows = true;
 	}
-	if (s->marks || s->publish)
+	if (marks_are_due(s))
 		settle(s);
 }
 
@@ -406,12 +407,21 @@ add_mark(Streaming *s, uint64 number)
 	MemoryContextSwitchTo(before);
 }
 
-/* Everything before the marks is committed: tells the sessions that wait. */
+/* Is there a mark to commit for?  Those of wait_pipeline wait until the mirror is published. */
+static bool
+marks_are_due(Streaming *s)
+{
+	return s->publish || (s->marks && s->run->pipeline->published);
+}
+
+/* Everything before the marks is committed, and the mirror can be seen: tells the sessions that wait. */
 static void
 answer_marks(Streaming *s)
 {
 	ListCell   *lc;
 
+	if (!s->run->pipeline->published)
+		return;
 	foreach(lc, s->marks)
 		td_mark_reached(*(uint64 *) lfirst(lc), s->source_time);
 	list_free_deep(s->marks);

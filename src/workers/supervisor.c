@@ -27,7 +27,6 @@
 
 #include "access/xact.h"
 #include "catalog/catalog.h"
-#include "commands/extension.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "storage/ipc.h"
@@ -130,7 +129,7 @@ read_catalog(TdView *view)
 	Oid			now;
 
 	td_supervisor_begin();
-	now = get_extension_oid("tapdata", true);
+	now = td_extension_hold();
 	if (!OidIsValid(extension))
 		extension = now;
 	view->present = OidIsValid(now) && now == extension;
