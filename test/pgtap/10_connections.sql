@@ -109,6 +109,9 @@ SELECT is((SELECT count(*) FROM tapdata.peek('tc_two', 't0')), 5::bigint, 'peek:
 SELECT is_empty($$SELECT FROM tapdata.peek('tc_two', 't0', 0)$$, 'peek: no rows');
 SELECT throws_ok($$SELECT FROM tapdata.peek('tc_two', 't0', -1)$$, '22023', NULL, 'peek: less than no rows');
 SELECT throws_ok($$SELECT FROM tapdata.peek('tc_two', 'nothing')$$, '42P01', NULL, 'peek: no such table');
+SELECT is(pg_temp.failure($$SELECT FROM tapdata.peek('tc_two', 't00')$$), '42P01: table "t00" does not exist /  / Perhaps you meant "t0".', 'peek: a misspelt table');
+SELECT is(pg_temp.failure($$SELECT tapdata.create_connection('tc_m', 'mariadb', '{}')$$), '42704: connector "mariadb" does not exist /  / The connector "mysql" reads MariaDB.', 'mariadb is read by mysql')
+WHERE EXISTS (SELECT FROM tapdata.connectors WHERE name = 'mysql');
 SELECT is((SELECT options @> '[{"name": "password", "secret": true, "credential": true}]' FROM tapdata.connectors WHERE name = 'null'), true, 'connectors');
 
 -- unreachable: test_connection says so in a row, discover raises

@@ -176,6 +176,17 @@ SELECT results_eq($$SELECT status, rows_loaded FROM tapdata.pipeline_tables WHER
 SELECT lives_ok($$SELECT tapdata.drop_connection('rl', "cascade" => true)$$, 'dropped with what was loaded');
 SELECT is_empty($$SELECT FROM pg_class WHERE relnamespace = 'tapdata_state'::regnamespace$$, 'no load table is left');
 
+-- a table that goes away: the hint is a call that can be typed
+SELECT tapdata.create_connection('rt', 'null', '{"rows": 5}');
+SELECT tapdata.mirror('rt', name => 'r''t');
+SELECT ok(tapdata.wait_pipeline('r''t', '20 s') IS NOT NULL);
+SELECT tapdata.stop_pipeline('r''t');
+DROP TABLE rt.t0;
+SELECT tapdata.start_pipeline('r''t');
+SELECT matches(pg_temp.failure($$SELECT tapdata.wait_pipeline('r''t', '20 s')$$),
+    '^42P01: .* / SELECT tapdata[.]reset_pipeline[(]''r''''t''[)] loads it again; SELECT tapdata[.]drop_pipeline[(]''r''''t''[)] ends the mirror[.]$', 'it fails, with the calls that mend it');
+SELECT lives_ok($$SELECT tapdata.drop_connection('rt', "cascade" => true)$$);
+
 -- a connection that goes away under a running mirror
 SELECT tapdata.create_connection('rg', 'null', '{"rows": 5}');
 SELECT tapdata.mirror('rg');
@@ -186,6 +197,6 @@ SELECT tapdata.stop_pipeline('rg'), tapdata.start_pipeline('rg');
 SELECT throws_ok($$SELECT tapdata.wait_pipeline('rg', '20 s')$$, '42704', NULL, 'it fails by name');
 SELECT lives_ok($$SELECT tapdata.drop_pipeline('rg', true)$$, 'and can be dropped');
 
-DROP SCHEMA rc, rc2, rc3, rl, rg CASCADE;
+DROP SCHEMA rc, rc2, rc3, rl, rg, rt CASCADE;
 SELECT is_empty($$SELECT item, detail FROM tapdata.doctor() WHERE NOT ok$$, 'the doctor is content again');
 SELECT * FROM finish();
