@@ -25,6 +25,7 @@
 
 #include "access/xact.h"
 #include "access/xlog.h"
+#include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
@@ -458,6 +459,7 @@ raise_ddl(Streaming *s)
 			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 			 errmsg("a mirrored table was changed by DDL at position %s", s->ddl_position),
 			 errdetail("Statement: %s", s->ddl),
-			 errhint("All changes before it are applied. Load the mirror again: tapdata.drop_pipeline('%s', drop_tables => true), then tapdata.mirror().",
-					 s->run->pipeline->name)));
+			 errhint("All changes before it are applied. Load again: SELECT tapdata.reset_pipeline(%1$s); "
+					 "SELECT tapdata.alter_pipeline(%1$s, '{\"existing\": \"drop_table\"}'); SELECT tapdata.start_pipeline(%1$s);",
+					 quote_literal_cstr(s->run->pipeline->name))));
 }
