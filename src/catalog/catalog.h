@@ -136,6 +136,12 @@ extern void td_pipeline_set_status(int32 id, const char *status);
 /* The worker failed: retrying with retry_at (1 s doubling to 60 s) for a retryable error within 60 minutes of the first, else failed. */
 extern void td_pipeline_set_error(int32 id, const TdError *err);
 
+/* ---- what DDL does to servers and roles (follow.c); only where the extension is installed ---- */
+extern void td_connection_renamed(const char *from, const char *to);	/* after the command */
+extern List *td_connections_used(void); /* before it: names */
+extern void td_connections_dropped(List *names);	/* after it */
+extern void td_role_require_no_pipelines(Oid role); /* before DROP ROLE: 2BP01 */
+
 /* ---- log ---- */
 extern void td_log(const char *level, const char *kind, const char *object, Oid owner, const TdError *err);	/* err->message is the message; sqlstate may be "" */
 

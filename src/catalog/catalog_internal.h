@@ -70,6 +70,7 @@ extern bool td_may_use_server(Oid role, Oid server);
 extern bool td_may_create_in_schema(Oid role, Oid schema);
 extern bool td_may_create_schemas(Oid role);
 extern bool td_is_monitor(Oid role);
+extern char *td_role_text(Oid role);	/* for messages, also of a role that is gone */
 extern void td_check_name_length(const char *name, const char *what);	/* 42602 empty, 42622 too long */
 
 /* ---- arguments of SQL faces (args.c) ---- */

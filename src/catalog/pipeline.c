@@ -153,7 +153,7 @@ require_owner(Oid user, Oid owner, const char *name)
 	ereport(ERROR,
 			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 			 errmsg("must be owner of pipeline \"%s\"", name),
-			 errhint("Its owner is \"%s\".", GetUserNameFromId(owner, true))));
+			 errhint("Its owner is %s.", td_role_text(owner))));
 }
 
 /*

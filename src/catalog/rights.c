@@ -62,6 +62,15 @@ td_is_monitor(Oid role)
 	return has_privs_of_role(role, ROLE_PG_MONITOR);
 }
 
+/* A role as messages name it, quoted; it may have been dropped from another database. */
+char *
+td_role_text(Oid role)
+{
+	char	   *name = GetUserNameFromId(role, true);
+
+	return name ? psprintf("\"%s\"", name) : psprintf("the role with OID %u, which no longer exists", role);
+}
+
 /* Names are refused, never truncated. */
 void
 td_check_name_length(const char *name, const char *what)

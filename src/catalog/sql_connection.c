@@ -300,7 +300,7 @@ td_sql_drop_connection(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("must be owner of connection \"%s\"", name),
-				 errhint("Its owner is \"%s\".", GetUserNameFromId(GetForeignServer(server)->owner, true))));
+				 errhint("Its owner is %s.", td_role_text(GetForeignServer(server)->owner))));
 	drop_pipelines(name, cascade);
 	drop_mappings(name, server);
 	stmt->removeType = OBJECT_FOREIGN_SERVER;

@@ -106,7 +106,7 @@ require_reader(const TdPipeline *p)
 	ereport(ERROR,
 			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 			 errmsg("must be owner of pipeline \"%s\" or a member of pg_monitor", p->name),
-			 errhint("Its owner is \"%s\".", GetUserNameFromId(p->owner, true))));
+			 errhint("Its owner is %s.", td_role_text(p->owner))));
 }
 
 /* True for a load that is complete; raises when nothing will come any more. */

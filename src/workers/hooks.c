@@ -1,8 +1,9 @@
 /*-------------------------------------------------------------------------
  *
  * hooks.c
- *		Commands that concern our processes: of databases, of the extension, and
- *		the second half of two-phase commit.
+ *		Commands that concern our processes: of databases, of the extension, the
+ *		second half of two-phase commit; and of servers and roles that pipelines
+ *		name.
  *
  * NOTES
  *		Any backend, only when preloaded.  DROP and RENAME DATABASE, SET
@@ -19,6 +20,7 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
+#include "catalog/catalog.h"
 #include "catalog/objectaccess.h"
 #include "catalog/pg_authid.h"
 #include "catalog/pg_database.h"
@@ -46,6 +48,9 @@ static Oid	template_of(CreatedbStmt *statement);
 static Oid	moved_database(AlterDatabaseStmt *statement);
 static bool may_create_databases(void);
 static bool is_template(Oid database);
+static bool names_connections(Node *statement);
+static void require_no_owners(DropRoleStmt *statement);
+static void follow(Node *statement, List *connections);
 
 void
 td_hooks_init(void)
@@ -62,6 +67,7 @@ utility(PlannedStmt *pstmt, const char *query, bool read_only, ProcessUtilityCon
 {
 	Node	   *statement = pstmt->utilityStmt;
 	Oid			database = database_to_empty(statement);
+	List	   *connections = NIL;
 	bool		second_phase = IsA(statement, TransactionStmt) &&
 		(castNode(TransactionStmt, statement)->kind == TRANS_STMT_COMMIT_PREPARED ||
 		 castNode(TransactionStmt, statement)->kind == TRANS_STMT_ROLLBACK_PREPARED);
@@ -70,15 +76,60 @@ utility(PlannedStmt *pstmt, const char *query, bool read_only, ProcessUtilityCon
 		td_hold_database(database);
 	if (IsA(statement, CreatedbStmt) || IsA(statement, DropdbStmt))
 		td_rescan_at_commit();
+	if (IsA(statement, DropRoleStmt))
+		require_no_owners(castNode(DropRoleStmt, statement));
+	if (names_connections(statement))
+		connections = td_connections_used();
 
 	if (next_utility)
 		next_utility(pstmt, query, read_only, context, params, env, dest, qc);
 	else
 		standard_ProcessUtility(pstmt, query, read_only, context, params, env, dest, qc);
 
+	if (connections != NIL)
+		follow(statement, connections);
 	/* what the prepared transaction changed is unknown here, and it is done already */
 	if (second_phase)
 		td_supervisor_wake(MyDatabaseId);
+}
+
+/* May the command rename or drop a server of ours?  Without the extension in this database there is none. */
+static bool
+names_connections(Node *statement)
+{
+	if (IsA(statement, RenameStmt) ? castNode(RenameStmt, statement)->renameType != OBJECT_FOREIGN_SERVER :
+		IsA(statement, DropStmt) ? castNode(DropStmt, statement)->removeType != OBJECT_FOREIGN_SERVER :
+		!IsA(statement, DropOwnedStmt))
+		return false;
+	return OidIsValid(get_extension_oid("tapdata", true));
+}
+
+/* The pipelines of what was renamed or dropped. */
+static void
+follow(Node *statement, List *connections)
+{
+	if (IsA(statement, RenameStmt))
+		td_connection_renamed(strVal(castNode(RenameStmt, statement)->object), castNode(RenameStmt, statement)->newname);
+	else if (OidIsValid(get_extension_oid("tapdata", true)))	/* DROP OWNED may have dropped it */
+		td_connections_dropped(connections);
+}
+
+/* Only for users who may drop roles: others are refused by the command, and learn nothing of pipelines. */
+static void
+require_no_owners(DropRoleStmt *statement)
+{
+	ListCell   *lc;
+
+	if (!has_createrole_privilege(GetUserId()) || !OidIsValid(get_extension_oid("tapdata", true)))
+		return;
+	foreach(lc, statement->roles)
+	{
+		RoleSpec   *spec = lfirst_node(RoleSpec, lc);
+		Oid			role = spec->roletype == ROLESPEC_CSTRING ? get_role_oid(spec->rolename, true) : InvalidOid;
+
+		if (OidIsValid(role))
+			td_role_require_no_pipelines(role);
+	}
 }
 
 /* DROP EXTENSION tapdata, also by CASCADE or DROP OWNED. */

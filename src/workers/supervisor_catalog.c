@@ -231,8 +231,17 @@ write_no_login(TdSupervised *p)
 {
 	TdError		err = {0};
 
-	td_error_set(&err, "28000", "the owner of the pipeline can not log in");
-	td_error_hint(&err, "Its worker connects as the owner: give that role LOGIN, then start the pipeline again.");
+	if (SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(p->owner)))
+	{
+		td_error_set(&err, "28000", "the owner of the pipeline can not log in");
+		td_error_hint(&err, "Its worker connects as the owner: give that role LOGIN, then start the pipeline again.");
+	}
+	else
+	{
+		td_error_set(&err, "28000", "the owner of the pipeline no longer exists");
+		td_error_detail(&err, "Its owner was the role with OID %u.", p->owner);
+		td_error_hint(&err, "Its worker connects as the owner: let a superuser call tapdata.drop_pipeline(), then mirror again as a role that can log in.");
+	}
 	td_pipeline_set_error(p->id, &err);
 }
 

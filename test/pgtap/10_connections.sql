@@ -170,6 +170,39 @@ SELECT tapdata.create_connection('tc_gone', 'null', '{}');
 ROLLBACK;
 SELECT throws_ok($$SELECT tapdata.test_connection('tc_gone')$$, '42704', NULL, 'a rolled-back connection is not there');
 
+-- pipelines follow a server that is renamed or dropped by plain DDL
+CREATE SERVER tc_old FOREIGN DATA WRAPPER tapdata OPTIONS (connector 'null', rows '5');
+CREATE FOREIGN DATA WRAPPER tc_wrapper;
+CREATE SERVER tc_alien FOREIGN DATA WRAPPER tc_wrapper;
+SELECT tapdata.mirror('tc_old', name => 'tc_p', into_schema => 'tc_schema');
+SELECT ok(tapdata.wait_pipeline('tc_p', '20 s') IS NOT NULL, 'a pipeline runs');
+BEGIN;
+ALTER SERVER tc_old RENAME TO tc_undone;
+SELECT is(connection, 'tc_undone', 'renamed in the transaction') FROM tapdata.pipelines WHERE name = 'tc_p';
+ROLLBACK;
+SELECT is(connection, 'tc_old', 'and not when it is rolled back') FROM tapdata.pipelines WHERE name = 'tc_p';
+ALTER SERVER tc_old RENAME TO tc_new;
+ALTER SERVER tc_alien RENAME TO tc_old;
+ALTER SERVER tc_old RENAME TO tc_alien;
+SELECT is(connection, 'tc_new', 'ALTER SERVER RENAME takes its pipelines along') FROM tapdata.pipelines WHERE name = 'tc_p';
+SELECT tapdata.stop_pipeline('tc_p');
+SELECT tapdata.start_pipeline('tc_p');
+SELECT ok(tapdata.wait_pipeline('tc_p', '20 s') IS NOT NULL, 'which start again');
+DROP SERVER tc_alien;
+SELECT is(status, 'streaming', 'the server of another wrapper concerns no pipeline') FROM tapdata.pipelines WHERE name = 'tc_p';
+DROP SERVER tc_new CASCADE;
+DO $$BEGIN
+    FOR i IN 1 .. 200 LOOP
+        EXIT WHEN EXISTS (SELECT FROM tapdata.pipelines WHERE name = 'tc_p' AND status = 'failed');
+        PERFORM pg_sleep(0.1);
+    END LOOP;
+END$$;
+SELECT is(status || ' ' || sqlstate || ': ' || error, 'failed 42704: connection "tc_new" does not exist', 'DROP SERVER makes its pipelines fail')
+FROM tapdata.pipelines WHERE name = 'tc_p';
+SELECT tapdata.drop_pipeline('tc_p');
+DROP SCHEMA tc_schema CASCADE;
+DROP FOREIGN DATA WRAPPER tc_wrapper;
+
 SELECT tapdata.drop_connection('tc_one'), tapdata.drop_connection('tc_two');
 REVOKE USAGE ON FOREIGN DATA WRAPPER tapdata FROM td_maker;
 DROP ROLE td_maker, td_other;

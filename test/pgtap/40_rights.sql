@@ -96,8 +96,30 @@ CREATE SCHEMA rn AUTHORIZATION td_nologin;
 SET ROLE td_nologin;
 SELECT tapdata.mirror('ra', into_schema => 'rn', name => 'rn');
 SELECT throws_ok($$SELECT tapdata.wait_pipeline('rn', '20 s')$$, '28000', NULL, 'the owner can''t log in');
-SELECT tapdata.drop_pipeline('rn');
 RESET ROLE;
+
+-- the owner of a pipeline is not dropped; where another database did it, all say so
+SELECT throws_ok('DROP ROLE td_watch, td_nologin', '2BP01', 'role "td_nologin" cannot be dropped because it owns pipelines', 'an owner is not dropped');
+SET ROLE td_bob;
+SELECT throws_ok('DROP ROLE td_nologin', '42501', NULL, 'whoever may not drop roles learns nothing of it');
+RESET ROLE;
+UPDATE tapdata.pipeline SET owner = 4000000001::oid WHERE name = 'rn';
+CREATE FUNCTION pg_temp.hint(statement text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE hint text;
+BEGIN
+    EXECUTE statement;
+    RETURN 'no error';
+EXCEPTION WHEN OTHERS THEN
+    GET STACKED DIAGNOSTICS hint = PG_EXCEPTION_HINT;
+    RETURN hint;
+END $$;
+SET ROLE td_bob;
+SELECT is(pg_temp.hint('SELECT tapdata.' || f || '_pipeline(''rn'')'), 'Its owner is the role with OID 4000000001, which no longer exists.', f || ': an owner that is gone')
+FROM unnest('{stop,drop,wait}'::text[]) f;
+RESET ROLE;
+SELECT tapdata.start_pipeline('rn');
+SELECT throws_ok($$SELECT tapdata.wait_pipeline('rn', '20 s')$$, '28000', 'pipeline "rn" has failed: the owner of the pipeline no longer exists', 'and no worker starts');
+SELECT lives_ok($$SELECT tapdata.drop_pipeline('rn')$$, 'a superuser drops it');
 
 DROP FUNCTION pg_temp.leak(text);
 SELECT tapdata.drop_connection('ra', "cascade" => true);
