@@ -20,7 +20,7 @@ demo:                   ; @test/packages demo && test/demo/start
 demo-stop:              ; @test/demo/stop
 lint:                   ; @test/lint/run
 soak:                   ; @test/packages check && test/soak/run $(ROUNDS)
-bench:                  ; @test/packages check && test/bench/run $(CASES)
+bench:                  ; @test/packages bench && test/bench/run $(CASES)
 
 else
 
