@@ -136,6 +136,45 @@ extern void td_pipeline_set_status(int32 id, const char *status);
 /* The worker failed: retrying with retry_at (1 s doubling to 60 s) for a retryable error within 60 minutes of the first, else failed. */
 extern void td_pipeline_set_error(int32 id, const TdError *err);
 
+/* ---- views (view.c) ---- */
+typedef struct TdView
+{
+	int32		id;
+	int32		group;
+	Oid			owner;
+	Oid			relation;
+	Oid			twin;
+	char	   *name;			/* "schema.table", quoted as needed; of today */
+	List	   *settings;		/* of TdPair * (util.h): pinned */
+	bool		unlogged, writable; /* options */
+	int			timeout_ms;		/* option "timeout": of one tick of it; 0 = none */
+	char	   *status;			/* state */
+	bool		exact;
+	bool		filled;
+	char	   *snapshot;
+} TdView;
+
+typedef struct TdGroup
+{
+	int32		id;
+	char	   *name;
+	int			max_lag_ms;
+	char	   *snapshot;		/* the checkpoint; NULL = none */
+	uint64		bound;			/* LSN, 0 = none */
+} TdGroup;
+
+extern TdGroup *td_group_load(int32 id);	/* NULL = gone */
+extern List *td_group_views(int32 id);	/* of TdView *, each after those it reads */
+extern TdView *td_view_load(int32 id);	/* NULL = gone */
+extern TdView *td_view_of(Oid relation, bool missing_ok);	/* by its table; 42704 with a hint */
+extern void td_group_checkpoint(int32 id, const char *snapshot, int64 snapshot_time, uint64 bound, const char *slot, int64 ticks_more);
+extern void td_group_set_status(int32 id, const char *status);	/* as td_pipeline_set_status */
+extern void td_group_set_error(int32 id, const TdError *err);
+/* Status of one view; err NULL clears the error.  "streaming" sets exact; "snapshot" and "failed" keep the snapshot it still equals (NULL = as it is), exact = false. */
+extern void td_view_set_status(int32 id, const char *status, const char *snapshot, const TdError *err);
+extern void td_view_filled(int32 id, const char *snapshot);	/* by the fill worker, in its transaction */
+extern void td_view_count(int32 id, int64 ticks_more, int64 recomputes_more, double last_ms);
+
 /* ---- what DDL does to servers and roles (follow.c); only where the extension is installed ---- */
 extern void td_connection_renamed(const char *from, const char *to);	/* after the command */
 extern List *td_connections_used(void); /* before it: names */

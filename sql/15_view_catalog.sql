@@ -1,0 +1,77 @@
+-- The catalog of views: groups with their checkpoint, views with their state, base relations and what creating views changed on them.
+
+CREATE TABLE tapdata.view_group (            -- views kept by one worker, always at one snapshot; "default" is made with the first view
+    id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    name text NOT NULL UNIQUE,
+    max_lag interval NOT NULL DEFAULT '10 ms',
+    home text NOT NULL DEFAULT tapdata.home()   -- where it was made or adopted: elsewhere it is fenced
+);
+
+CREATE TABLE tapdata.group_state (           -- the checkpoint: written in the transaction of the tick
+    view_group integer PRIMARY KEY REFERENCES tapdata.view_group ON DELETE CASCADE,
+    status text NOT NULL DEFAULT 'created' CHECK (status IN ('created', 'starting', 'streaming', 'stopping', 'stopped',
+        'retrying', 'waiting_for_worker', 'failed', 'fenced')),
+    since timestamptz NOT NULL DEFAULT now(),
+    snapshot pg_snapshot,                    -- every view that streams equals its query under it; NULL = no tick yet
+    snapshot_time timestamptz,
+    bound pg_lsn,                            -- the slot may be confirmed up to here; one that is ahead of it has lost changes
+    slot text,
+    ticks bigint NOT NULL DEFAULT 0,
+    sqlstate text, error text, detail text, hint text,
+    retry_at timestamptz,
+    retry_since timestamptz,
+    retries integer NOT NULL DEFAULT 0
+) WITH (fillfactor = 20, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
+
+CREATE TABLE tapdata.view (
+    id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    view_group integer NOT NULL REFERENCES tapdata.view_group,
+    owner regrole NOT NULL,
+    relation oid NOT NULL UNIQUE,            -- the view's table
+    table_schema text NOT NULL,              -- its name when it was made: found again by it in a restored copy
+    table_name text NOT NULL,
+    twin oid NOT NULL UNIQUE,                -- the SQL view in schema tapdata_views with the definition
+    twin_name text NOT NULL,
+    options jsonb NOT NULL DEFAULT '{}',     -- validated, without defaults
+    settings jsonb NOT NULL DEFAULT '{}',    -- settings the query depends on, as they were at creation: {"TimeZone": "UTC", ...}
+    strategy text NOT NULL,                  -- of its top: delta, counters, ...
+    home text NOT NULL DEFAULT tapdata.home(),
+    created timestamptz NOT NULL DEFAULT now()
+);
+
+CREATE TABLE tapdata.view_state (
+    view integer PRIMARY KEY REFERENCES tapdata.view ON DELETE CASCADE,
+    status text NOT NULL DEFAULT 'created' CHECK (status IN ('created', 'snapshot', 'streaming', 'failed')),
+    since timestamptz NOT NULL DEFAULT now(),
+    exact boolean NOT NULL DEFAULT false,    -- equals its query under the snapshot
+    filled boolean NOT NULL DEFAULT false,   -- the fill worker has committed; the next tick takes it in
+    snapshot pg_snapshot,                    -- of the fill; and of a view that does not stream: what it still equals.  Streaming: the group's
+    snapshot_time timestamptz,
+    ticks bigint NOT NULL DEFAULT 0,         -- that changed it; written at most once a second
+    recomputes bigint NOT NULL DEFAULT 0,    -- of these: by recomputing it whole
+    last_tick timestamptz,
+    last_tick_ms double precision,
+    sqlstate text, error text, detail text, hint text
+) WITH (fillfactor = 20, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
+
+CREATE TABLE tapdata.view_base (             -- what a view reads directly
+    view integer NOT NULL REFERENCES tapdata.view ON DELETE CASCADE,
+    relation oid NOT NULL,                   -- a table, a partitioned root, or the table of another view
+    columns int2[] NOT NULL,                 -- attribute numbers used
+    PRIMARY KEY (view, relation)
+);
+CREATE INDEX ON tapdata.view_base (relation);
+
+CREATE TABLE tapdata.replica_identity (      -- what was changed on base tables (partitions too), restored when no view needs it any more
+    relation oid PRIMARY KEY,
+    identity "char" NOT NULL,                -- as it was: d, n, i
+    index oid                                -- for i
+);
+
+SELECT pg_catalog.pg_extension_config_dump('tapdata.view_group', '');
+SELECT pg_catalog.pg_extension_config_dump('tapdata.view_group_id_seq', '');
+SELECT pg_catalog.pg_extension_config_dump('tapdata.group_state', '');
+SELECT pg_catalog.pg_extension_config_dump('tapdata.view', '');
+SELECT pg_catalog.pg_extension_config_dump('tapdata.view_id_seq', '');
+SELECT pg_catalog.pg_extension_config_dump('tapdata.view_state', '');
+SELECT pg_catalog.pg_extension_config_dump('tapdata.view_base', '');

@@ -1,0 +1,335 @@
+/*-------------------------------------------------------------------------
+ *
+ * view_internal.h
+ *		What the parts of view/ share: a query as a shape (analyze/), the shape as
+ *		statements (plan/), deltas and stores and how a view is run (maintain/).
+ *
+ * NOTES
+ *		README.md has the protocol.  Words: an *occurrence* is one use of a table in
+ *		FROM; a *delta* is a signed multiset of rows, whose last column
+ *		"tapdata$w" bigint is the weight; the *core* of a view is what its deltas
+ *		are added to: for a view with groups its state table, otherwise its table;
+ *		a *store* is such a table opened for writing.
+ *
+ * src/view/view_internal.h
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef TD_VIEW_INTERNAL_H
+#define TD_VIEW_INTERNAL_H
+
+#include "access/tupdesc.h"
+#include "capture/capture.h"
+#include "catalog/catalog.h"
+#include "executor/tuptable.h"
+#include "nodes/parsenodes.h"
+#include "utils/queryenvironment.h"
+#include "utils/relcache.h"
+#include "utils/tuplestore.h"
+
+/* ======== analyze/: what a query is ======== */
+
+#define TD_MAX_OCCURRENCES 32
+#define TD_GROUP_VARNO 1		/* varno of Vars over the row of a group: keys first, then aggregates */
+
+typedef struct TdOccurrence
+{
+	int			n;				/* from 1; in all texts it is called r<n> */
+	Index		rti;			/* in query->rtable */
+	Oid			relid;			/* what maintenance reads: a table, a partitioned root, the table of another view (where the query has its twin) */
+	int32		view;			/* id of that other view, 0 = a base table */
+	Bitmapset  *columns;		/* attribute numbers used anywhere in the query, > 0 */
+	List	   *local;			/* quals that read only this occurrence (also in quals) */
+} TdOccurrence;
+
+typedef enum TdAggregateKind
+{
+	TD_AGG_ROWS,				/* count(*) */
+	TD_AGG_COUNT,
+	TD_AGG_SUM,
+	TD_AGG_AVG,
+	TD_AGG_MIN,
+	TD_AGG_MAX
+} TdAggregateKind;
+
+typedef struct TdAggregate
+{
+	TdAggregateKind kind;
+	Aggref	   *aggref;			/* over the query's Vars */
+	Expr	   *argument;		/* NULL for ROWS */
+	bool		exact;			/* addition and subtraction lose nothing (no float): else a touched group is computed anew */
+	Oid			type;			/* of the result, with */
+	int32		typmod;
+	Oid			collation;
+} TdAggregate;
+
+typedef struct TdViewColumn
+{
+	char	   *name;
+	Oid			type;
+	int32		typmod;
+	Oid			collation;
+	bool		not_null;		/* provably */
+} TdViewColumn;
+
+/* A query of a kind that we keep.  Expressions are over query's Vars, but outputs and having of a grouped one, which are over TD_GROUP_VARNO. */
+typedef struct TdShape
+{
+	Query	   *query;			/* analysed; whole-row references are spelt out; ordinary views in it are refused */
+	int			noccurrences;
+	TdOccurrence *occurrences;
+	List	   *quals;			/* implicit AND of WHERE and all ON */
+	bool		grouped;		/* GROUP BY, aggregates, HAVING or DISTINCT: a state row per group */
+	bool		one_group;		/* aggregates without GROUP BY: always one row, before HAVING */
+	List	   *keys;			/* of Expr *: GROUP BY expressions; of DISTINCT: the output expressions */
+	int			naggregates;	/* different ones */
+	TdAggregate *aggregates;
+	List	   *outputs;		/* of TargetEntry *, as many as columns */
+	Node	   *having;			/* NULL = none */
+	int			ncolumns;
+	TdViewColumn *columns;
+	List	   *unique;			/* of int: columns (from 1) that are a key of the result, nulls equal; NIL = none is known */
+	bool		pinned;			/* a function in it depends on settings */
+} TdShape;
+
+/*
+ * The shape of an analysed SELECT, read as owner.  Unsupported: NULL, and *err says 0A000, the construct, why, and what to do instead.
+ * Also checks each relation (temporary, unlogged, foreign, catalog, materialized view, not heap, row-level security that applies to owner,
+ * inheritance children) and each function (volatile; stable through time, session or data; see functions.c).  Takes no locks beyond what analysis took.
+ */
+extern TdShape *td_analyze(Query *query, Oid owner, TdError *err);
+
+/* The analysed query of a view's twin with the twins in it replaced by the tables of their views; keeps AccessShareLock on nothing. */
+extern Query *td_twin_query(Oid twin);
+
+/* Rows of explain_query: (node, strategy, detail), of TdExplained *. */
+typedef struct TdExplained
+{
+	char	   *node;
+	char	   *strategy;
+	char	   *detail;
+} TdExplained;
+
+extern List *td_explain(const TdShape *shape);
+
+/* Settings that a pinned view depends on, now: {"TimeZone": "UTC", ...}. */
+extern Datum td_settings_now(void);
+
+/*
+ * What a plan stands on, as text: per relation its columns used (number, name, type), persistence, kind, row security, partitions, and of each function used its
+ * identity.  Equal texts = nothing that matters has changed.
+ */
+extern char *td_fingerprint(const TdShape *shape);
+
+/* ======== plan/: the shape as statements ======== */
+
+/*
+ * All statements read base tables by qualified name as r<n>, and in-memory relations (ephemeral named relations) by name:
+ *	 d_<relid>	the delta of a relation in this tick: the captured columns by today's names, and the weight
+ *	 l<n>		the same projected, filtered and netted for occurrence n (a leaf)
+ *	 k			keys of groups: k1..km
+ *	 s			state rows with a weight
+ */
+typedef enum TdCounterKind
+{
+	TD_COUNTER_ADD,				/* delta column: what to add (never null) */
+	TD_COUNTER_MIN,				/* two delta columns: least value added, least value taken away (null = none) */
+	TD_COUNTER_MAX,
+	TD_COUNTER_RECOMPUTE		/* no delta column: a touched group is computed anew */
+} TdCounterKind;
+
+typedef struct TdStateColumn
+{
+	char	   *name;			/* k1.., n, c1.. */
+	Oid			type;
+	int32		typmod;
+	Oid			collation;
+} TdStateColumn;
+
+typedef struct TdLeaf
+{
+	char	   *name;			/* l<n> */
+	int			occurrence;
+	char	   *sql;			/* over d_<relid> */
+} TdLeaf;
+
+typedef struct TdPlan
+{
+	const TdShape *shape;
+	bool		grouped;
+	/* grouped: the state row is nkeys keys, n bigint (rows of the group), ncounters counters */
+	int			nkeys;
+	int			ncounters;
+	TdStateColumn *state;		/* nkeys + 1 + ncounters */
+	TdCounterKind *counters;
+	char	   *core_sql;		/* grouped: all state rows (one_group: of no rows, too); else: all output rows */
+	char	   *output_sql;		/* grouped: over s: output columns and weight of the groups that pass HAVING; else NULL */
+	List	   *leaves;			/* of TdLeaf * */
+} TdPlan;
+
+extern TdPlan *td_plan(const TdShape *shape);
+
+/*
+ * The delta of the core for a set of changed occurrences (numbers), in new states only.  grouped: k1..km, n, then the delta columns of each counter;
+ * else: output columns and weight.  Reads d_<relid> or l<n> of the changed ones.
+ */
+extern char *td_plan_delta(const TdPlan *plan, const Bitmapset *changed);
+
+/* State rows of the groups in k, for keys whose nulls are as the mask says (bit i = key i is null); the others are found by =. */
+extern char *td_plan_groups(const TdPlan *plan, uint32 null_mask);
+
+/* ======== maintain/: net.c, deltas.c ======== */
+
+/*
+ * A signed multiset that nets equal rows (equal bytes of normalized minimal tuples) in bounded memory: past the limit it
+ * spills by hash.  desc has the weight as its last column.
+ */
+typedef struct TdNet TdNet;
+
+extern TdNet *td_net_create(TupleDesc desc, Size memory_limit);
+extern void td_net_add(TdNet *net, TupleTableSlot *slot, int64 sign);	/* slot: desc's columns, weight included; sign multiplies the weight */
+extern int64 td_net_finish(TdNet *net, Tuplestorestate *into);	/* rows whose weight is not 0; frees the net */
+
+/* The delta of one relation in a tick. */
+typedef struct TdDelta
+{
+	Oid			relid;
+	TupleDesc	desc;			/* columns by today's names, weight last */
+	AttrNumber *attnums;		/* per column but the weight: in the relation */
+	Tuplestorestate *rows;
+	int64		nrows;
+	bool		unknown;		/* not whole: what depends on it is recomputed */
+} TdDelta;
+
+typedef struct TdDeltas
+{
+	MemoryContext context;
+	List	   *list;			/* of TdDelta * */
+} TdDeltas;
+
+extern TdDeltas *td_deltas_create(MemoryContext parent);
+extern TdDelta *td_deltas_get(TdDeltas *deltas, Oid relid);	/* NULL = it has not changed */
+extern TdDelta *td_deltas_add(TdDeltas *deltas, Oid relid, TupleDesc desc, const AttrNumber *attnums);
+extern void td_deltas_unknown(TdDeltas *deltas, Oid relid);
+extern void td_deltas_destroy(TdDeltas *deltas);	/* the tuplestores with it */
+
+/* ======== maintain/store.c: a table that only we write ======== */
+
+/*
+ * Opens relation for signed rows (RowExclusiveLock).  Acts with the rights in force (the caller is the view's owner), fires no trigger, keeps
+ * all indexes and check constraints.  A row is found by its key (nkeys > 0: a unique index on these columns, nulls equal), else by its
+ * image through the index on tapdata.row_hash.
+ */
+typedef struct TdStore TdStore;
+
+extern TdStore *td_store_open(Oid relid, int nkeys, const AttrNumber *keys);
+extern TupleDesc td_store_desc(TdStore *store);	/* the columns, then the weight */
+
+/* The row with the key of `slot` (columns `from`[nkeys] of it, counted from 1) into the store's own slot; NULL = none.  Keyed stores only. */
+extern TupleTableSlot *td_store_find(TdStore *store, TupleTableSlot *slot, const AttrNumber *from);
+
+/*
+ * Applies a netted delta: -old +new of one key becomes an update.  A row to delete that is not there, or one to insert whose key is there, is
+ * XX001 with the key: the view is not what it should be.
+ */
+extern void td_store_apply(TdStore *store, Tuplestorestate *delta);
+extern int64 td_store_load(TdStore *store, Tuplestorestate *rows_or_null);	/* internal to maintain: bulk load, then reindex; see store.c */
+extern void td_store_close(TdStore *store);
+
+/* ======== maintain/run.c: one view ======== */
+
+/* A view as the view worker (or a fill worker, or check_view) holds it. */
+typedef struct TdViewRun
+{
+	TdView	   *view;			/* from the catalog */
+	MemoryContext context;		/* all of it; destroyed when the view is planned anew */
+	TdShape    *shape;
+	TdPlan	   *plan;
+	char	   *fingerprint;
+	List	   *statements;		/* kept plans, by text and layout of the deltas (run.c) */
+	Oid			state_relid;	/* grouped; else InvalidOid */
+	uint32		version;		/* of td_capture_want that has its columns */
+	/* counters not yet in the catalog */
+	int64		ticks;
+	int64		recomputes;
+	double		last_ms;
+} TdViewRun;
+
+extern TdViewRun *td_run_create(TdView *view, MemoryContext parent);	/* analyses and plans; raises what is wrong */
+extern void td_run_destroy(TdViewRun *run);
+
+/*
+ * As its owner, with its settings: computes the view's delta from `deltas`, applies it, and adds the view's own delta to `deltas` under
+ * its relation.  A delta that is unknown, or recompute: computes the core anew and applies the difference.  Raises what goes wrong (the caller has a subtransaction, or repeats).
+ */
+extern void td_run_tick(TdViewRun *run, TdDeltas *deltas, bool recompute);
+
+/* In a fill worker: fills an empty view, or applies the difference.  Parallel plans.  Rows of the view. */
+extern int64 td_run_fill(TdViewRun *run);
+
+/* The rights and settings under which a view's statements run (scope.c). */
+typedef struct TdViewScope
+{
+	Oid			user;
+	int			sec_context;
+	int			guc_level;
+	bool		armed;			/* statement timeout */
+} TdViewScope;
+
+extern void td_scope_enter(TdViewScope *scope, const TdView *view, bool tick);	/* tick: also the planner's settings and the timeout */
+extern void td_scope_leave(TdViewScope *scope); /* not needed on error: abort restores user and settings */
+
+/* A statement over in-memory relations, planned once and kept. */
+typedef struct TdSource
+{
+	const char *name;
+	TupleDesc	desc;
+	Tuplestorestate *rows;
+	double		nrows;			/* as the planner is told */
+} TdSource;
+
+/* Runs sql and hands each row to receive(slot, arg); between td_scope_enter and _leave, SPI not connected. */
+typedef void (*TdReceive) (TupleTableSlot *slot, void *arg);
+extern uint64 td_execute(TdViewRun *run, const char *sql, int nsources, const TdSource *sources, bool parallel, TdReceive receive, void *arg);
+
+/* ======== maintain/snapshot.c: 64-bit snapshots ======== */
+
+/* Which transactions a snapshot saw; by top-level xid, unlike a Snapshot valid for ever. */
+typedef struct TdSeen
+{
+	uint64		xmin;
+	uint64		xmax;
+	uint32		nxip;
+	uint64	   *xip;			/* ascending, xmin <= x < xmax */
+} TdSeen;
+
+extern TdSeen *td_seen_of(Snapshot snapshot);	/* of this server's own MVCC snapshot, taken in no recovery */
+extern TdSeen *td_seen_read(const char *pg_snapshot);
+extern char *td_seen_text(const TdSeen *seen);	/* as pg_snapshot */
+extern bool td_sees(const TdSeen *seen, uint64 xid);
+
+/* ======== maintain/share.c: snapshots for fill workers and check_view ======== */
+
+typedef enum TdShareKind
+{
+	TD_SHARE_FILL = 1,			/* the worker takes the transaction over: RestoreTransactionSnapshot while the tick is open */
+	TD_SHARE_CHECK				/* the backend's own, older, snapshot protects it; then a second snapshot before the next tick commits */
+} TdShareKind;
+
+/* -- requester: fill worker or backend -- */
+extern void td_share_ask(TdShareKind kind, int32 group, int32 view);	/* 55000 when the group's worker does not run */
+extern Snapshot td_share_wait(int timeout_ms);	/* TD_SHARE_CHECK: snapshot of the tick, once that is committed.  NULL = timeout or gone: ask again.  Interruptible */
+extern bool td_share_taken(void);	/* the second snapshot is taken; false = too late: ask again */
+extern void td_share_import(int timeout_ms);	/* TD_SHARE_FILL: waits, and makes it the transaction's snapshot; raises when the view worker is gone */
+extern void td_share_end(void); /* also done by abort and exit */
+
+/* -- the group's view worker -- */
+extern bool td_share_any(TdShareKind kind);	/* somebody waits: a tick is due.  Cheap */
+extern bool td_share_asked(TdShareKind kind, int32 view);
+extern bool td_share_offer_fill(int32 view);	/* within the tick, its snapshot active: hands it over; true once it is imported, false after 1 s or when the asker is gone */
+extern int	td_share_offer_checks(void);	/* within the tick: copies the snapshot for all who ask now; how many */
+extern void td_share_committed(bool ok);	/* after the tick: those may go on (or ask again) */
+extern void td_share_settle(int timeout_ms);	/* before the next commit: waits for their second snapshots; after the timeout they have lost */
+extern void td_share_attach(int32 group);	/* view worker at start */
+
+#endif							/* TD_VIEW_INTERNAL_H */
