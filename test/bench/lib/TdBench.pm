@@ -38,7 +38,7 @@ sub server
 }
 
 # A new server each time: nothing is left of what an earlier case did.
-sub pg_server { my ($name) = @_; drop_server('pg', $name); return server('pg', $name, @pg_conf) }
+sub pg_server { my ($name, @more) = @_; drop_server('pg', $name); return server('pg', $name, @pg_conf, @more) }
 sub maria_server { my ($name) = @_; drop_server('mariadb', $name); return server('mariadb', $name, @my_conf) }
 sub drop_server { my ($kind, $name) = @_; system("$top/test/servers/$kind", 'drop', $name); return }
 
@@ -155,6 +155,48 @@ sub item_columns
 	return "$id, $id * 7 % 1000003, concat('item ', $id), ($id * 13 % 9999999) / 100, '2026-01-01' + INTERVAL $id SECOND, left(md5($id), 20)";
 }
 push @EXPORT_OK, 'item_columns';
+
+# ---- views: pgbench as the writers ----
+
+# A pgbench database of this scale; the view's query reads its accounts.
+sub pgbench_init
+{
+	my ($env, $scale) = @_;
+	run_shell(pgbench_of($env) . " -i -q -s $scale postgres > /dev/null 2>&1");
+	return;
+}
+
+sub pgbench_of { my ($env) = @_; return "PGHOST='$env->{PGHOST}' PGPORT=$env->{PGPORT} PGUSER=postgres '$env->{TD_PG_BIN}/pgbench'" }
+
+# Runs pgbench for some seconds; gives its TPS, and with `log` also the sorted latencies in ms.
+sub pgbench_run
+{
+	my ($env, $seconds, $more, $log) = @_;
+	my $prefix = "/tmp/tapdata-bench-log.$$";
+	unlink glob "$prefix*";
+	my $out = `cd /tmp && @{[pgbench_of($env)]} -n -M prepared -c 4 -j 2 -T $seconds $more @{[$log ? "-l --log-prefix=$prefix" : '']} postgres 2>&1`;
+	my ($tps) = $out =~ /^tps = ([\d.]+)/m or die "pgbench: $out\n";
+	my @latency;
+	for my $file (glob "$prefix*")
+	{
+		open my $f, '<', $file or die "$file: $!";
+		while (<$f>) { push @latency, (split)[2] / 1000 }
+		unlink $file;
+	}
+	return ($tps, sort { $a <=> $b } @latency);
+}
+
+# A live view, streaming.
+sub live_view
+{
+	my ($p, $name, $query, $options) = @_;
+	$p->do('SELECT tapdata.create_view($1, $2, $3::jsonb)', undef, $name, $query, $options || '{}');
+	$p->do("SELECT tapdata.wait_view('$name', '600 s')");
+	return;
+}
+
+sub exact_view { my ($p, $name) = @_; my ($n) = $p->selectrow_array("SELECT count(*) FROM tapdata.check_view('$name')"); die "$name is not exact\n" if $n; return }
+push @EXPORT_OK, qw(pgbench_init pgbench_run live_view exact_view);
 
 # The line that `run` reads: what, figure, target, does it hold, how it came about.
 sub row
