@@ -16,11 +16,13 @@ unlike($out, qr/\e|\r/, 'no terminal codes without a terminal');
 like($out, qr/rows loaded and visible, in one commit/, 'the mirror was made');
 is(scalar(() = $out =~ /^  \d\d:\d\d:\d\d .* order \d+: \w+ -> \w+ .*\d ms$/mg), 3, 'a line a second while rows change');
 is(scalar(() = $out =~ / rows, digest .* equal$/mg), 4, 'four tables compared, and equal');
+is(scalar(() = $out =~ /^  \d\d:\d\d:\d\d .* souvenirs sold: \d+ for [\d.]+ .*\d ms$/mg), 3, 'a line a second while the views change');
+is(scalar(() = $out =~ /rows of the view compared: exact$/mg), 2, 'two views checked under load, and exact');
 my ($psql) = $out =~ /^  (psql -h \S+ -p \d+ -U postgres demo)$/m;
 ok($psql, 'the psql line is printed');
 my @queries = $out =~ /^  (SELECT .*?;)(?:\s+--.*)?$/mg;
-@queries = grep { !/create_connection|mirror\(/ } @queries;
-is(scalar @queries, 5, 'and five queries');
+@queries = grep { !/create_connection|mirror\(|check_view/ } @queries;
+is(scalar @queries, 7, 'and seven queries');
 for my $q (@queries)
 {
 	local $ENV{TD_Q} = $q;
