@@ -167,6 +167,7 @@ extern TdGroup *td_group_load(int32 id);	/* NULL = gone */
 extern List *td_group_views(int32 id);	/* of TdView *, each after those it reads */
 extern TdView *td_view_load(int32 id);	/* NULL = gone */
 extern TdView *td_view_of(Oid relation, bool missing_ok);	/* by its table; 42704 with a hint */
+extern TdView *td_view_of_twin(Oid twin);	/* by the SQL view with its definition; NULL = not one of ours */
 extern void td_group_checkpoint(int32 id, const char *snapshot, int64 snapshot_time, uint64 bound, const char *slot, int64 ticks_more);
 extern void td_group_set_status(int32 id, const char *status);	/* as td_pipeline_set_status */
 extern void td_group_set_error(int32 id, const TdError *err);
