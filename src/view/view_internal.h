@@ -188,6 +188,7 @@ typedef struct TdNet TdNet;
 
 extern TdNet *td_net_create(TupleDesc desc, Size memory_limit);
 extern void td_net_add(TdNet *net, TupleTableSlot *slot, int64 sign);	/* slot: desc's columns, weight included; sign multiplies the weight */
+extern void td_net_add_tuple(TdNet *net, MinimalTuple tuple, int64 sign);	/* the same for a tuple that is normalized already (capture's, or out of a net): no deforming */
 extern int64 td_net_finish(TdNet *net, Tuplestorestate *into);	/* rows whose weight is not 0; frees the net */
 
 /* The delta of one relation in a tick. */
@@ -217,24 +218,37 @@ extern void td_deltas_destroy(TdDeltas *deltas);	/* the tuplestores with it */
 
 /*
  * Opens relation for signed rows (RowExclusiveLock).  Acts with the rights in force (the caller is the view's owner), fires no trigger, keeps
- * all indexes and check constraints.  A row is found by its key (nkeys > 0: a unique index on these columns, nulls equal), else by its
- * image through the index on tapdata.row_hash.
+ * all indexes and check constraints.  keys are columns of td_store_desc, from 1.  A row is found by its key through a unique index on exactly
+ * these columns, nulls equal; the empty key (keys not NULL, nkeys 0) is that of a table with one row at most; without a key (keys NULL)
+ * it is found by its image through the index on tapdata.row_hash.  Needs an active snapshot; sees what this transaction has done before.
  */
 typedef struct TdStore TdStore;
 
 extern TdStore *td_store_open(Oid relid, int nkeys, const AttrNumber *keys);
-extern TupleDesc td_store_desc(TdStore *store);	/* the columns, then the weight */
+extern TupleDesc td_store_desc(TdStore *store);	/* the table's columns without the dropped ones, then the weight: compare with what is expected */
 
-/* The row with the key of `slot` (columns `from`[nkeys] of it, counted from 1) into the store's own slot; NULL = none.  Keyed stores only. */
+/*
+ * The row with the key of `slot` (columns `from`[nkeys] of it, counted from 1) in the store's own slot, laid out as td_store_desc, weight 1,
+ * until the next call for this store; NULL = none.  Stores with a key only.
+ */
 extern TupleTableSlot *td_store_find(TdStore *store, TupleTableSlot *slot, const AttrNumber *from);
 
 /*
- * Applies a netted delta: -old +new of one key becomes an update.  A row to delete that is not there, or one to insert whose key is there, is
- * XX001 with the key: the view is not what it should be.
+ * Applies a netted delta (laid out as td_store_desc): -old +new of one key becomes an update.  A row to delete that is not there, or one to insert
+ * whose key is there, is XX001 with the key: the view is not what it should be.  Increments the command counter: not in parallel mode.
  */
 extern void td_store_apply(TdStore *store, Tuplestorestate *delta);
-extern int64 td_store_load(TdStore *store, Tuplestorestate *rows_or_null);	/* internal to maintain: bulk load, then reindex; see store.c */
 extern void td_store_close(TdStore *store);
+
+/*
+ * Fills an empty relation (begin raises 55000 when it is not).  Rows may come out of a parallel plan: between begin and end no xid is assigned and no command
+ * counter incremented.  Past some thousand rows indexes are left alone and built by end.
+ */
+typedef struct TdStoreLoad TdStoreLoad;
+
+extern TdStoreLoad *td_store_load_begin(Oid relid);	/* before the plan is started */
+extern void td_store_load_row(TdStoreLoad *load, TupleTableSlot *slot); /* the table's columns in order; more than those are ignored (a weight) */
+extern int64 td_store_load_end(TdStoreLoad *load);	/* after it is finished; rows */
 
 /* ======== maintain/run.c: one view ======== */
 
