@@ -262,6 +262,8 @@ typedef struct TdViewRun
 	char	   *fingerprint;
 	List	   *statements;		/* kept plans, by text and layout of the deltas (run.c) */
 	Oid			state_relid;	/* grouped; else InvalidOid */
+	struct TdRunKept *kept;		/* of run.c */
+	bool		timed_out;		/* the td_run_tick that raised 57014 ran into the view's timeout: its own error, no cancel of the worker */
 	uint32		version;		/* of td_capture_want that has its columns */
 	/* counters not yet in the catalog */
 	int64		ticks;
@@ -278,6 +280,9 @@ extern void td_run_destroy(TdViewRun *run);
  */
 extern void td_run_tick(TdViewRun *run, TdDeltas *deltas, bool recompute);
 
+/* 42501 unless the view's owner may still read every column that it uses. */
+extern void td_run_require_rights(const TdViewRun *run);
+
 /* In a fill worker: fills an empty view, or applies the difference.  Parallel plans.  Rows of the view. */
 extern int64 td_run_fill(TdViewRun *run);
 
@@ -287,11 +292,13 @@ typedef struct TdViewScope
 	Oid			user;
 	int			sec_context;
 	int			guc_level;
-	bool		armed;			/* statement timeout */
+	bool		armed;			/* statement timeout, at */
+	TimestampTz deadline;
 } TdViewScope;
 
 extern void td_scope_enter(TdViewScope *scope, const TdView *view, bool tick);	/* tick: also the planner's settings and the timeout */
-extern void td_scope_leave(TdViewScope *scope); /* not needed on error: abort restores user and settings */
+extern void td_scope_leave(TdViewScope *scope);
+extern bool td_scope_abort(TdViewScope *scope); /* in PG_CATCH after enter with tick, then rethrow: takes the timeout down; true = it was the timeout.  Abort restores user and settings */
 
 /* A statement over in-memory relations, planned once and kept. */
 typedef struct TdSource
