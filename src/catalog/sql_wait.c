@@ -132,7 +132,7 @@ static bool
 wait_once(int32 id, const char *position, bool *asked, uint64 *number, int left_ms, TimestampTz *reached)
 {
 	if (!*asked)
-		*asked = td_worker_mark(id, position, number);
+		*asked = td_worker_mark(TD_WORKER_PIPELINE, id, position, number);
 	if (*asked)
 	{
 		TdError		err;

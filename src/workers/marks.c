@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * marks.c
- *		wait_pipeline: a session asks a pipeline worker to say when it is past a
+ *		wait_pipeline and wait_view: a session asks a worker to say when it is past a
  *		position, and the worker answers.
  *
  * NOTES
@@ -11,7 +11,9 @@
  *		lost, and at the end of its transaction, however that ends.
  *
  *		Sessions that wait for "now" share an entry as long as the worker has not
- *		taken it: it is then for a moment not before any of their calls.
+ *		taken it: it is then for a moment not before any of their calls.  Such an
+ *		entry is free again as soon as it is answered, and the slot keeps the last
+ *		answer: the number of waiting sessions is not limited.
  *
  * IDENTIFICATION
  *		src/workers/marks.c
@@ -29,12 +31,15 @@
 static struct
 {
 	TdWorkerSlot *slot;
+	TdWorkerKind kind;
 	uint32		generation;
 	uint64		number;
+	bool		now;			/* of what the source holds when it is taken */
 }			mine;
 
 static TdMark *find_mark(TdWorkerSlot *slot, uint64 number);
 static TdMark *enter_mark(TdWorkerSlot *slot, const char *position);
+static void now_is_reached(uint64 number, TimestampTz source_time);
 static TdMarkState look(TimestampTz *reached, TdError *err);
 
 /* The entry of that number, 0 = a free one; NULL = none.  The lock is held. */
@@ -53,7 +58,7 @@ find_mark(TdWorkerSlot *slot, uint64 number)
 
 /* Asks for a mark: of everything the source holds now (position NULL or ""), or of that position. */
 bool
-td_worker_mark(int32 pipeline, const char *position, uint64 *number)
+td_worker_mark(TdWorkerKind kind, int32 object, const char *position, uint64 *number)
 {
 	TdWorkerSlot *slot;
 	TdMark	   *mark = NULL;
@@ -67,7 +72,7 @@ td_worker_mark(int32 pipeline, const char *position, uint64 *number)
 				 errmsg("source position is too long"),
 				 errdetail("It has %zu bytes, the limit is %zu.", strlen(position), sizeof(mark->position) - 1)));
 	LWLockAcquire(td_shared->lock, LW_EXCLUSIVE);
-	slot = td_slot_find(TD_WORKER_PIPELINE, MyDatabaseId, pipeline);
+	slot = td_slot_find(kind, MyDatabaseId, object);
 	if (slot && !slot->stop)
 	{
 		mark = enter_mark(slot, position ? position : "");
@@ -76,6 +81,8 @@ td_worker_mark(int32 pipeline, const char *position, uint64 *number)
 	if (mark)
 	{
 		mine.slot = slot;
+		mine.kind = kind;
+		mine.now = mark->position[0] == '\0';
 		mine.generation = slot->generation;
 		mine.number = *number = mark->number;
 		if (slot->latch)
@@ -85,7 +92,7 @@ td_worker_mark(int32 pipeline, const char *position, uint64 *number)
 	if (full)
 		ereport(ERROR,
 				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
-				 errmsg("too many sessions wait for positions of this pipeline"),
+				 errmsg("too many sessions wait for positions of this %s", td_worker_kind_name(kind)),
 				 errdetail("At most %d can do so at a time; those that wait without a position count as one.", TD_WAIT_SLOTS),
 				 errhint("Try again when one of them is done.")));
 	return mark != NULL;
@@ -139,9 +146,11 @@ look(TimestampTz *reached, TdError *err)
 {
 	TdMarkState state = TD_MARK_LOST;
 	TdMark	   *mark = NULL;
+	bool		there;
 
 	LWLockAcquire(td_shared->lock, LW_SHARED);
-	if (mine.slot->kind == TD_WORKER_PIPELINE && mine.slot->generation == mine.generation)
+	there = mine.slot->kind == mine.kind && mine.slot->generation == mine.generation;
+	if (there)
 		mark = find_mark(mine.slot, mine.number);
 	if (mark && mark->failed)
 	{
@@ -155,6 +164,11 @@ look(TimestampTz *reached, TdError *err)
 	}
 	else if (mark)
 		state = TD_MARK_WAITING;
+	else if (there && mine.now && mine.number <= mine.slot->now_reached)
+	{
+		state = TD_MARK_REACHED;
+		*reached = mine.slot->now_time;
+	}
 	LWLockRelease(td_shared->lock);
 	return state;
 }
@@ -213,6 +227,21 @@ td_mark_next(uint64 *number, char *position)
 	return next != NULL;
 }
 
+/* Later is not before: a mark for "now" answers those for "now" that came before it.  The lock is held. */
+static void
+now_is_reached(uint64 number, TimestampTz source_time)
+{
+	td_my_slot->now_reached = Max(td_my_slot->now_reached, number);
+	td_my_slot->now_time = source_time;
+	for (int i = 0; i < TD_WAIT_SLOTS; i++)
+	{
+		TdMark	   *mark = &td_my_slot->marks[i];
+
+		if (mark->number <= number && mark->position[0] == '\0' && !mark->failed)
+			mark->number = 0;
+	}
+}
+
 /* The answer; a session that has gone meanwhile left no entry. */
 void
 td_mark_reached(uint64 number, TimestampTz source_time)
@@ -221,7 +250,9 @@ td_mark_reached(uint64 number, TimestampTz source_time)
 
 	LWLockAcquire(td_shared->lock, LW_EXCLUSIVE);
 	mark = find_mark(td_my_slot, number);
-	if (mark)
+	if (mark && mark->position[0] == '\0')
+		now_is_reached(number, source_time);
+	else if (mark)
 	{
 		mark->reached = true;
 		mark->reached_time = source_time;

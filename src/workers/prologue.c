@@ -27,6 +27,7 @@
 #include "miscadmin.h"
 #include "postmaster/interrupt.h"
 #include "replication/origin.h"
+#include "replication/slot.h"
 #include "storage/ipc.h"
 #include "tcop/tcopprot.h"
 #include "utils/guc.h"
@@ -39,6 +40,9 @@
 static bool origin_is_set = false;
 
 static void leave(int code, Datum arg);
+static void leave_replication(int code, Datum arg);
+static bool acts_as_owner(TdWorkerKind kind);
+static bool writes(TdWorkerKind kind);
 static void fix_settings(TdWorkerKind kind);
 
 /* Settings of all workers; whatever the role, the database or the file says. */
@@ -46,7 +50,7 @@ static const struct
 {
 	const char *name;
 	const char *value;
-	bool		pipeline_only;
+	bool		writers_only;	/* those that write users' tables: pipeline, view, fill */
 }			fixed_settings[] = {
 	{"DateStyle", "ISO, MDY", false},
 	{"IntervalStyle", "postgres", false},
@@ -80,29 +84,55 @@ td_worker_begin(Datum main_arg, TdWorkerKind kind)
 
 	td_slot_attach(main_arg, kind);
 	before_shmem_exit(leave, UInt32GetDatum(td_my_slot->generation));
+	before_shmem_exit(leave_replication, (Datum) 0);
 	BackgroundWorkerUnblockSignals();
 
 	if (kind == TD_WORKER_LAUNCHER)
 		BackgroundWorkerInitializeConnection(NULL, NULL, 0);
 	else
 		BackgroundWorkerInitializeConnectionByOid(td_my_slot->database,
-												  kind == TD_WORKER_PIPELINE || kind == TD_WORKER_FILL ? td_my_slot->owner : InvalidOid, 0);
+												  acts_as_owner(kind) ? td_my_slot->owner : InvalidOid, 0);
 	fix_settings(kind);
 	MemoryContextSwitchTo(TopMemoryContext);
 }
 
-/* Exit hook: origin, hosts and slot go, in this order, and whoever waits for that is woken. */
-static void
-leave(int code, Datum arg)
+/* The others are the bootstrap superuser. */
+static bool
+acts_as_owner(TdWorkerKind kind)
 {
-	TdWorkerSlot *slot = td_my_slot;
+	return kind == TD_WORKER_PIPELINE || kind == TD_WORKER_FILL;
+}
 
+static bool
+writes(TdWorkerKind kind)
+{
+	return kind == TD_WORKER_PIPELINE || kind == TD_WORKER_VIEW || kind == TD_WORKER_FILL;
+}
+
+/*
+ * Exit hook: the replication origin and slot are free before our own slot is, since whoever waits for that wants to use or drop them.  A hook
+ * of its own, because one that fails is left, and `leave` must not be.
+ */
+static void
+leave_replication(int code, Datum arg)
+{
+	if (MyReplicationSlot != NULL)
+		ReplicationSlotRelease();
 	if (origin_is_set)
 	{
 		origin_is_set = false;
 		replorigin_session_origin = InvalidRepOriginId;
 		replorigin_session_reset();
 	}
+}
+
+/* Exit hook: watch, children, hosts and slot go, and whoever waits for that is woken. */
+static void
+leave(int code, Datum arg)
+{
+	TdWorkerSlot *slot = td_my_slot;
+
+	td_watch_leave();
 	td_slots_release_mine();
 	td_my_slot = NULL;
 	if (slot)
@@ -114,7 +144,7 @@ fix_settings(TdWorkerKind kind)
 {
 	for (int i = 0; i < lengthof(fixed_settings); i++)
 	{
-		if (fixed_settings[i].pipeline_only && kind != TD_WORKER_PIPELINE && kind != TD_WORKER_FILL)
+		if (fixed_settings[i].writers_only && !writes(kind))
 			continue;
 		if (GetConfigOption(fixed_settings[i].name, true, false) == NULL)
 			continue;
@@ -156,23 +186,39 @@ td_worker_reload(void)
  * database in it.  From C this needs no rights.  The transaction that makes it
  * is our own: an origin can't be used before it is committed.
  */
-void
-td_worker_origin(int32 object)
+RepOriginId
+td_origin_make(const char *suffix)
 {
 	MemoryContext old = CurrentMemoryContext;
 	char		name[NAMEDATALEN];
 	RepOriginId origin;
 
 	Assert(!IsTransactionState());
-	snprintf(name, sizeof(name), "tapdata_%u_%d", MyDatabaseId, object);
+	snprintf(name, sizeof(name), "tapdata_%u_%s", MyDatabaseId, suffix);
 	StartTransactionCommand();
 	origin = replorigin_by_name(name, true);
 	if (origin == InvalidRepOriginId)
 		origin = replorigin_create(name);
 	CommitTransactionCommand();
 	MemoryContextSwitchTo(old);
+	return origin;
+}
+
+void
+td_worker_origin_named(const char *suffix)
+{
+	RepOriginId origin = td_origin_make(suffix);
 
 	td_replorigin_session_setup_compat(origin);
 	origin_is_set = true;
 	replorigin_session_origin = origin;
+}
+
+void
+td_worker_origin(int32 pipeline)
+{
+	char		suffix[16];
+
+	snprintf(suffix, sizeof(suffix), "%d", pipeline);
+	td_worker_origin_named(suffix);
 }

@@ -129,6 +129,8 @@ at_end_of_transaction(XactEvent event, void *arg)
 {
 	if (event != XACT_EVENT_COMMIT && event != XACT_EVENT_ABORT && event != XACT_EVENT_PREPARE)
 		return;
+	if (event == XACT_EVENT_COMMIT)
+		td_watch_committed();
 	td_mark_release();
 	if (pending.holds)
 		release_holds();

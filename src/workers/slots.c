@@ -23,6 +23,7 @@
 #include <signal.h>
 
 #include "catalog/pg_authid.h"
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "nodes/pg_list.h"
 #include "storage/ipc.h"
@@ -59,10 +60,13 @@ static const char *const kind_names[] = {
 	[TD_WORKER_HOST] = "host"
 };
 
+static bool is_child(TdWorkerKind kind);
 static TdWorkerSlot *take(int from, int to, const TdWorkerOrder *order);
 static int	workers_in_use(void);
 static TdLaunch reserve(const TdWorkerOrder *order, int *number, uint32 *generation);
 static bool register_worker(const TdWorkerOrder *order, int number, uint32 generation);
+static void wake_those_above(Oid database, pid_t starter);
+static void end_children(void);
 static void wake_hungry(void);
 static void release_mine_on_exit(int code, Datum arg);
 
@@ -103,6 +107,9 @@ td_slots_startup(void)
 		td_shared->nslots = max_worker_processes + TD_HOST_SLOTS;
 		ConditionVariableInit(&td_shared->gone);
 		pg_atomic_init_u64(&td_shared->next_mark, 0);
+		pg_atomic_init_u32(&td_shared->watch_version, 0);
+		for (int i = 0; i < TD_MAX_WATCHES; i++)
+			pg_atomic_init_u32(&td_shared->watches[i].asleep, 0);
 		for (int i = 0; i < td_shared->nslots; i++)
 		{
 			TdWorkerSlot *slot = &td_shared->slots[i];
@@ -186,13 +193,27 @@ td_workers_signal(Oid database, int signal, bool all)
 	LWLockRelease(td_shared->lock);
 }
 
+bool
+td_worker_runs(TdWorkerKind kind, int32 object)
+{
+	return td_shared != NULL && td_slot_exists(kind, MyDatabaseId, object, NULL);
+}
+
 /* ---- taking and releasing ---- */
+
+/* Of a view worker; ends with it. */
+static bool
+is_child(TdWorkerKind kind)
+{
+	return kind == TD_WORKER_CAPTURE || kind == TD_WORKER_FILL;
+}
 
 /* A free slot of the range, filled in; NULL = none.  The lock is held exclusively. */
 static TdWorkerSlot *
 take(int from, int to, const TdWorkerOrder *order)
 {
 	TdWorkerSlot *slot = NULL;
+	const char *name = order->name ? order->name : td_my_slot ? td_my_slot->name : "";
 
 	for (int i = from; i < to && slot == NULL; i++)
 	{
@@ -208,7 +229,7 @@ take(int from, int to, const TdWorkerOrder *order)
 	slot->owner = order->owner;
 	slot->pid = 0;
 	slot->latch = NULL;
-	strlcpy(slot->name, order->name ? order->name : "", NAMEDATALEN);
+	strlcpy(slot->name, name, Min(sizeof(slot->name), pg_mbcliplen(name, strlen(name), sizeof(slot->name) - 1) + 1));
 	strlcpy(slot->status, "starting", sizeof(slot->status));
 	slot->since = GetCurrentTimestamp();
 	slot->restarts = order->restarts;
@@ -216,6 +237,7 @@ take(int from, int to, const TdWorkerOrder *order)
 	slot->stop_asked = 0;
 	slot->starter = MyProcPid;
 	memset(slot->marks, 0, sizeof(slot->marks));
+	slot->now_reached = 0;
 	pg_atomic_write_u32(&slot->caught_up, 0);
 	pg_atomic_write_u64(&slot->mark_wanted, 0);
 	return slot;
@@ -227,6 +249,7 @@ td_slot_release(TdWorkerSlot *slot, uint32 generation)
 {
 	TdWorkerKind kind;
 	Oid			database;
+	pid_t		starter;
 
 	LWLockAcquire(td_shared->lock, LW_EXCLUSIVE);
 	if (slot->generation != generation || slot->kind == TD_WORKER_NONE)
@@ -236,6 +259,7 @@ td_slot_release(TdWorkerSlot *slot, uint32 generation)
 	}
 	kind = slot->kind;
 	database = slot->database;
+	starter = slot->starter;
 	slot->kind = TD_WORKER_NONE;
 	slot->pid = 0;
 	slot->latch = NULL;
@@ -246,21 +270,51 @@ td_slot_release(TdWorkerSlot *slot, uint32 generation)
 	if (kind == TD_WORKER_SUPERVISOR || kind == TD_WORKER_PROBE)
 		td_launcher_wake(false, InvalidOid);
 	else if (kind != TD_WORKER_LAUNCHER && kind != TD_WORKER_HOST)
-	{
-		TdWorkerSlot *supervisor;
+		wake_those_above(database, is_child(kind) ? starter : 0);
+}
 
-		LWLockAcquire(td_shared->lock, LW_SHARED);
-		supervisor = td_slot_find(TD_WORKER_SUPERVISOR, database, 0);
-		if (supervisor && supervisor->latch)
-			SetLatch(supervisor->latch);
-		LWLockRelease(td_shared->lock);
+/* The supervisor of a database, and a starter (0 = none), have seen one of theirs end. */
+static void
+wake_those_above(Oid database, pid_t starter)
+{
+	LWLockAcquire(td_shared->lock, LW_SHARED);
+	for (int i = 0; i < td_shared->nworkers; i++)
+	{
+		TdWorkerSlot *slot = &td_shared->slots[i];
+
+		if (slot->kind == TD_WORKER_NONE || slot->database != database || slot->latch == NULL)
+			continue;
+		if (slot->kind == TD_WORKER_SUPERVISOR || (starter != 0 && slot->pid == starter))
+			SetLatch(slot->latch);
 	}
+	LWLockRelease(td_shared->lock);
+}
+
+/* Children don't outlive us: nobody would read what they do. */
+static void
+end_children(void)
+{
+	LWLockAcquire(td_shared->lock, LW_EXCLUSIVE);
+	for (int i = 0; i < td_shared->nworkers; i++)
+	{
+		TdWorkerSlot *slot = &td_shared->slots[i];
+
+		if (!is_child(slot->kind) || slot->starter != MyProcPid)
+			continue;
+		slot->stop = true;
+		if (slot->pid != 0)
+			kill(slot->pid, SIGTERM);
+		if (slot->latch)
+			SetLatch(slot->latch);
+	}
+	LWLockRelease(td_shared->lock);
 }
 
 /* Frees what this process has entered for others: its hosts, and workers that have not begun. */
 void
 td_slots_release_mine(void)
 {
+	end_children();
 	for (int i = 0; i < td_shared->nslots; i++)
 	{
 		TdWorkerSlot *slot = &td_shared->slots[i];
@@ -279,7 +333,8 @@ td_slots_release_mine(void)
 
 /*
  * The worker's side: the slot named by main_arg becomes td_my_slot.  A worker
- * that comes late (its starter gave up, or the database is held) just ends.
+ * that comes late (its starter gave up, or the database is held, or the child
+ * was asked to stop already) just ends.
  * The launcher has no starter and takes its slot itself.
  */
 void
@@ -301,7 +356,7 @@ td_slot_attach(Datum main_arg, TdWorkerKind kind)
 		slot = &td_shared->slots[arg & 0xffffffff];
 		for (int i = 0; i < TD_MAX_HOLDS; i++)
 			held |= td_shared->holds[i].database == slot->database;
-		if (slot->kind != kind || slot->generation != (uint32) (arg >> 32) || slot->pid != 0 || held)
+		if (slot->kind != kind || slot->generation != (uint32) (arg >> 32) || slot->pid != 0 || held || (is_child(kind) && slot->stop))
 			slot = NULL;
 	}
 	if (slot)
@@ -330,7 +385,10 @@ workers_in_use(void)
 	return n;
 }
 
-/* A slot for the order, unless the database is held or all are taken. */
+/*
+ * A slot for the order, unless the database is held, all are taken, or it is for a child and there is one.  A worker that was asked to stop
+ * starts nothing more: whoever asked has counted its children.
+ */
 static TdLaunch
 reserve(const TdWorkerOrder *order, int *number, uint32 *generation)
 {
@@ -340,6 +398,8 @@ reserve(const TdWorkerOrder *order, int *number, uint32 *generation)
 	LWLockAcquire(td_shared->lock, LW_EXCLUSIVE);
 	for (int i = 0; i < TD_MAX_HOLDS; i++)
 		held |= td_shared->holds[i].database == order->database;
+	if (is_child(order->kind))
+		held |= td_my_slot->stop || td_slot_find(order->kind, order->database, order->object) != NULL;
 	if (!held && workers_in_use() < td_max_workers)
 		slot = take(0, td_shared->nworkers, order);
 	if (slot)
@@ -389,7 +449,7 @@ register_worker(const TdWorkerOrder *order, int number, uint32 generation)
 	return true;
 }
 
-/* Starts a worker; called by launcher and supervisors only, which reap. */
+/* Starts a worker; called by launcher, supervisors and view workers, which reap. */
 TdLaunch
 td_worker_launch(const TdWorkerOrder *order)
 {

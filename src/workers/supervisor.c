@@ -43,15 +43,15 @@ static Oid	extension = InvalidOid; /* as it was at our start; another one is not
 static bool first_look = true;
 
 /* The catalog at the beginning of a round. */
-typedef struct TdView
+typedef struct Round
 {
 	bool		present;		/* the extension, the same as at our start */
 	bool		here;			/* its pipelines were made in this database */
 	List	   *pipelines;		/* of TdSupervised * */
-} TdView;
+} Round;
 
 static bool look(TimestampTz *wake);
-static void read_catalog(TdView *view);
+static void read_catalog(Round *view);
 static void recover(MemoryContext context);
 static void look_at(TdSupervised *p, bool here, TimestampTz *wake);
 static TdSituation situation_of(TdSupervised *p, bool here, TimestampTz now);
@@ -91,7 +91,7 @@ static bool
 look(TimestampTz *wake)
 {
 	MemoryContext context = CurrentMemoryContext;
-	TdView		view = {.present = true};
+	Round		view = {.present = true};
 	ListCell   *lc;
 
 	PG_TRY();
@@ -124,7 +124,7 @@ look(TimestampTz *wake)
 
 /* What the catalog says now. */
 static void
-read_catalog(TdView *view)
+read_catalog(Round *view)
 {
 	Oid			now;
 

@@ -12,6 +12,7 @@
 #define TD_WORKERS_H
 
 #include "postgres.h"
+#include "access/xlogdefs.h"
 #include "port/atomics.h"
 #include "postmaster/bgworker.h"
 #include "storage/condition_variable.h"
@@ -33,9 +34,10 @@ typedef enum TdWorkerKind
 	TD_WORKER_HOST				/* a connector host, entered by its worker */
 } TdWorkerKind;
 
-#define TD_WAIT_SLOTS 8			/* marks of one pipeline that are open at a time; those for "now" are shared */
+#define TD_WORKER_NAME (2 * NAMEDATALEN + 8)	/* schema.table, quoted */
+#define TD_WAIT_SLOTS 8			/* marks of one worker that are open at a time; those for "now" are shared */
 
-/* What one wait_pipeline (or several for "now") waits for. */
+/* What one wait_pipeline or wait_view (or several for "now") waits for. */
 typedef struct TdMark
 {
 	uint64		number;			/* never used twice in the life of the server; 0 = free */
@@ -57,11 +59,11 @@ typedef struct TdWorkerSlot
 	TdWorkerKind kind;			/* NONE = free */
 	uint32		generation;		/* moves on each use of the slot */
 	Oid			database;
-	int32		object;			/* pipeline or view id, 0 = none */
+	int32		object;			/* pipeline: its id; view and capture: the group's; fill: the view's; 0 = none */
 	Oid			owner;
 	pid_t		pid;			/* 0 until it runs */
 	Latch	   *latch;			/* the worker's procLatch, NULL until it runs */
-	char		name[NAMEDATALEN];	/* pipeline name, for tapdata.workers */
+	char		name[TD_WORKER_NAME];	/* of the object, for tapdata.workers */
 	char		status[24];
 	TimestampTz since;
 	int32		restarts;
@@ -70,9 +72,11 @@ typedef struct TdWorkerSlot
 	pid_t		starter;		/* who started it, or who entered the host */
 	TimestampTz stop_asked;		/* 0 = not */
 	pg_atomic_uint32 caught_up;	/* nothing of the source waits to be applied: lag is 0 */
-	/* wait_pipeline: a session asks, the worker answers (see marks.c) */
+	/* wait_pipeline, wait_view: a session asks, the worker answers (see marks.c) */
 	pg_atomic_uint64 mark_wanted;	/* number of the newest mark asked for: a cheap look for the worker */
 	TdMark		marks[TD_WAIT_SLOTS];
+	uint64		now_reached;	/* number of the last mark for "now" that was answered, and with what; its entry is free again */
+	TimestampTz now_time;
 	ConditionVariable changed;	/* broadcast on each mark reached and when the slot is freed */
 } TdWorkerSlot;
 
@@ -91,31 +95,46 @@ extern bool td_worker_should_stop(void);	/* asked to stop, or SIGTERM; no interr
 extern void td_worker_reload(void); /* in each loop: rereads the settings after SIGHUP */
 
 /*
- * The pipeline's replication origin (tapdata_<database oid>_<id>; made when missing) becomes the session's own.  Outside a
- * transaction.  53400 with a hint when the server has no state left for it.
+ * Replication origins are called tapdata_<database oid>_<suffix> and made when missing, in a transaction of their own: call these outside of
+ * one.  The first two make it the session's own, which one process at a time can do: 53400 with a hint when the server has no state left.
  */
-extern void td_worker_origin(int32 object);
+extern void td_worker_origin(int32 pipeline);
+extern void td_worker_origin_named(const char *suffix); /* groups: "g<id>" of the view worker, "g<id>_fill" */
+extern RepOriginId td_origin_make(const char *suffix);	/* only makes it */
 
 /*
- * Worker side of wait_pipeline: the next mark nobody took (false = none), and its answer, given once everything before the mark is
- * committed.  Each is answered by its own number.
+ * Wake at commit (watch.c): after td_watch_enter the worker's latch is set by each transaction of its database that commits what it wrote
+ * while the worker is marked asleep.  Mark asleep, look once more, wait, mark awake.  Ends with the process.  53400 when there is no room.
  */
-extern bool td_mark_next(uint64 *number, char *position /* 1024 bytes */ );
-extern void td_mark_reached(uint64 number, TimestampTz source_time);
-extern void td_mark_failed(uint64 number, const TdError *err);
+extern void td_watch_enter(void);
+extern void td_watch_asleep(bool asleep);
 
-/* Supervisor side: starts a worker; false = no free worker or slot (waiting_for_worker). */
-extern bool td_worker_start(TdWorkerKind kind, Oid database, int32 object, Oid owner, const char *name, const char *function);
+/*
+ * Worker side of wait_pipeline and wait_view: each mark is taken once, oldest first, and answered once, when everything before it is
+ * committed.  A mark that is set wakes the worker.
+ */
+extern bool td_mark_next(uint64 *number, char *position /* [1024], "" = now */ );	/* false = none; cheap */
+extern void td_mark_reached(uint64 number, TimestampTz source_time);	/* 0 = unknown; a mark for "now" answers those for "now" before it, too */
+extern void td_mark_failed(uint64 number, const TdError *err);	/* raised in the session */
+
+/*
+ * Starting workers: supervisor, and the view worker for CAPTURE (object = group) and FILL (object = view, owner = its owner).  The starter's latch
+ * is set when one of them ends, and it calls td_workers_reap after that.  A capture or fill worker is terminated when its view worker ends.
+ * false = no free worker or slot (the latch is set when one is free), one of that kind and object is still there, or we shall stop ourselves.
+ */
+extern bool td_worker_start(TdWorkerKind kind, Oid database, int32 object, Oid owner, const char *name /* NULL = our own */ , const char *function);
+extern void td_workers_reap(void);
+extern bool td_worker_runs(TdWorkerKind kind, int32 object);	/* in this database; also one that has not begun yet */
 
 /* Session side.  All of these may be called in any backend; they need the library preloaded (else 55000 with the lines to change). */
 extern void td_workers_require(void);	/* raises that 55000 */
 extern void td_supervisor_wake_at_commit(void);	/* something in the catalog changed */
 extern bool td_worker_request_stop(TdWorkerKind kind, int32 object, bool force);	/* force: SIGTERM at once.  false = none running */
 extern bool td_worker_wait_gone(TdWorkerKind kind, int32 object, int timeout_ms);	/* interruptible; true = no such worker */
-extern bool td_worker_mark(int32 pipeline, const char *position, uint64 *number);	/* asks for a mark; false = not running */
+extern bool td_worker_mark(TdWorkerKind kind, int32 object, const char *position, uint64 *number);	/* asks for a mark; position NULL = now; false = not running */
 
 /*
- * One bounded wait.  REACHED fills *reached, FAILED fills *err; LOST: the worker that was asked has ended; ask again once the pipeline
+ * One bounded wait.  REACHED fills *reached, FAILED fills *err; LOST: the worker that was asked has ended; ask again once it
  * runs.  The mark is given back with each of these, and at the end of the transaction.
  */
 typedef enum TdMarkState
@@ -127,11 +146,6 @@ typedef enum TdMarkState
 } TdMarkState;
 
 extern TdMarkState td_worker_mark_wait(uint64 number, int timeout_ms, TimestampTz *reached, TdError *err);
-
-/* Worker side of the marks (pipeline worker): each mark asked for is taken once, and answered once. */
-extern bool td_mark_next(uint64 *number, char *position /* [1024], "" = now */ );
-extern void td_mark_reached(uint64 number, TimestampTz source_time);	/* 0 = unknown; answers all marks up to number that asked for "now", and number itself */
-extern void td_mark_failed(uint64 number, const TdError *err);	/* raised by td_worker_mark_wait in the session */
 
 /* A host shows itself in tapdata.workers: number of the slot, -1 = none free (harmless). */
 extern int	td_host_slot_enter(pid_t pid, int32 object, Oid owner, const char *name);

@@ -22,6 +22,7 @@
 
 #define TD_HOST_SLOTS 64		/* beyond these hosts run unseen */
 #define TD_MAX_HOLDS 32			/* databases that DROP, RENAME and the like keep empty at a time */
+#define TD_MAX_WATCHES 64		/* bits of a uint64 */
 #define TD_MAX_PROBES 64		/* probes asked for; more of them = all databases */
 #define TD_STOP_TIMEOUT_MS 5000 /* a worker that was asked to stop gets SIGTERM after this */
 #define TD_HOLD_TIMEOUT_MS 5000 /* how long DROP DATABASE waits for our workers */
@@ -41,6 +42,15 @@ typedef struct TdHold
 	pid_t		holder;
 } TdHold;
 
+/* A worker that wants to be woken by commits (watch.c).  Alone in its cache line: every commit of its database reads it. */
+typedef struct TdWatch
+{
+	Oid			database;		/* InvalidOid = free */
+	pg_atomic_uint32 asleep;
+	Latch	   *latch;
+	char		padding[PG_CACHE_LINE_SIZE - 16];
+} TdWatch;
+
 typedef struct TdShared
 {
 	LWLock	   *lock;
@@ -58,6 +68,8 @@ typedef struct TdShared
 	Oid			probe_database;
 	TdProbeAnswer probe_answer;
 	TdHold		holds[TD_MAX_HOLDS];
+	pg_atomic_uint32 watch_version; /* moves when a watch comes or goes */
+	TdWatch		watches[TD_MAX_WATCHES];
 	TdWorkerSlot slots[FLEXIBLE_ARRAY_MEMBER];
 } TdShared;
 
@@ -68,7 +80,7 @@ typedef enum TdLaunch
 {
 	TD_LAUNCHED,
 	TD_LAUNCH_FULL,				/* no slot, or no background worker: try again when one ends */
-	TD_LAUNCH_HELD				/* the database must stay empty */
+	TD_LAUNCH_HELD				/* the database must stay empty, or (of a child) it is there, or its parent stops */
 } TdLaunch;
 
 typedef struct TdWorkerOrder
@@ -91,7 +103,6 @@ extern void td_slot_attach(Datum main_arg, TdWorkerKind kind);	/* exits when the
 extern void td_slot_release(TdWorkerSlot *slot, uint32 generation);
 extern void td_slots_release_mine(void);	/* hosts, and workers that have not begun */
 extern TdLaunch td_worker_launch(const TdWorkerOrder *order);
-extern void td_workers_reap(void);	/* frees the slots of workers that never began, wakes the hungry */
 /* all = those of the launcher (supervisor, probe) as well as those of the supervisor; never hosts */
 extern void td_workers_signal(Oid database, int signal, bool all);	/* also sets stop; signal 0 = only that */
 extern bool td_workers_any(Oid database, bool all);
@@ -108,6 +119,10 @@ extern void td_xact_init(void);
 
 /* in marks.c */
 extern void td_mark_release(void);
+
+/* in watch.c */
+extern void td_watch_leave(void);
+extern void td_watch_committed(void);
 
 /* in hooks.c */
 extern void td_hooks_init(void);
