@@ -57,6 +57,24 @@ extern List *td_col_all(int col);	/* that column of all rows, as words */
 /* Runs one statement as the caller, pinned to pg_catalog. */
 extern void td_run_as_caller(const char *sql);
 
+/* ---- status and errors of pipelines and view groups, with one table of legal moves (state.c) ---- */
+typedef struct TdStatusOf
+{
+	const char *noun;
+	const char *log_kind;
+	TdStatement look,
+				move,
+				forget,
+				fail,
+				again,
+				never;
+} TdStatusOf;
+
+extern TdStatusOf td_status_of_pipeline;
+extern TdStatusOf td_status_of_group;
+extern void td_status_set(TdStatusOf *of, int32 id, const char *status);	/* td_pipeline_set_status, td_group_set_status */
+extern void td_status_error(TdStatusOf *of, int32 id, const TdError *err);	/* td_pipeline_set_error, td_group_set_error */
+
 /* ---- home.c: which database this is ---- */
 extern char *td_home(void);
 extern void td_home_require(void);	/* 55000 in a copy that was not adopted */

@@ -1,8 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * state.c
- *		The state of pipelines: the checkpoint, and the status with its table of
- *		legal moves.
+ *		The state of pipelines: the checkpoint; and the status of pipelines and
+ *		view groups, with its table of legal moves.
  *
  * NOTES
  *		Workers write the checkpoint in the transaction that writes the rows.
@@ -60,7 +60,7 @@ static const struct
 	} while (0)
 
 static int	status_number(const char *status);
-static void log_status(const char *name, Oid owner, const char *status);
+static void log_status(const TdStatusOf *of, const char *name, Oid owner, const char *status);
 
 /* Where the source stood before the first chunk. */
 void
@@ -144,23 +144,37 @@ status_number(const char *status)
 	elog(ERROR, "unknown status \"%s\"", status);
 }
 
+/* The statements on the status of one kind of thing; its definition is p, its state s. */
+#define STATEMENTS(TABLE, STATE, ID, OWNER) \
+	.look = {"SELECT s.status, p.name, " OWNER " FROM tapdata." STATE " s JOIN tapdata." TABLE " p ON p.id = s." ID " " \
+		"WHERE s." ID " = $1 FOR NO KEY UPDATE OF s", NULL}, \
+	.move = {"UPDATE tapdata." STATE " SET status = $2, since = clock_timestamp() WHERE " ID " = $1", NULL}, \
+	.forget = {"UPDATE tapdata." STATE " SET sqlstate = NULL, error = NULL, detail = NULL, hint = NULL, " \
+		"retry_at = NULL, retry_since = NULL, retries = 0 WHERE " ID " = $1", NULL}, \
+	.fail = {"UPDATE tapdata." STATE " s SET sqlstate = $2, error = $3, detail = $4, " \
+		"hint = replace(replace($5, '_pipeline(...)', '_pipeline()'), '_pipeline()', '_pipeline(' || quote_literal(p.name) || ')'), " \
+		"retries = retries + 1, retry_since = coalesce(retry_since, clock_timestamp()), " \
+		"status = CASE WHEN $6 AND coalesce(retry_since, clock_timestamp()) > clock_timestamp() - make_interval(mins => $7) " \
+		"THEN 'retrying' ELSE 'failed' END, since = clock_timestamp() " \
+		"FROM tapdata." TABLE " p WHERE p.id = s." ID " AND p.id = $1 " \
+		"RETURNING p.name, " OWNER ", s.status, s.retries, s.hint", NULL}, \
+	.again = {"UPDATE tapdata." STATE " SET retry_at = clock_timestamp() + make_interval(secs => $2 / 1000.0) WHERE " ID " = $1", NULL}, \
+	.never = {"UPDATE tapdata." STATE " SET retry_at = NULL WHERE " ID " = $1", NULL}
+
+TdStatusOf	td_status_of_pipeline = {.noun = "pipeline", .log_kind = "pipeline",
+STATEMENTS("pipeline", "pipeline_state", "pipeline", "p.owner::oid")};
+TdStatusOf	td_status_of_group = {.noun = "view group", .log_kind = "view",
+STATEMENTS("view_group", "group_state", "view_group", "NULL::oid")};
+
 /* Moves the status; the same status again is no move. */
 void
-td_pipeline_set_status(int32 id, const char *status)
+td_status_set(TdStatusOf *of, int32 id, const char *status)
 {
-	static TdStatement look = {
-		"SELECT s.status, p.name, p.owner::oid FROM tapdata.pipeline_state s JOIN tapdata.pipeline p ON p.id = s.pipeline "
-	"WHERE s.pipeline = $1 FOR NO KEY UPDATE OF s", NULL};
-	static TdStatement move = {
-		"UPDATE tapdata.pipeline_state SET status = $2, since = clock_timestamp() WHERE pipeline = $1", NULL};
-	static TdStatement forget = {
-		"UPDATE tapdata.pipeline_state SET sqlstate = NULL, error = NULL, detail = NULL, hint = NULL, "
-	"retry_at = NULL, retry_since = NULL, retries = 0 WHERE pipeline = $1", NULL};
 	TdCatalogScope scope;
 	int			to = status_number(status);
 
 	td_catalog_enter(&scope);
-	if (TD_RUN(&look, td_arg_int4(id)) == 1)
+	if (TD_RUN(&of->look, td_arg_int4(id)) == 1)
 	{
 		char	   *from = td_col_text(0, 1);
 		char	   *name = td_col_text(0, 2);
@@ -169,67 +183,68 @@ td_pipeline_set_status(int32 id, const char *status)
 		if (strcmp(from, status) != 0)
 		{
 			if (!(moves[status_number(from)].to & TO(to)))
-				elog(ERROR, "pipeline \"%s\" can't move from status \"%s\" to \"%s\"", name, from, status);
-			TD_RUN(&move, td_arg_int4(id), td_arg_text(status));
-			log_status(name, owner, status);
+				elog(ERROR, "%s \"%s\" can't move from status \"%s\" to \"%s\"", of->noun, name, from, status);
+			TD_RUN(&of->move, td_arg_int4(id), td_arg_text(status));
+			log_status(of, name, owner, status);
 		}
 		if (moves[to].healthy)
-			TD_RUN(&forget, td_arg_int4(id));
+			TD_RUN(&of->forget, td_arg_int4(id));
 	}
 	td_catalog_leave(&scope);
 }
 
 /* One line in the log for each move. */
 static void
-log_status(const char *name, Oid owner, const char *status)
+log_status(const TdStatusOf *of, const char *name, Oid owner, const char *status)
 {
+	bool		waiting = strcmp(status, "waiting_for_worker") == 0;
 	TdError		entry;
 
 	memset(&entry, 0, sizeof(entry));
-	snprintf(entry.message, sizeof(entry.message), "pipeline is %s", strcmp(status, "waiting_for_worker") == 0 ?
-			 "waiting for a free worker" : status);
-	if (strcmp(status, "waiting_for_worker") == 0)
+	snprintf(entry.message, sizeof(entry.message), "%s is %s", of->noun, waiting ? "waiting for a free worker" : status);
+	if (waiting)
 		strlcpy(entry.hint, "Raise max_worker_processes (needs a restart) or tapdata.max_workers; SELECT * FROM tapdata.doctor() says which.",
 				sizeof(entry.hint));
-	td_log(strcmp(status, "waiting_for_worker") == 0 ? "warning" : "info", "pipeline", name, owner, &entry);
+	td_log(waiting ? "warning" : "info", of->log_kind, name, owner, &entry);
 }
 
-/* Writes the error and decides whether the pipeline is tried again.  A call in its hint, "reset_pipeline(...)", gets the pipeline's name. */
+/* Writes the error and decides whether it is tried again.  A call in its hint, "reset_pipeline(...)", gets the pipeline's name. */
 void
-td_pipeline_set_error(int32 id, const TdError *err)
+td_status_error(TdStatusOf *of, int32 id, const TdError *err)
 {
-	static TdStatement fail = {
-		"UPDATE tapdata.pipeline_state s SET sqlstate = $2, error = $3, detail = $4, "
-		"hint = replace(replace($5, '_pipeline(...)', '_pipeline()'), '_pipeline()', '_pipeline(' || quote_literal(p.name) || ')'), retries = retries + 1, "
-		"retry_since = coalesce(retry_since, clock_timestamp()), "
-		"status = CASE WHEN $6 AND coalesce(retry_since, clock_timestamp()) > clock_timestamp() - make_interval(mins => $7) "
-		"THEN 'retrying' ELSE 'failed' END, since = clock_timestamp() "
-		"FROM tapdata.pipeline p WHERE p.id = s.pipeline AND s.pipeline = $1 "
-	"RETURNING p.name, p.owner::oid, s.status, s.retries, s.hint", NULL};
-	static TdStatement again = {
-	"UPDATE tapdata.pipeline_state SET retry_at = clock_timestamp() + make_interval(secs => $2 / 1000.0) WHERE pipeline = $1", NULL};
-	static TdStatement never = {"UPDATE tapdata.pipeline_state SET retry_at = NULL WHERE pipeline = $1", NULL};
 	TdCatalogScope scope;
 
 	td_catalog_enter(&scope);
-	if (TD_RUN(&fail, td_arg_int4(id), td_arg_text(err->sqlstate[0] ? err->sqlstate : "XX000"), td_arg_text(err->message),
+	if (TD_RUN(&of->fail, td_arg_int4(id), td_arg_text(err->sqlstate[0] ? err->sqlstate : "XX000"), td_arg_text(err->message),
 			   td_arg_text(err->detail[0] ? err->detail : NULL), td_arg_text(err->hint[0] ? err->hint : NULL),
 			   td_arg_bool(err->retryable), td_arg_int4(TD_GIVE_UP_AFTER_MIN)) == 1)
 	{
 		char	   *name = td_col_text(0, 1);
 		Oid			owner = td_col_int(0, 2);
-		char	   *status = td_col_text(0, 3);
+		bool		again = strcmp(td_col_text(0, 3), "retrying") == 0;
 		int			retries = td_col_int(0, 4);
 		char	   *hint = td_col_text(0, 5);
 		TdError		named = *err;
 
 		if (hint != NULL)
 			td_error_hint(&named, "%s", hint);
-		if (strcmp(status, "retrying") == 0)
-			TD_RUN(&again, td_arg_int4(id), td_arg_int4(td_backoff_ms(retries)));
+		if (again)
+			TD_RUN(&of->again, td_arg_int4(id), td_arg_int4(td_backoff_ms(retries)));
 		else
-			TD_RUN(&never, td_arg_int4(id));
-		td_log(strcmp(status, "retrying") == 0 ? "warning" : "error", "pipeline", name, owner, &named);
+			TD_RUN(&of->never, td_arg_int4(id));
+		td_log(again ? "warning" : "error", of->log_kind, name, owner, &named);
 	}
 	td_catalog_leave(&scope);
+}
+
+void
+td_pipeline_set_status(int32 id, const char *status)
+{
+	td_status_set(&td_status_of_pipeline, id, status);
+}
+
+void
+td_pipeline_set_error(int32 id, const TdError *err)
+{
+	td_status_error(&td_status_of_pipeline, id, err);
 }
