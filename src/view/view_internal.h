@@ -219,8 +219,9 @@ extern void td_deltas_destroy(TdDeltas *deltas);	/* the tuplestores with it */
 /*
  * Opens relation for signed rows (RowExclusiveLock).  Acts with the rights in force (the caller is the view's owner), fires no trigger, keeps
  * all indexes and check constraints.  keys are columns of td_store_desc, from 1.  A row is found by its key through a unique index on exactly
- * these columns, nulls equal; the empty key (keys not NULL, nkeys 0) is that of a table with one row at most; without a key (keys NULL)
- * it is found by its image through the index on tapdata.row_hash.  Needs an active snapshot; sees what this transaction has done before.
+ * these columns, nulls equal; without a key (nkeys 0) by its image through the index on tapdata.row_hash of all columns.  A table that has
+ * neither holds one row at most (the state of a query without GROUP BY): its key is empty.  Needs an active snapshot; sees what this
+ * transaction has done before.
  */
 typedef struct TdStore TdStore;
 
@@ -229,7 +230,7 @@ extern TupleDesc td_store_desc(TdStore *store);	/* the table's columns without t
 
 /*
  * The row with the key of `slot` (columns `from`[nkeys] of it, counted from 1) in the store's own slot, laid out as td_store_desc, weight 1,
- * until the next call for this store; NULL = none.  Stores with a key only.
+ * until the next call for this store; NULL = none.  Not for stores that find rows by image.
  */
 extern TupleTableSlot *td_store_find(TdStore *store, TupleTableSlot *slot, const AttrNumber *from);
 
