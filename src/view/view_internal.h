@@ -25,6 +25,8 @@
 #include "nodes/parsenodes.h"
 #include "utils/queryenvironment.h"
 #include "utils/relcache.h"
+#include "utils/snapshot.h"
+#include "utils/timestamp.h"
 #include "utils/tuplestore.h"
 
 /* ======== analyze/: what a query is ======== */
