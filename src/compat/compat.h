@@ -24,6 +24,8 @@
 #include "parser/parse_relation.h"
 #include "catalog/pg_database.h"
 #include "replication/origin.h"
+#include "replication/reorderbuffer.h"
+#include "replication/slot.h"
 #include "storage/latch.h"
 #include "utils/acl.h"
 #include "utils/acl.h"
@@ -185,6 +187,63 @@ td_replorigin_session_setup_compat(RepOriginId origin)
 	replorigin_session_setup(origin, 0);
 #else
 	replorigin_session_setup(origin);
+#endif
+}
+
+/* Since 17 a change holds the heap tuple itself.  tuple: oldtuple or newtuple of a change; NULL stays NULL. */
+#if PG_VERSION_NUM >= 170000
+static inline HeapTuple
+td_change_tuple_compat(HeapTuple tuple)
+{
+	return tuple;
+}
+#else
+static inline HeapTuple
+td_change_tuple_compat(ReorderBufferTupleBuf *tuple)
+{
+	return tuple ? &tuple->tuple : NULL;
+}
+#endif
+
+/* A logical slot that is gone when we end before it is persisted; since 17 it is kept on standbys too. */
+static inline void
+td_slot_create_compat(const char *name)
+{
+#if PG_VERSION_NUM >= 170000
+	ReplicationSlotCreate(name, true, RS_EPHEMERAL, false, true, false);
+#else
+	ReplicationSlotCreate(name, true, RS_EPHEMERAL, false);
+#endif
+}
+
+/* Raises 55006 when somebody uses it. */
+static inline void
+td_slot_acquire_compat(const char *name)
+{
+#if PG_VERSION_NUM >= 180000
+	ReplicationSlotAcquire(name, true, true);
+#else
+	ReplicationSlotAcquire(name, true);
+#endif
+}
+
+/* Since 16 with a cause. */
+static inline bool
+td_slot_invalidated_compat(const ReplicationSlotPersistentData *data)
+{
+#if PG_VERSION_NUM >= 160000
+	return data->invalidated != RS_INVAL_NONE;
+#else
+	return data->invalidated_at != InvalidXLogRecPtr;
+#endif
+}
+
+/* Since 18 a descriptor keeps a short form of each attribute.  i from 0. */
+static inline void
+td_attribute_changed_compat(TupleDesc desc, int i)
+{
+#if PG_VERSION_NUM >= 180000
+	populate_compact_attribute(desc, i);
 #endif
 }
 
