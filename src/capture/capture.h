@@ -50,14 +50,16 @@ typedef enum TdCaptureKind
 	TD_CAPTURE_UNKNOWN,			/* relid: this transaction's changes of it can't be told as rows (why); recompute what depends on it */
 	TD_CAPTURE_DDL,				/* relid: the transaction touched its definition, or (InvalidOid) one that is not a relation's: compare */
 	TD_CAPTURE_COMMIT,
-	TD_CAPTURE_PROGRESS			/* everything that was committed before lsn has been sent; version */
+	TD_CAPTURE_PROGRESS			/* everything that was committed before lsn has been sent; version = of what comes after it.  Unasked: at the end of a
+								 * block, and every 256 kB of WAL */
 } TdCaptureKind;
 
 typedef enum TdUnknown
 {
 	TD_UNKNOWN_TRUNCATE,
 	TD_UNKNOWN_OLD_IMAGE,		/* replica identity does not cover the wanted columns */
-	TD_UNKNOWN_COLUMN			/* a wanted column was not there yet, or not any more */
+	TD_UNKNOWN_COLUMN,			/* a wanted column was not there yet, or not any more */
+	TD_UNKNOWN_TOO_LARGE		/* a row of more than 1 GB once its values are whole */
 } TdUnknown;
 
 /* A column of a layout; name is that of today, not of history: the reader's affair. */
@@ -100,7 +102,10 @@ typedef struct TdCapture TdCapture;
  */
 extern TdCapture *td_capture_open(int32 group, const char *slot, int norigins, const RepOriginId *skip_origins);
 
-/* What is wanted from the next transaction decoded on; the worker answers with a PROGRESS of that version.  Versions ascend. */
+/*
+ * What is wanted from the next transaction decoded on; the worker answers with a PROGRESS of that version.  Versions ascend from 1.  Decoding
+ * begins with the first call: before it nothing is lost.  An empty list wants nothing (but PROGRESS).
+ */
 extern void td_capture_want(TdCapture *c, uint32 version, List *wanted /* of TdWanted * */ );
 
 /* Asks for a PROGRESS at or beyond lsn as soon as it is decoded (the caller has flushed WAL up to it). */
