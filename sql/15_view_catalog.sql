@@ -35,15 +35,17 @@ CREATE TABLE tapdata.view (
     options jsonb NOT NULL DEFAULT '{}',     -- validated, without defaults
     settings jsonb NOT NULL DEFAULT '{}',    -- settings the query depends on, as they were at creation: {"TimeZone": "UTC", ...}
     strategy text NOT NULL,                  -- of its top: delta, counters, ...
+    fills integer NOT NULL DEFAULT 1,        -- raised by refresh_view: while it is ahead of view_state.fills the status is 'created' again
     home text NOT NULL DEFAULT tapdata.home(),
     created timestamptz NOT NULL DEFAULT now()
 );
 
-CREATE TABLE tapdata.view_state (
+CREATE TABLE tapdata.view_state (            -- written by workers only, so that no tick waits for an open transaction of a session
     view integer PRIMARY KEY REFERENCES tapdata.view ON DELETE CASCADE,
     status text NOT NULL DEFAULT 'created' CHECK (status IN ('created', 'snapshot', 'streaming', 'failed')),
     since timestamptz NOT NULL DEFAULT now(),
     exact boolean NOT NULL DEFAULT false,    -- equals its query under the snapshot
+    fills integer NOT NULL DEFAULT 0,        -- of tapdata.view, as it was when the last fill began
     filled boolean NOT NULL DEFAULT false,   -- the fill worker has committed; the next tick takes it in
     snapshot pg_snapshot,                    -- of the fill; and of a view that does not stream: what it still equals.  Streaming: the group's
     snapshot_time timestamptz,

@@ -57,6 +57,50 @@ COMMENT ON COLUMN tapdata.pipeline_tables.row_estimate IS 'How many the source t
 COMMENT ON COLUMN tapdata.pipeline_tables.has_key IS 'Has a primary key; without one, changes look for the whole row';
 COMMENT ON COLUMN tapdata.pipeline_tables.error IS 'What is wrong with this table';
 
+-- A group that does not run shows through: its status, error and hint are those of its views then.
+CREATE VIEW tapdata.views WITH (security_barrier) AS
+    SELECT v.relation::pg_catalog.regclass AS view, v.twin::pg_catalog.regclass AS twin, pg_catalog.pg_get_userbyid(v.owner) AS owner, g.name AS group_name,
+        x.status, coalesce(s.exact AND v.fills = s.fills, false) AS exact, CASE WHEN x.of_group THEN gs.since ELSE s.since END AS since,
+        CASE WHEN s.status = 'streaming' THEN gs.snapshot ELSE s.snapshot END AS snapshot,
+        CASE WHEN x.status <> 'streaming' THEN NULL
+            WHEN tapdata.group_caught_up(g.id) THEN interval '0'
+            ELSE greatest(pg_catalog.clock_timestamp() - gs.snapshot_time, interval '0') END AS freshness,
+        s.ticks, s.last_tick, v.strategy,
+        CASE WHEN x.of_group THEN gs.sqlstate WHEN v.fills = s.fills THEN s.sqlstate END AS sqlstate,
+        CASE WHEN x.of_group THEN gs.error WHEN v.fills = s.fills THEN s.error END AS error,
+        CASE WHEN x.of_group THEN gs.hint WHEN v.fills = s.fills THEN s.hint END AS hint,
+        v.options,
+        ARRAY(SELECT c.oid::pg_catalog.regclass FROM pg_catalog.pg_class c WHERE c.relnamespace = 'tapdata_state'::pg_catalog.regnamespace
+            AND c.relkind = 'r' AND c.relname ~ ('^v' || v.id || '_[0-9]+$') ORDER BY c.relname) AS state_tables
+    FROM tapdata.view v JOIN tapdata.view_group g ON g.id = v.view_group
+        LEFT JOIN tapdata.group_state gs ON gs.view_group = g.id LEFT JOIN tapdata.view_state s ON s.view = v.id
+        CROSS JOIN LATERAL (SELECT
+            s.status IS DISTINCT FROM 'failed' AND gs.status IN ('retrying', 'failed', 'waiting_for_worker', 'fenced') AS of_group,
+            CASE WHEN s.status IS NULL OR gs.status IS NULL OR v.home <> tapdata.home() OR gs.status = 'fenced' THEN 'fenced'
+                WHEN s.status = 'failed' AND v.fills = s.fills THEN 'failed'
+                WHEN gs.status IN ('retrying', 'failed', 'waiting_for_worker') THEN gs.status
+                WHEN v.fills <> s.fills THEN 'created'
+                ELSE s.status END AS status) x
+    WHERE pg_catalog.pg_has_role(v.owner, 'USAGE') OR pg_catalog.pg_has_role('pg_monitor', 'USAGE');
+COMMENT ON VIEW tapdata.views IS 'The live views and how they stand';
+COMMENT ON COLUMN tapdata.views.view IS 'The table of the view';
+COMMENT ON COLUMN tapdata.views.twin IS 'Its definition, as an ordinary view';
+COMMENT ON COLUMN tapdata.views.owner IS 'Role that created it and whose rights it uses';
+COMMENT ON COLUMN tapdata.views.group_name IS 'Views of a group are always at one snapshot';
+COMMENT ON COLUMN tapdata.views.status IS 'created, snapshot (being filled), streaming or failed; or the status of its group: retrying, waiting_for_worker, failed or fenced';
+COMMENT ON COLUMN tapdata.views.exact IS 'Equals its query under the snapshot';
+COMMENT ON COLUMN tapdata.views.since IS 'When it got this status';
+COMMENT ON COLUMN tapdata.views.snapshot IS 'Snapshot that it equals its query at';
+COMMENT ON COLUMN tapdata.views.freshness IS 'How old what it shows is, while streaming: 0 when nothing waits to be taken in, else how long ago the snapshot was';
+COMMENT ON COLUMN tapdata.views.ticks IS 'Ticks that changed it';
+COMMENT ON COLUMN tapdata.views.last_tick IS 'When the last one did';
+COMMENT ON COLUMN tapdata.views.strategy IS 'How it is kept: see explain_view()';
+COMMENT ON COLUMN tapdata.views.sqlstate IS 'SQLSTATE of the last error';
+COMMENT ON COLUMN tapdata.views.error IS 'Last error; empty again once it streams';
+COMMENT ON COLUMN tapdata.views.hint IS 'What to do about it';
+COMMENT ON COLUMN tapdata.views.options IS 'Options given, without defaults';
+COMMENT ON COLUMN tapdata.views.state_tables IS 'Tables of its state beyond its own rows';
+
 CREATE VIEW tapdata.workers WITH (security_barrier) AS
     SELECT pid, kind, database, object, status, since, restarts, memory FROM tapdata.worker_list();
 COMMENT ON VIEW tapdata.workers IS 'The processes of tapdata, connector hosts among them';

@@ -18,6 +18,7 @@
 #define TD_CATALOG_H
 
 #include "postgres.h"
+#include "nodes/bitmapset.h"
 #include "nodes/pg_list.h"
 #include "utils/timestamp.h"
 #include "stream/stream.h"
@@ -26,22 +27,20 @@
 typedef struct TdCatalogScope
 {
 	Oid			user;
-	int			sec_context;
-	int			guc_level;
+	int			sec_context, guc_level;
 } TdCatalogScope;
 
 extern void td_catalog_enter(TdCatalogScope *scope);	/* also SPI_connect */
 extern void td_catalog_leave(TdCatalogScope *scope);	/* also SPI_finish; not needed on error: abort restores all */
+extern void td_run_as_caller(const char *sql);	/* one statement with the rights in force, pinned to pg_catalog */
 
 /* ---- connections (foreign servers of the wrapper tapdata) ---- */
 typedef struct TdConnection
 {
 	Oid			server;
-	char	   *name;
-	char	   *connector;
+	char	   *name, *connector;
 	int			noptions;		/* the connector's own options and credentials, `connector` left out */
-	char	  **names;
-	char	  **values;			/* secrets among them: never into a message */
+	char	  **names, **values;	/* secrets among them: never into a message */
 } TdConnection;
 
 /* The options of the server and of role's user mapping (else PUBLIC's).  Checks USAGE for role: 42501; unknown: 42704 with the closest name. */
@@ -57,9 +56,7 @@ typedef enum TdSyncType
 
 typedef enum TdInsertPolicy
 {
-	TD_INSERT_UPDATE_ON_EXISTS,
-	TD_INSERT_IGNORE_ON_EXISTS,
-	TD_INSERT_JUST_INSERT
+	TD_INSERT_UPDATE_ON_EXISTS, TD_INSERT_IGNORE_ON_EXISTS, TD_INSERT_JUST_INSERT
 } TdInsertPolicy;
 
 typedef enum TdExisting			/* option "existing": a target table that is already there */
@@ -72,11 +69,9 @@ typedef enum TdExisting			/* option "existing": a target table that is already t
 typedef struct TdPipeline
 {
 	int32		id;
-	char	   *name;
+	char	   *name, *connection;
 	Oid			owner;
-	char	   *connection;
-	List	   *tables;			/* of char * */
-	List	   *except_tables;
+	List	   *tables, *except_tables; /* of char * */
 	char	   *into_schema;
 	bool		wanted;			/* desired = running */
 	/* options */
@@ -87,30 +82,21 @@ typedef struct TdPipeline
 	char	   *start_position; /* "position", for type "cdc"; NULL = now */
 	/* state */
 	char	   *status;
-	bool		planned;
-	char	   *load_position;
-	bool		load_done;
-	char	   *catch_up_position;
-	bool		published;
-	char	   *position;
-	int64		rows_loaded;
-	int64		rows_applied;
+	bool		planned, load_done, published;
+	char	   *load_position, *catch_up_position, *position;
+	int64		rows_loaded, rows_applied;
 } TdPipeline;
 
 typedef struct TdPipelineTable
 {
 	int32		n;
-	char	   *source_database;
-	char	   *source_table;
-	char	   *target_schema;
-	char	   *target_table;
+	char	   *source_database, *source_table;
+	char	   *target_schema, *target_table;
 	Oid			relation;
 	char	   *status;
 	bool		has_key;
-	char	   *cursor;
-	char	   *skip_to;
-	int64		rows_loaded;
-	int64		row_estimate;
+	char	   *cursor, *skip_to;
+	int64		rows_loaded, row_estimate;
 } TdPipelineTable;
 
 extern TdPipeline *td_pipeline_load(int32 id);	/* NULL = gone */
@@ -139,19 +125,16 @@ extern void td_pipeline_set_error(int32 id, const TdError *err);
 /* ---- views (view.c) ---- */
 typedef struct TdView
 {
-	int32		id;
-	int32		group;
-	Oid			owner;
-	Oid			relation;
-	Oid			twin;
+	int32		id, group;
+	Oid			owner, relation, twin;
 	char	   *name;			/* "schema.table", quoted as needed; of today */
 	List	   *settings;		/* of TdPair * (util.h): pinned */
 	bool		unlogged, writable; /* options */
 	int			timeout_ms;		/* option "timeout": of one tick of it; 0 = none */
 	char	   *status;			/* state */
-	bool		exact;
-	bool		filled;
+	bool		exact, filled;
 	char	   *snapshot;
+	TdError    *error;			/* NULL = none */
 } TdView;
 
 typedef struct TdGroup
@@ -159,9 +142,16 @@ typedef struct TdGroup
 	int32		id;
 	char	   *name;
 	int			max_lag_ms;
-	char	   *snapshot;		/* the checkpoint; NULL = none */
+	char	   *status, *snapshot;	/* the checkpoint; NULL = none */
 	uint64		bound;			/* LSN, 0 = none */
+	TdError    *error;			/* NULL = none */
 } TdGroup;
+
+typedef struct TdIdentity
+{
+	Oid			relation, index;	/* index: only for 'i' */
+	char		kind;			/* d, n, i */
+} TdIdentity;
 
 extern TdGroup *td_group_load(int32 id);	/* NULL = gone */
 extern List *td_group_views(int32 id);	/* of TdView *, each after those it reads */
@@ -176,6 +166,20 @@ extern void td_view_set_status(int32 id, const char *status, const char *snapsho
 extern void td_view_filled(int32 id, const char *snapshot);	/* by the fill worker, in its transaction */
 extern void td_view_count(int32 id, int64 ticks_more, int64 recomputes_more, double last_ms);
 
+/* Definitions of views (view_define.c), written by sessions in their transactions; rights are the affair of who calls. */
+extern void td_view_options_check(List *options, bool is_new);	/* of TdPair *; 22023 with the closest name */
+extern void td_view_add(TdView *v, List *options, Datum settings, const char *strategy);	/* owner, relation, twin are set; sets id and group (made when missing) */
+extern void td_view_add_base(int32 id, Oid relation, const Bitmapset *columns);
+extern void td_view_alter(const TdView *v, List *options);	/* merged; nulls remove */
+extern void td_view_refill(int32 id);	/* status 'created' for its worker */
+extern List *td_views_reading(Oid relation);	/* of TdView *: directly */
+extern List *td_views_follow(void); /* after DDL: forgets those whose table is gone, takes over names and owners; of TdView *: with a new owner */
+extern Bitmapset *td_view_columns(Oid relation);	/* that views read directly of it */
+extern List *td_identities(void);	/* of TdIdentity *: replica identities changed for views, as they were */
+extern void td_identity_keep(const TdIdentity *was, bool keep); /* only the first is kept; or forgets it */
+extern void td_write_guard(Oid relation, bool on);	/* locks it */
+extern void td_require_clean_transaction(const char *function, const char *what);	/* 25001 in REPEATABLE READ or above, or when it wrote */
+
 /* ---- what DDL does to servers and roles (follow.c); only where the extension is installed ---- */
 extern void td_connection_renamed(const char *from, const char *to);	/* after the command */
 extern List *td_connections_used(void); /* before it: names */
@@ -188,6 +192,8 @@ extern void td_log(const char *level, const char *kind, const char *object, Oid 
 /* ---- installation ---- */
 extern Oid	td_extension_hold(void);	/* keeps DROP EXTENSION out until the transaction ends; InvalidOid = it is gone */
 extern bool td_installation_is_here(void);	/* system identifier and database oid match */
+extern void td_home_require(void);	/* 55000 in a copy that was not adopted */
+extern char *td_role_text(Oid role);	/* for messages, also of a role that is gone */
 
 extern void td_catalog_init(void);	/* from _PG_init: settings of this room */
 

@@ -2,7 +2,7 @@
  *
  * catalog_internal.h
  *		What the files of catalog/ share: statements with kept plans, option
- *		tables, rights, arguments of the SQL faces.
+ *		tables, rights.
  *
  * src/catalog/catalog_internal.h
  *
@@ -54,9 +54,6 @@ extern bool td_col_bool(uint64 row, int col);
 extern TimestampTz td_col_time(uint64 row, int col, bool *null);
 extern List *td_col_all(int col);	/* that column of all rows, as words */
 
-/* Runs one statement as the caller, pinned to pg_catalog. */
-extern void td_run_as_caller(const char *sql);
-
 /* ---- status and errors of pipelines and view groups, with one table of legal moves (state.c) ---- */
 typedef struct TdStatusOf
 {
@@ -77,7 +74,6 @@ extern void td_status_error(TdStatusOf *of, int32 id, const TdError *err);	/* td
 
 /* ---- home.c: which database this is ---- */
 extern char *td_home(void);
-extern void td_home_require(void);	/* 55000 in a copy that was not adopted */
 
 extern bool td_library_preloaded(void);
 extern int	td_log_retention;	/* minutes; 0 = for ever */
@@ -88,15 +84,7 @@ extern bool td_may_use_server(Oid role, Oid server);
 extern bool td_may_create_in_schema(Oid role, Oid schema);
 extern bool td_may_create_schemas(Oid role);
 extern bool td_is_monitor(Oid role);
-extern char *td_role_text(Oid role);	/* for messages, also of a role that is gone */
 extern void td_check_name_length(const char *name, const char *what);	/* 42602 empty, 42622 too long */
-
-/* ---- arguments of SQL faces (args.c) ---- */
-extern char *td_required_text(FunctionCallInfo fcinfo, int n, const char *name);	/* 22004 */
-extern char *td_optional_text(FunctionCallInfo fcinfo, int n);
-extern List *td_optional_words(FunctionCallInfo fcinfo, int n, const char *name);	/* text[]; NIL for null; 22004 for a null inside */
-extern List *td_optional_pairs(FunctionCallInfo fcinfo, int n, const char *name);	/* jsonb */
-extern bool td_flag(FunctionCallInfo fcinfo, int n);	/* null = false */
 
 /* ---- a connector's option table (options.c) ---- */
 typedef struct TdOptionRow
@@ -139,6 +127,9 @@ extern void td_pipeline_drop_load_tables(int32 id, int32 n);	/* n < 0 = all of t
 /* ---- options of a pipeline (pipeline_options.c) ---- */
 extern void td_pipeline_options_check(List *pairs, bool whole);	/* whole: also what must fit together */
 extern Datum td_pairs_to_jsonb(List *pairs);	/* nulls left out */
+
+/* ---- options of a view (view_options.c) ---- */
+extern Datum td_view_options_json(List *options);	/* nulls included */
 
 /* ---- the write guard (guard.c) ---- */
 extern void td_write_guards(int32 pipeline, bool on);	/* on all published targets */

@@ -1,8 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * guard.c
- *		The write guard: a statement trigger on mirrored tables that refuses
- *		users' writes.
+ *		The write guard: a statement trigger on mirrored tables and live views
+ *		that refuses users' writes.
  *
  * NOTES
  *		Sessions.  Workers write as replication role replica, where the trigger
@@ -26,7 +26,7 @@
 #include "utils/rel.h"
 #include "utils/syscache.h"
 
-static char *keeper(Relation rel);
+static char *keeper(Relation rel, bool *is_view);
 static void guard_on(Oid relation);
 static void guard_off(Oid relation);
 
@@ -39,15 +39,23 @@ td_sql_refuse_write(PG_FUNCTION_ARGS)
 	TriggerData *trigger = (TriggerData *) fcinfo->context;
 	char	   *table;
 	char	   *pipeline;
+	bool		is_view;
 
 	if (!CALLED_AS_TRIGGER(fcinfo))
 		ereport(ERROR,
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 				 errmsg("tapdata.refuse_write() is a trigger function"),
-				 errhint("It is put on mirrored tables by the mirror itself.")));
+				 errhint("It is put on mirrored tables and live views by tapdata itself.")));
 	table = quote_qualified_identifier(get_namespace_name(RelationGetNamespace(trigger->tg_relation)),
 									   RelationGetRelationName(trigger->tg_relation));
-	pipeline = keeper(trigger->tg_relation);
+	pipeline = keeper(trigger->tg_relation, &is_view);
+	if (is_view)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("table %s is a live view", table),
+				 errdetail("It is kept equal to its query."),
+				 errhint("Change the rows that it is made of; or allow writes here: SELECT tapdata.alter_view(%s, '{\"writable\": true}').",
+						 quote_literal_cstr(table))));
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 			 pipeline ? errmsg("table %s is kept by mirror \"%s\"", table, pipeline) :
@@ -59,21 +67,26 @@ td_sql_refuse_write(PG_FUNCTION_ARGS)
 	return PointerGetDatum(NULL);
 }
 
-/* The pipeline that keeps a table; in a copied database the oid is another one, the name is not. */
+/* The pipeline that keeps a table, or whether it is a view; in a copied database the oid is another one, the name is not. */
 static char *
-keeper(Relation rel)
+keeper(Relation rel, bool *is_view)
 {
 	static TdStatement find = {
-		"SELECT p.name FROM tapdata.pipeline_table t JOIN tapdata.pipeline p ON p.id = t.pipeline "
-		"WHERE t.relation = $1 OR (t.target_schema = $2 AND t.target_table = $3) "
-	"ORDER BY t.relation = $1 DESC LIMIT 1", NULL};
+		"SELECT p.name, t.relation = $1, false FROM tapdata.pipeline_table t JOIN tapdata.pipeline p ON p.id = t.pipeline "
+		"WHERE t.relation = $1 OR (t.target_schema = $2 AND t.target_table = $3) UNION ALL "
+		"SELECT NULL, v.relation = $1, true FROM tapdata.view v WHERE v.relation = $1 OR (v.table_schema = $2 AND v.table_name = $3) "
+	"ORDER BY 2 DESC LIMIT 1", NULL};
 	TdCatalogScope scope;
 	char	   *name = NULL;
 
+	*is_view = false;
 	td_catalog_enter(&scope);
 	if (TD_RUN(&find, td_arg_oid(RelationGetRelid(rel)), td_arg_text(get_namespace_name(RelationGetNamespace(rel))),
 			   td_arg_text(RelationGetRelationName(rel))) == 1)
+	{
 		name = td_col_text(0, 1);
+		*is_view = td_col_bool(0, 3);
+	}
 	td_catalog_leave(&scope);
 	return name;
 }
@@ -88,16 +101,22 @@ td_write_guards(int32 pipeline, bool on)
 	{
 		Oid			relation = ((TdPipelineTable *) lfirst(lc))->relation;
 
-		if (!OidIsValid(relation))
-			continue;
-		LockRelationOid(relation, ShareRowExclusiveLock);
-		if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(relation)))
-			UnlockRelationOid(relation, ShareRowExclusiveLock);
-		else if (on)
-			guard_on(relation);
-		else
-			guard_off(relation);
+		if (OidIsValid(relation))
+			td_write_guard(relation, on);
 	}
+}
+
+/* Puts the guard on one table, or takes it off; a table that is gone needs none. */
+void
+td_write_guard(Oid relation, bool on)
+{
+	LockRelationOid(relation, ShareRowExclusiveLock);
+	if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(relation)))
+		UnlockRelationOid(relation, ShareRowExclusiveLock);
+	else if (on)
+		guard_on(relation);
+	else
+		guard_off(relation);
 }
 
 /* The oid of a table's guard, whatever its name. */

@@ -29,7 +29,6 @@
 #define TD_LOOK_AGAIN_MS 200	/* at the status, while a mark is awaited */
 #define TD_NO_WORKER_MS 20		/* until a worker is there to be asked */
 
-static void require_clean_transaction(void);
 static void require_reader(const TdPipeline *p);
 static bool has_ended(const TdPipeline *p);
 static void raise_failure(const TdPipeline *p) pg_attribute_noreturn();
@@ -56,7 +55,7 @@ td_sql_wait_pipeline(PG_FUNCTION_ARGS)
 	td_workers_require();
 	p = td_pipeline_find(name, false);
 	require_reader(p);
-	require_clean_transaction();
+	td_require_clean_transaction("wait_pipeline", "The pipeline");
 	end = PG_ARGISNULL(1) ? TimestampTzPlusMilliseconds(called, 60 * 1000) :
 		DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval, TimestampTzGetDatum(called), PG_GETARG_DATUM(1)));
 	while (!has_ended(p))
@@ -79,21 +78,21 @@ td_sql_wait_pipeline(PG_FUNCTION_ARGS)
 	PG_RETURN_TIMESTAMPTZ(reached != 0 ? reached : called);
 }
 
-/* What this transaction wrote or has seen would not move on with the pipeline. */
-static void
-require_clean_transaction(void)
+/* What this transaction wrote or has seen would not move on with the pipeline or view. */
+void
+td_require_clean_transaction(const char *function, const char *what)
 {
 	if (IsolationUsesXactSnapshot())
 		ereport(ERROR,
 				(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
-				 errmsg("wait_pipeline can't be used in a transaction of isolation level REPEATABLE READ or above"),
+				 errmsg("%s can't be used in a transaction of isolation level REPEATABLE READ or above", function),
 				 errdetail("Such a transaction would not see what it has waited for."),
 				 errhint("Call it before the transaction begins.")));
 	if (TransactionIdIsValid(GetTopTransactionIdIfAny()))
 		ereport(ERROR,
 				(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
-				 errmsg("wait_pipeline can't be used in a transaction that wrote"),
-				 errdetail("The pipeline may have to wait for this transaction to end."),
+				 errmsg("%s can't be used in a transaction that wrote", function),
+				 errdetail("%s may have to wait for this transaction to end.", what),
 				 errhint("Commit first.")));
 }
 

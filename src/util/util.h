@@ -2,7 +2,7 @@
  *
  * util.h
  *		The door of util/: error values to ereport, closest match, backoff,
- *		reading small JSON objects.
+ *		reading small JSON objects, arguments of SQL functions.
  *
  * src/util/util.h
  *
@@ -12,6 +12,7 @@
 #define TD_UTIL_H
 
 #include "postgres.h"
+#include "fmgr.h"
 #include "nodes/pg_list.h"
 #include "utils/resowner.h"
 #include "stream/stream.h"
@@ -39,5 +40,13 @@ extern char *td_json_text(JsonbContainer *object, const char *key); /* scalar as
 extern bool td_json_bool(JsonbContainer *object, const char *key);	/* false = not there */
 extern JsonbContainer *td_json_array(JsonbContainer *object, const char *key);	/* NULL = not there */
 extern JsonbContainer *td_json_element(JsonbContainer *array, uint32 i);	/* an object; NULL = none */
+
+/* ---- arguments of SQL functions (args.c) ---- */
+extern char *td_required_text(FunctionCallInfo fcinfo, int n, const char *name);	/* 22004 */
+extern Oid	td_required_oid(FunctionCallInfo fcinfo, int n, const char *name);
+extern char *td_optional_text(FunctionCallInfo fcinfo, int n);
+extern List *td_optional_words(FunctionCallInfo fcinfo, int n, const char *name);	/* text[]; NIL for null; 22004 for a null inside */
+extern List *td_optional_pairs(FunctionCallInfo fcinfo, int n, const char *name);	/* jsonb */
+extern bool td_flag(FunctionCallInfo fcinfo, int n);	/* null = false */
 
 #endif							/* TD_UTIL_H */

@@ -8,16 +8,17 @@
  *		with a name instead of a null result.
  *
  * IDENTIFICATION
- *		src/catalog/args.c
+ *		src/util/args.c
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
-#include "catalog/catalog_internal.h"
 #include "catalog/pg_type.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+
+#include "util/util.h"
 
 /* Raises for an argument that must not be null. */
 static void
@@ -67,6 +68,14 @@ List *
 td_optional_pairs(FunctionCallInfo fcinfo, int n, const char *name)
 {
 	return PG_ARGISNULL(n) ? NIL : td_json_pairs(PG_GETARG_JSONB_P(n), name);
+}
+
+Oid
+td_required_oid(FunctionCallInfo fcinfo, int n, const char *name)
+{
+	if (PG_ARGISNULL(n))
+		null_argument(name);
+	return PG_GETARG_OID(n);
 }
 
 bool

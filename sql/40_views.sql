@@ -1,0 +1,54 @@
+-- Live views.  create_view and explain_query resolve names as the caller, in the caller's own search_path: they have none of their own.
+
+CREATE SCHEMA tapdata_views;
+COMMENT ON SCHEMA tapdata_views IS 'tapdata: the definitions of live views, as ordinary views: each is always what its live view will be';
+GRANT USAGE ON SCHEMA tapdata_views TO PUBLIC;
+
+CREATE FUNCTION tapdata.row_hash(VARIADIC "any") RETURNS bigint
+    LANGUAGE c IMMUTABLE PARALLEL SAFE
+    AS 'MODULE_PATHNAME', 'td_sql_row_hash';
+COMMENT ON FUNCTION tapdata.row_hash("any") IS 'Hash of the binary image of values, nulls included; indexed where a live view has no key';
+
+CREATE FUNCTION tapdata.create_view(name text, query text, options jsonb DEFAULT '{}', or_replace boolean DEFAULT false) RETURNS regclass
+    LANGUAGE c
+    AS 'MODULE_PATHNAME', 'td_sql_create_view';
+COMMENT ON FUNCTION tapdata.create_view(text, text, jsonb, boolean) IS
+    'Creates a live view: a table that always equals its query at a recent snapshot; it is filled from the commit on, see wait_view()';
+
+CREATE FUNCTION tapdata.drop_view(view regclass) RETURNS void
+    LANGUAGE c SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'td_sql_drop_view';
+COMMENT ON FUNCTION tapdata.drop_view(regclass) IS 'Drops a live view with its table; for its owner; not while other live views read it';
+
+CREATE FUNCTION tapdata.refresh_view(view regclass) RETURNS void
+    LANGUAGE c SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'td_sql_refresh_view';
+COMMENT ON FUNCTION tapdata.refresh_view(regclass) IS
+    'Computes a live view anew from the commit on, and those that read it; revives one that has failed; only rows that differ are written';
+
+CREATE FUNCTION tapdata.alter_view(view regclass, options jsonb) RETURNS void
+    LANGUAGE c SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'td_sql_alter_view';
+COMMENT ON FUNCTION tapdata.alter_view(regclass, jsonb) IS 'Merges options (writable, timeout, max_lag, fillfactor) into a live view; null removes one';
+
+CREATE FUNCTION tapdata.explain_query(query text, OUT node text, OUT strategy text, OUT detail text) RETURNS SETOF record
+    LANGUAGE c ROWS 10
+    AS 'MODULE_PATHNAME', 'td_sql_explain_query';
+COMMENT ON FUNCTION tapdata.explain_query(text) IS 'How a live view of this query would be kept, and what it costs; raises what stands against it';
+
+CREATE FUNCTION tapdata.explain_view(view regclass, OUT node text, OUT strategy text, OUT detail text) RETURNS SETOF record
+    LANGUAGE c ROWS 10 SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'td_sql_explain_view';
+COMMENT ON FUNCTION tapdata.explain_view(regclass) IS 'How a live view is kept, and what it costs';
+
+CREATE FUNCTION tapdata.wait_view(view regclass, timeout interval DEFAULT '60 s') RETURNS timestamptz
+    LANGUAGE c SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'td_sql_wait_view';
+COMMENT ON FUNCTION tapdata.wait_view(regclass, interval) IS
+    'Waits until a live view reflects every commit before the call; returns the time of the snapshot it then equals; raises on timeout or failure';
+
+CREATE FUNCTION tapdata.check_view(view regclass, max_rows integer DEFAULT 100, OUT diff text, OUT copies bigint, OUT "row" jsonb) RETURNS SETOF record
+    LANGUAGE c ROWS 10 SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'td_sql_check_view';
+COMMENT ON FUNCTION tapdata.check_view(regclass, integer) IS
+    'Compares a live view with its query under one snapshot: rows that are missing or extra, at most max_rows (null = all); no rows = exact';

@@ -1,0 +1,224 @@
+/*-------------------------------------------------------------------------
+ *
+ * view.c
+ *		Live views and their groups as structs.
+ *
+ * NOTES
+ *		Sessions and workers.  Structs live in the caller's CurrentMemoryContext.
+ *		A view whose table is gone is none, even where its row is still there (the
+ *		table was dropped by a session that did not have the library).
+ *
+ *		refresh_view only raises tapdata.view.fills; the worker that begins to fill
+ *		the view writes the same number into its state.  Between the two the status
+ *		reads "created".
+ *
+ * IDENTIFICATION
+ *		src/catalog/view.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/catalog_internal.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+
+#define TD_VIEW_COLUMNS \
+	"SELECT v.id, v.view_group, v.owner::oid, v.relation, v.twin, " \
+	"coalesce(format('%I.%I', c.relnamespace::regnamespace::name, c.relname), format('%I.%I', v.table_schema, v.table_name)), " \
+	"v.settings::text, coalesce((v.options->>'unlogged')::boolean, false), coalesce((v.options->>'writable')::boolean, false), " \
+	"least(extract(epoch FROM coalesce((v.options->>'timeout')::interval, '5 min')) * 1000, 2147483647)::integer, " \
+	"CASE WHEN v.fills = s.fills THEN s.status ELSE 'created' END, s.exact AND v.fills = s.fills, s.filled AND v.fills = s.fills, s.snapshot::text, " \
+	"s.sqlstate, s.error, s.detail, s.hint " \
+	"FROM tapdata.view v JOIN tapdata.view_state s ON s.view = v.id JOIN pg_class c ON c.oid = v.relation "
+
+static List *read_views(MemoryContext caller);
+static TdView *only(List *views);
+static List *pairs_of(const char *json);
+static TdError *read_error(uint64 row, int first);
+
+/* The views of the last result, in the caller's memory. */
+static List *
+read_views(MemoryContext caller)
+{
+	List	   *views = NIL;
+
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		MemoryContext inner = MemoryContextSwitchTo(caller);
+		TdView	   *v = palloc0(sizeof(TdView));
+
+		v->id = td_col_int(i, 1);
+		v->group = td_col_int(i, 2);
+		v->owner = td_col_int(i, 3);
+		v->relation = td_col_int(i, 4);
+		v->twin = td_col_int(i, 5);
+		v->name = td_col_text(i, 6);
+		v->settings = pairs_of(td_col_text(i, 7));
+		v->unlogged = td_col_bool(i, 8);
+		v->writable = td_col_bool(i, 9);
+		v->timeout_ms = td_col_int(i, 10);
+		v->status = td_col_text(i, 11);
+		v->exact = td_col_bool(i, 12);
+		v->filled = td_col_bool(i, 13);
+		v->snapshot = td_col_text(i, 14);
+		v->error = read_error(i, 15);
+		views = lappend(views, v);
+		MemoryContextSwitchTo(inner);
+	}
+	return views;
+}
+
+static TdView *
+only(List *views)
+{
+	return views == NIL ? NULL : linitial(views);
+}
+
+/* A stored object of scalars. */
+static List *
+pairs_of(const char *json)
+{
+	return td_json_pairs(DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(json))), "settings");
+}
+
+/* The columns sqlstate, error, detail, hint as a value; NULL = no error. */
+static TdError *
+read_error(uint64 row, int first)
+{
+	char	   *texts[4];
+	TdError    *err;
+
+	for (int i = 0; i < 4; i++)
+		texts[i] = td_col_text(row, first + i);
+	if (texts[1] == NULL)
+		return NULL;
+	err = palloc0(sizeof(TdError));
+	strlcpy(err->sqlstate, texts[0] ? texts[0] : "XX000", sizeof(err->sqlstate));
+	strlcpy(err->message, texts[1], sizeof(err->message));
+	strlcpy(err->detail, texts[2] ? texts[2] : "", sizeof(err->detail));
+	strlcpy(err->hint, texts[3] ? texts[3] : "", sizeof(err->hint));
+	return err;
+}
+
+/* By its number. */
+TdView *
+td_view_load(int32 id)
+{
+	static TdStatement load = {TD_VIEW_COLUMNS "WHERE v.id = $1", NULL};
+	MemoryContext caller = CurrentMemoryContext;
+	TdCatalogScope scope;
+	List	   *views;
+
+	td_catalog_enter(&scope);
+	TD_RUN(&load, td_arg_int4(id));
+	views = read_views(caller);
+	td_catalog_leave(&scope);
+	return only(views);
+}
+
+/* By its table. */
+TdView *
+td_view_of(Oid relation, bool missing_ok)
+{
+	static TdStatement load = {TD_VIEW_COLUMNS "WHERE v.relation = $1", NULL};
+	MemoryContext caller = CurrentMemoryContext;
+	TdCatalogScope scope;
+	List	   *views;
+	char	   *name;
+
+	td_catalog_enter(&scope);
+	TD_RUN(&load, td_arg_oid(relation));
+	views = read_views(caller);
+	td_catalog_leave(&scope);
+	if (views != NIL || missing_ok)
+		return only(views);
+	name = get_rel_name(relation);
+	ereport(ERROR,
+			(errcode(ERRCODE_UNDEFINED_OBJECT),
+			 name ? errmsg("\"%s\" is not a live view", name) : errmsg("there is no relation with OID %u", relation),
+			 errhint("SELECT view FROM tapdata.views lists yours; tapdata.create_view() makes one.")));
+}
+
+/* By its definition. */
+TdView *
+td_view_of_twin(Oid twin)
+{
+	static TdStatement load = {TD_VIEW_COLUMNS "WHERE v.twin = $1", NULL};
+	MemoryContext caller = CurrentMemoryContext;
+	TdCatalogScope scope;
+	List	   *views;
+
+	td_catalog_enter(&scope);
+	TD_RUN(&load, td_arg_oid(twin));
+	views = read_views(caller);
+	td_catalog_leave(&scope);
+	return only(views);
+}
+
+/* A view is made after those it reads, and keeps its definition: so they come in the order of their numbers. */
+List *
+td_group_views(int32 id)
+{
+	static TdStatement load = {TD_VIEW_COLUMNS "WHERE v.view_group = $1 ORDER BY v.id", NULL};
+	MemoryContext caller = CurrentMemoryContext;
+	TdCatalogScope scope;
+	List	   *views;
+
+	td_catalog_enter(&scope);
+	TD_RUN(&load, td_arg_int4(id));
+	views = read_views(caller);
+	td_catalog_leave(&scope);
+	return views;
+}
+
+/* Those that name a relation in their query. */
+List *
+td_views_reading(Oid relation)
+{
+	static TdStatement load = {
+	TD_VIEW_COLUMNS "WHERE v.id IN (SELECT b.view FROM tapdata.view_base b WHERE b.relation = $1) ORDER BY v.id", NULL};
+	MemoryContext caller = CurrentMemoryContext;
+	TdCatalogScope scope;
+	List	   *views;
+
+	td_catalog_enter(&scope);
+	TD_RUN(&load, td_arg_oid(relation));
+	views = read_views(caller);
+	td_catalog_leave(&scope);
+	return views;
+}
+
+/* A group with its checkpoint. */
+TdGroup *
+td_group_load(int32 id)
+{
+	static TdStatement load = {
+		"SELECT g.name, least(extract(epoch FROM g.max_lag) * 1000, 2147483647)::integer, s.status, s.snapshot::text, "
+		"coalesce(s.bound - '0/0', 0)::bigint, s.sqlstate, s.error, s.detail, s.hint "
+	"FROM tapdata.view_group g JOIN tapdata.group_state s ON s.view_group = g.id WHERE g.id = $1", NULL};
+	TdCatalogScope scope;
+	TdGroup    *g = palloc0(sizeof(TdGroup));
+	MemoryContext caller = CurrentMemoryContext;
+	bool		found;
+
+	td_catalog_enter(&scope);
+	found = TD_RUN(&load, td_arg_int4(id)) == 1;
+	if (found)
+	{
+		MemoryContext inner = MemoryContextSwitchTo(caller);
+
+		g->id = id;
+		g->name = td_col_text(0, 1);
+		g->max_lag_ms = td_col_int(0, 2);
+		g->status = td_col_text(0, 3);
+		g->snapshot = td_col_text(0, 4);
+		g->bound = td_col_int(0, 5);
+		g->error = read_error(0, 6);
+		MemoryContextSwitchTo(inner);
+	}
+	td_catalog_leave(&scope);
+	return found ? g : NULL;
+}

@@ -1,0 +1,263 @@
+/*-------------------------------------------------------------------------
+ *
+ * view_define.c
+ *		Definitions of live views: what sessions write about them.
+ *
+ * NOTES
+ *		Sessions, in the user's transaction.  Rights are the affair of who calls.
+ *		Nothing of a running view's state is written here: a worker must never
+ *		wait for a session's transaction.
+ *
+ *		What was changed on base tables for the sake of views (replica identities)
+ *		is kept in a table of its own, so that it outlives the views.
+ *
+ * IDENTIFICATION
+ *		src/catalog/view_define.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/catalog_internal.h"
+#include "catalog/pg_type.h"
+#include "lib/stringinfo.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+
+static int32 need_group(List *options);
+static void set_max_lag(int32 group, List *options);
+static void log_dropped(void);
+
+/* ---- making and changing ---- */
+
+/* The rows of a new view; the caller makes its table and twin in the same transaction. */
+void
+td_view_add(TdView *v, List *options, Datum settings, const char *strategy)
+{
+	static TdStatement add = {
+		"INSERT INTO tapdata.view (view_group, owner, relation, table_schema, table_name, twin, twin_name, options, settings, strategy) "
+		"SELECT $1, $2::regrole, c.oid, c.relnamespace::regnamespace::name, c.relname, t.oid, t.relname, jsonb_strip_nulls($5), $6, $7 "
+	"FROM pg_class c, pg_class t WHERE c.oid = $3 AND t.oid = $4 RETURNING id, format('%I.%I', table_schema, table_name)", NULL};
+	static TdStatement state = {"INSERT INTO tapdata.view_state (view) VALUES ($1)", NULL};
+	TdCatalogScope scope;
+	Datum		json = td_view_options_json(options);
+
+	td_catalog_enter(&scope);
+	v->group = need_group(options);
+	set_max_lag(v->group, options);
+	if (TD_RUN(&add, td_arg_int4(v->group), td_arg_oid(v->owner), td_arg_oid(v->relation), td_arg_oid(v->twin), td_arg_jsonb(json),
+			   td_arg_jsonb(settings), td_arg_text(strategy)) != 1)
+		elog(ERROR, "relation %u or %u of a new view does not exist", v->relation, v->twin);
+	v->id = td_col_int(0, 1);
+	v->name = td_col_text(0, 2);
+	TD_RUN(&state, td_arg_int4(v->id));
+	td_catalog_leave(&scope);
+}
+
+/* The group that the options name, made when it is missing. */
+static int32
+need_group(List *options)
+{
+	static TdStatement make = {
+		"WITH made AS (INSERT INTO tapdata.view_group (name) VALUES ($1) ON CONFLICT (name) DO NOTHING RETURNING id) "
+	"INSERT INTO tapdata.group_state (view_group) SELECT id FROM made", NULL};
+	static TdStatement find = {"SELECT id FROM tapdata.view_group WHERE name = $1", NULL};
+	const char *name = td_pairs_get(options, "group");
+
+	if (name == NULL)
+		name = "default";
+	if (TD_RUN(&find, td_arg_text(name)) == 0)
+	{
+		TD_RUN(&make, td_arg_text(name));
+		if (TD_RUN(&find, td_arg_text(name)) == 0)
+			elog(ERROR, "group \"%s\" of views does not exist", name);
+	}
+	return td_col_int(0, 1);
+}
+
+/* One pace for all views of a group: the last word counts. */
+static void
+set_max_lag(int32 group, List *options)
+{
+	static TdStatement set = {
+	"UPDATE tapdata.view_group SET max_lag = coalesce($2, '10 ms')::interval WHERE id = $1 AND max_lag <> coalesce($2, '10 ms')::interval", NULL};
+
+	if (td_pairs_has(options, "max_lag"))
+		TD_RUN(&set, td_arg_int4(group), td_arg_text(td_pairs_get(options, "max_lag")));
+}
+
+/* What a view reads directly. */
+void
+td_view_add_base(int32 id, Oid relation, const Bitmapset *columns)
+{
+	static TdStatement add = {
+		"INSERT INTO tapdata.view_base (view, relation, columns) VALUES ($1, $2, $3::int2[]) "
+	"ON CONFLICT (view, relation) DO UPDATE SET columns = ARRAY(SELECT unnest(view_base.columns || excluded.columns) UNION ORDER BY 1)", NULL};
+	StringInfoData array;
+	TdCatalogScope scope;
+	int			column = -1;
+
+	initStringInfo(&array);
+	while ((column = bms_next_member(columns, column)) >= 0)
+		appendStringInfo(&array, "%s%d", array.len > 0 ? "," : "{", column);
+	appendStringInfoString(&array, array.len > 0 ? "}" : "{}");
+	td_catalog_enter(&scope);
+	TD_RUN(&add, td_arg_int4(id), td_arg_oid(relation), td_arg_text(array.data));
+	td_catalog_leave(&scope);
+}
+
+/* Merges options that were checked. */
+void
+td_view_alter(const TdView *v, List *options)
+{
+	static TdStatement merge = {"UPDATE tapdata.view SET options = jsonb_strip_nulls(options || $2) WHERE id = $1", NULL};
+	TdCatalogScope scope;
+	Datum		json = td_view_options_json(options);
+
+	td_catalog_enter(&scope);
+	TD_RUN(&merge, td_arg_int4(v->id), td_arg_jsonb(json));
+	set_max_lag(v->group, options);
+	td_catalog_leave(&scope);
+}
+
+/* Asks for a view to be computed anew. */
+void
+td_view_refill(int32 id)
+{
+	static TdStatement ask = {
+	"UPDATE tapdata.view v SET fills = greatest(v.fills, s.fills) + 1 FROM tapdata.view_state s WHERE s.view = v.id AND v.id = $1", NULL};
+	TdCatalogScope scope;
+
+	td_catalog_enter(&scope);
+	TD_RUN(&ask, td_arg_int4(id));
+	td_catalog_leave(&scope);
+}
+
+/* ---- following DDL ---- */
+
+/* Views whose table is gone are forgotten; the others take over its name and owner.  Not in a copied database, whose oids are others. */
+List *
+td_views_follow(void)
+{
+	static TdStatement gone = {
+		"DELETE FROM tapdata.view v WHERE v.home = $1 AND NOT EXISTS (SELECT FROM pg_class c WHERE c.oid = v.relation) "
+	"RETURNING format('%I.%I', table_schema, table_name), owner::oid", NULL};
+	static TdStatement owners = {
+	"SELECT v.relation FROM tapdata.view v JOIN pg_class c ON c.oid = v.relation WHERE v.home = $1 AND v.owner <> c.relowner", NULL};
+	static TdStatement follow = {
+		"UPDATE tapdata.view v SET owner = c.relowner, table_schema = n.nspname, table_name = c.relname "
+		"FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE v.home = $1 AND c.oid = v.relation "
+	"AND (v.owner, v.table_schema, v.table_name) IS DISTINCT FROM (c.relowner::regrole, n.nspname::text, c.relname::text)", NULL};
+	MemoryContext caller = CurrentMemoryContext;
+	TdCatalogScope scope;
+	TdArg		home = td_arg_text(td_home());
+	List	   *moved = NIL;
+	List	   *views = NIL;
+	ListCell   *lc;
+
+	td_catalog_enter(&scope);
+	if (td_run(&gone, 1, &home) > 0)
+		log_dropped();
+	td_run(&owners, 1, &home);
+	for (uint64 i = 0; i < SPI_processed; i++)
+		moved = lappend_oid(moved, td_col_int(i, 1));
+	td_run(&follow, 1, &home);
+	foreach(lc, moved)
+	{
+		MemoryContext inner = MemoryContextSwitchTo(caller);
+
+		views = lappend(views, td_view_of(lfirst_oid(lc), false));
+		MemoryContextSwitchTo(inner);
+	}
+	td_catalog_leave(&scope);
+	return views;
+}
+
+/* One line for each row of the last result: name and owner. */
+static void
+log_dropped(void)
+{
+	uint64		n = SPI_processed;
+	char	  **names = palloc(sizeof(char *) * n);
+	Oid		   *owners = palloc(sizeof(Oid) * n);
+	TdError		entry;
+
+	for (uint64 i = 0; i < n; i++)
+	{
+		names[i] = td_col_text(i, 1);
+		owners[i] = td_col_int(i, 2);
+	}
+	memset(&entry, 0, sizeof(entry));
+	strlcpy(entry.message, "view was dropped", sizeof(entry.message));
+	for (uint64 i = 0; i < n; i++)
+		td_log("info", "view", names[i], owners[i], &entry);
+}
+
+/* ---- replica identities ---- */
+
+/* The columns of a relation that views read of it directly. */
+Bitmapset *
+td_view_columns(Oid relation)
+{
+	static TdStatement used = {"SELECT DISTINCT unnest(columns)::integer FROM tapdata.view_base WHERE relation = $1", NULL};
+	MemoryContext caller = CurrentMemoryContext;
+	TdCatalogScope scope;
+	Bitmapset  *columns = NULL;
+
+	td_catalog_enter(&scope);
+	TD_RUN(&used, td_arg_oid(relation));
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		MemoryContext inner = MemoryContextSwitchTo(caller);
+
+		columns = bms_add_member(columns, td_col_int(i, 1));
+		MemoryContextSwitchTo(inner);
+	}
+	td_catalog_leave(&scope);
+	return columns;
+}
+
+/* All that are changed. */
+List *
+td_identities(void)
+{
+	static TdStatement read = {"SELECT relation, identity::text, coalesce(index, 0::oid) FROM tapdata.replica_identity ORDER BY relation", NULL};
+	MemoryContext caller = CurrentMemoryContext;
+	TdCatalogScope scope;
+	List	   *list = NIL;
+
+	td_catalog_enter(&scope);
+	td_run(&read, 0, NULL);
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		MemoryContext inner = MemoryContextSwitchTo(caller);
+		TdIdentity *was = palloc(sizeof(TdIdentity));
+
+		was->relation = td_col_int(i, 1);
+		was->kind = td_col_text(i, 2)[0];
+		was->index = td_col_int(i, 3);
+		list = lappend(list, was);
+		MemoryContextSwitchTo(inner);
+	}
+	td_catalog_leave(&scope);
+	return list;
+}
+
+/* Remembers what it was; who comes first is right.  Or forgets it. */
+void
+td_identity_keep(const TdIdentity *was, bool keep)
+{
+	static TdStatement add = {
+		"INSERT INTO tapdata.replica_identity (relation, identity, index) VALUES ($1, $2::\"char\", nullif($3, 0::oid)) "
+	"ON CONFLICT (relation) DO NOTHING", NULL};
+	static TdStatement forget = {"DELETE FROM tapdata.replica_identity WHERE relation = $1", NULL};
+	char		kind[] = {was->kind, '\0'};
+	TdCatalogScope scope;
+
+	td_catalog_enter(&scope);
+	if (keep)
+		TD_RUN(&add, td_arg_oid(was->relation), td_arg_text(kind), td_arg_oid(was->index));
+	else
+		TD_RUN(&forget, td_arg_oid(was->relation));
+	td_catalog_leave(&scope);
+}

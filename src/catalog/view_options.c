@@ -1,0 +1,196 @@
+/*-------------------------------------------------------------------------
+ *
+ * view_options.c
+ *		The options of a live view: one table, and each kind's check.
+ *
+ * NOTES
+ *		Sessions.  Stored are the options that the user gave, without defaults,
+ *		so that a later version may have better ones.
+ *
+ * IDENTIFICATION
+ *		src/catalog/view_options.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/catalog_internal.h"
+#include "lib/stringinfo.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/json.h"
+#include "utils/timestamp.h"
+
+typedef enum
+{
+	KIND_BOOL,
+	KIND_TEXT,
+	KIND_PERCENT,
+	KIND_INTERVAL
+} Kind;
+
+typedef struct
+{
+	const char *name;
+	Kind		kind;
+	bool		fixed;			/* once the view is made */
+} Option;
+
+static const Option known[] = {
+	{"fillfactor", KIND_PERCENT, false},
+	{"group", KIND_TEXT, true},
+	{"max_lag", KIND_INTERVAL, false},
+	{"tablespace", KIND_TEXT, true},
+	{"timeout", KIND_INTERVAL, false},
+	{"unlogged", KIND_BOOL, true},
+	{"writable", KIND_BOOL, false},
+};
+
+static const Option *find(const char *name);
+static void unknown_option(const char *name) pg_attribute_noreturn();
+static void bad_value(const TdPair *pair, const char *want) pg_attribute_noreturn();
+static void check_value(const TdPair *pair, Kind kind);
+static bool is_interval(const char *value);
+
+/* Names and values; raises 22023. */
+void
+td_view_options_check(List *options, bool is_new)
+{
+	ListCell   *lc;
+
+	foreach(lc, options)
+	{
+		TdPair	   *pair = lfirst(lc);
+		const Option *option = find(pair->name);
+
+		if (option == NULL)
+			unknown_option(pair->name);
+		if (option->fixed && !is_new)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("option \"%s\" of a live view can't be changed", pair->name),
+					 errhint("Drop the view and create it with that option.")));
+		if (pair->value != NULL)
+			check_value(pair, option->kind);
+	}
+}
+
+static const Option *
+find(const char *name)
+{
+	for (size_t i = 0; i < lengthof(known); i++)
+		if (strcmp(known[i].name, name) == 0)
+			return &known[i];
+	return NULL;
+}
+
+static void
+unknown_option(const char *name)
+{
+	List	   *words = NIL;
+	const char *closest;
+
+	for (size_t i = 0; i < lengthof(known); i++)
+		words = lappend(words, (char *) known[i].name);
+	closest = td_closest(name, words);
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("a live view has no option \"%s\"", name),
+			 closest ? errhint("Perhaps you meant \"%s\".", closest) :
+			 errhint("There are: %s.", td_list_text(words))));
+}
+
+static void
+bad_value(const TdPair *pair, const char *want)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("invalid value for option \"%s\": \"%s\"", pair->name, pair->value),
+			 errhint("It must be %s.", want)));
+}
+
+static void
+check_value(const TdPair *pair, Kind kind)
+{
+	bool		flag;
+
+	switch (kind)
+	{
+		case KIND_BOOL:
+			if (!parse_bool(pair->value, &flag))
+				bad_value(pair, "true or false");
+			break;
+		case KIND_TEXT:
+			td_check_name_length(pair->value, pair->name);
+			break;
+		case KIND_PERCENT:
+			if (strspn(pair->value, "0123456789") != strlen(pair->value) || strlen(pair->value) > 3 ||
+				strtol(pair->value, NULL, 10) < 10 || strtol(pair->value, NULL, 10) > 100)
+				bad_value(pair, "a number from 10 to 100");
+			break;
+		case KIND_INTERVAL:
+			if (!is_interval(pair->value))
+				bad_value(pair, "a time from 0 to 24 hours, such as \"10 ms\" or \"5 min\"");
+			break;
+	}
+}
+
+/* The input function raises, so it is asked in a subtransaction. */
+static bool
+is_interval(const char *value)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	volatile bool good = false;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(caller);
+	PG_TRY();
+	{
+		Interval   *i = DatumGetIntervalP(DirectFunctionCall3(interval_in, CStringGetDatum(value), ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1)));
+
+		good = i->month == 0 && i->day == 0 && i->time >= 0 && i->time <= USECS_PER_DAY;
+		ReleaseCurrentSubTransaction();
+		MemoryContextSwitchTo(caller);
+		CurrentResourceOwner = owner;
+	}
+	PG_CATCH();
+	{
+		(void) td_caught_in_subtransaction(caller, owner);
+		good = false;
+	}
+	PG_END_TRY();
+	return good;
+}
+
+/* As a jsonb object, nulls included: numbers and truths as such. */
+Datum
+td_view_options_json(List *options)
+{
+	StringInfoData buf;
+	ListCell   *lc;
+
+	initStringInfo(&buf);
+	appendStringInfoChar(&buf, '{');
+	foreach(lc, options)
+	{
+		TdPair	   *pair = lfirst(lc);
+		bool		flag;
+
+		if (buf.len > 1)
+			appendStringInfoString(&buf, ", ");
+		escape_json(&buf, pair->name);
+		appendStringInfoString(&buf, ": ");
+		if (pair->value == NULL)
+			appendStringInfoString(&buf, "null");
+		else if (find(pair->name)->kind == KIND_BOOL && parse_bool(pair->value, &flag))
+			appendStringInfoString(&buf, flag ? "true" : "false");
+		else if (find(pair->name)->kind == KIND_PERCENT)
+			appendStringInfo(&buf, "%ld", strtol(pair->value, NULL, 10));
+		else
+			escape_json(&buf, pair->value);
+	}
+	appendStringInfoChar(&buf, '}');
+	return DirectFunctionCall1(jsonb_in, CStringGetDatum(buf.data));
+}

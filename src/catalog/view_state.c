@@ -1,0 +1,128 @@
+/*-------------------------------------------------------------------------
+ *
+ * view_state.c
+ *		The state of live views: the checkpoint of a group, and what became of
+ *		each view.
+ *
+ * NOTES
+ *		View and fill workers, in the transaction of the tick or of the fill; the
+ *		status of a group also by the supervisor.  Sessions write nothing here but
+ *		by deleting a view, so no tick waits for an open transaction.
+ *
+ * IDENTIFICATION
+ *		src/catalog/view_state.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/catalog_internal.h"
+#include "catalog/pg_type.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/pg_lsn.h"
+
+static void log_view(const char *name, Oid owner, const char *status, const TdError *err);
+
+/* The checkpoint.  NULL, INT64_MIN and 0 leave a column as it is. */
+void
+td_group_checkpoint(int32 id, const char *snapshot, int64 snapshot_time, uint64 bound, const char *slot, int64 ticks_more)
+{
+	static TdStatement checkpoint = {
+		"UPDATE tapdata.group_state SET snapshot = coalesce($1::pg_snapshot, snapshot), snapshot_time = coalesce($2, snapshot_time), "
+	"bound = coalesce($3, bound), slot = coalesce($4, slot), ticks = ticks + $5 WHERE view_group = $6", NULL};
+	TdCatalogScope scope;
+
+	td_catalog_enter(&scope);
+	TD_RUN(&checkpoint, td_arg_text(snapshot), td_arg_timestamptz(snapshot_time, snapshot_time == PG_INT64_MIN),
+		   (TdArg) {PG_LSNOID, LSNGetDatum(bound), bound == 0}, td_arg_text(slot), td_arg_int8(ticks_more), td_arg_int4(id));
+	td_catalog_leave(&scope);
+}
+
+void
+td_group_set_status(int32 id, const char *status)
+{
+	td_status_set(&td_status_of_group, id, status);
+}
+
+void
+td_group_set_error(int32 id, const TdError *err)
+{
+	td_status_error(&td_status_of_group, id, err);
+}
+
+/*
+ * What became of a view.  One that begins to be filled takes over what was
+ * asked for (fills); the snapshot is that which it still equals.
+ */
+void
+td_view_set_status(int32 id, const char *status, const char *snapshot, const TdError *err)
+{
+	static TdStatement look = {
+		"SELECT s.status, format('%I.%I', c.relnamespace::regnamespace::name, c.relname), v.owner::oid "
+		"FROM tapdata.view_state s JOIN tapdata.view v ON v.id = s.view JOIN pg_class c ON c.oid = v.relation "
+	"WHERE s.view = $1 FOR NO KEY UPDATE OF s", NULL};
+	static TdStatement move = {
+		"UPDATE tapdata.view_state s SET status = $2, since = CASE WHEN status = $2 THEN since ELSE clock_timestamp() END, exact = $2 = 'streaming', "
+		"filled = false, fills = CASE WHEN $2 IN ('snapshot', 'failed') THEN v.fills ELSE s.fills END, snapshot = coalesce($3::pg_snapshot, snapshot), "
+		"sqlstate = $4, error = $5, detail = $6, hint = $7 "
+	"FROM tapdata.view v WHERE v.id = s.view AND s.view = $1", NULL};
+	TdCatalogScope scope;
+
+	td_catalog_enter(&scope);
+	if (TD_RUN(&look, td_arg_int4(id)) == 1)
+	{
+		char	   *from = td_col_text(0, 1);
+		char	   *name = td_col_text(0, 2);
+		Oid			owner = td_col_int(0, 3);
+
+		TD_RUN(&move, td_arg_int4(id), td_arg_text(status), td_arg_text(snapshot), td_arg_text(err ? err->sqlstate : NULL),
+			   td_arg_text(err ? err->message : NULL), td_arg_text(err && err->detail[0] ? err->detail : NULL),
+			   td_arg_text(err && err->hint[0] ? err->hint : NULL));
+		if (strcmp(from, status) != 0)
+			log_view(name, owner, status, err);
+	}
+	td_catalog_leave(&scope);
+}
+
+/* One line for each move, with the reason where there is one. */
+static void
+log_view(const char *name, Oid owner, const char *status, const TdError *err)
+{
+	TdError		entry;
+
+	memset(&entry, 0, sizeof(entry));
+	if (err != NULL)
+		entry = *err;
+	else
+		snprintf(entry.message, sizeof(entry.message), "view is %s", strcmp(status, "snapshot") == 0 ? "being filled" : status);
+	td_log(strcmp(status, "failed") == 0 ? "error" : err != NULL ? "warning" : "info", "view", name, owner, &entry);
+}
+
+/* The rows are there, as of that snapshot; the next tick takes the view in. */
+void
+td_view_filled(int32 id, const char *snapshot)
+{
+	static TdStatement filled = {
+		"UPDATE tapdata.view_state SET filled = true, snapshot = $2::pg_snapshot, snapshot_time = clock_timestamp() "
+	"WHERE view = $1", NULL};
+	TdCatalogScope scope;
+
+	td_catalog_enter(&scope);
+	TD_RUN(&filled, td_arg_int4(id), td_arg_text(snapshot));
+	td_catalog_leave(&scope);
+}
+
+/* Counters; written at most once a second. */
+void
+td_view_count(int32 id, int64 ticks_more, int64 recomputes_more, double last_ms)
+{
+	static TdStatement count = {
+		"UPDATE tapdata.view_state SET ticks = ticks + $2, recomputes = recomputes + $3, last_tick = clock_timestamp(), last_tick_ms = $4 "
+	"WHERE view = $1", NULL};
+	TdCatalogScope scope;
+
+	td_catalog_enter(&scope);
+	TD_RUN(&count, td_arg_int4(id), td_arg_int8(ticks_more), td_arg_int8(recomputes_more), (TdArg) {FLOAT8OID, Float8GetDatum(last_ms), false});
+	td_catalog_leave(&scope);
+}
