@@ -1,0 +1,1 @@
+/* a part of a room has no door */

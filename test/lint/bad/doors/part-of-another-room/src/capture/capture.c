@@ -1,0 +1,1 @@
+#include "view/analyze/shape_internal.h"
