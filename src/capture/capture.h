@@ -31,6 +31,7 @@
 #include "nodes/bitmapset.h"
 #include "nodes/pg_list.h"
 #include "stream/stream.h"
+#include "utils/timestamp.h"
 
 #define TD_WEIGHT "tapdata$w"	/* name of the weight column of every delta: bigint, the last one */
 
