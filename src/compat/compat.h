@@ -17,7 +17,9 @@
 
 #include "postgres.h"
 #include "access/genam.h"
+#include "access/htup_details.h"
 #include "access/tableam.h"
+#include "catalog/index.h"
 #include "catalog/pg_namespace.h"
 #include "commands/tablecmds.h"
 #include "executor/executor.h"
@@ -244,6 +246,30 @@ td_attribute_changed_compat(TupleDesc desc, int i)
 {
 #if PG_VERSION_NUM >= 180000
 	populate_compact_attribute(desc, i);
+#endif
+}
+
+/* Since 17 with the statement, for messages. */
+static inline void
+td_reindex_relation_compat(Oid relid, int flags)
+{
+	ReindexParams params = {0};
+
+#if PG_VERSION_NUM >= 170000
+	reindex_relation(NULL, relid, flags, &params);
+#else
+	reindex_relation(relid, flags, &params);
+#endif
+}
+
+/* Since 18 with room to leave before the tuple. */
+static inline MinimalTuple
+td_form_minimal_tuple_compat(TupleDesc desc, Datum *values, bool *nulls)
+{
+#if PG_VERSION_NUM >= 180000
+	return heap_form_minimal_tuple(desc, values, nulls, 0);
+#else
+	return heap_form_minimal_tuple(desc, values, nulls);
 #endif
 }
 

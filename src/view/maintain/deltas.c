@@ -1,0 +1,104 @@
+/*-------------------------------------------------------------------------
+ *
+ * deltas.c
+ *		The deltas of a tick, one per relation.
+ *
+ * NOTES
+ *		View worker, inside the tick's transaction.  All of them live in one
+ *		context; a tuplestore that outgrows its share of tapdata.worker_memory
+ *		goes to a temporary file of the resource owner in force.  Ephemeral named
+ *		relations read them any number of times (rewinding is all they need).
+ *
+ * src/view/maintain/deltas.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "utils/memutils.h"
+#include "view/view_internal.h"
+#include "workers/workers.h"
+
+#define DELTA_SHARE 8			/* of tapdata.worker_memory */
+
+TdDeltas *
+td_deltas_create(MemoryContext parent)
+{
+	MemoryContext context = AllocSetContextCreate(parent, "tapdata deltas", ALLOCSET_SMALL_SIZES);
+	TdDeltas   *deltas = MemoryContextAllocZero(context, sizeof(TdDeltas));
+
+	deltas->context = context;
+	return deltas;
+}
+
+TdDelta *
+td_deltas_get(TdDeltas *deltas, Oid relid)
+{
+	ListCell   *cell;
+
+	foreach(cell, deltas->list)
+	{
+		TdDelta    *delta = lfirst(cell);
+
+		if (delta->relid == relid)
+			return delta;
+	}
+	return NULL;
+}
+
+/* The delta of the relation, made if need be; nothing in it yet. */
+static TdDelta *
+get_or_make(TdDeltas *deltas, Oid relid)
+{
+	TdDelta    *delta = td_deltas_get(deltas, relid);
+
+	if (delta)
+		return delta;
+	delta = palloc0(sizeof(TdDelta));
+	delta->relid = relid;
+	deltas->list = lappend(deltas->list, delta);
+	return delta;
+}
+
+/* Gives the relation's delta rows of this layout, which is copied.  It has had none before. */
+TdDelta *
+td_deltas_add(TdDeltas *deltas, Oid relid, TupleDesc desc, const AttrNumber *attnums)
+{
+	MemoryContext caller = MemoryContextSwitchTo(deltas->context);
+	TdDelta    *delta = get_or_make(deltas, relid);
+	Size		size = sizeof(AttrNumber) * (desc->natts - 1);
+
+	if (delta->desc)
+		elog(ERROR, "relation %u has two deltas", relid);
+	delta->attnums = palloc(Max(size, 1));
+	memcpy(delta->attnums, attnums, size);
+	delta->desc = CreateTupleDescCopy(desc);
+	delta->rows = tuplestore_begin_heap(false, false, td_worker_memory / DELTA_SHARE);
+	MemoryContextSwitchTo(caller);
+	return delta;
+}
+
+/* The relation has changed in a way that rows do not tell. */
+void
+td_deltas_unknown(TdDeltas *deltas, Oid relid)
+{
+	MemoryContext caller = MemoryContextSwitchTo(deltas->context);
+
+	get_or_make(deltas, relid)->unknown = true;
+	MemoryContextSwitchTo(caller);
+}
+
+void
+td_deltas_destroy(TdDeltas *deltas)
+{
+	ListCell   *cell;
+
+	foreach(cell, deltas->list)
+	{
+		TdDelta    *delta = lfirst(cell);
+
+		if (delta->rows)
+			tuplestore_end(delta->rows);
+	}
+	MemoryContextDelete(deltas->context);
+}

@@ -1,0 +1,302 @@
+/*-------------------------------------------------------------------------
+ *
+ * store.c
+ *		A table that only we write: signed rows in, without SQL.
+ *
+ * NOTES
+ *		View worker and fill worker, inside a transaction, with the rights of the
+ *		view's owner.  A store lives within one tick and one (sub)transaction; all
+ *		its memory is in one context below the caller's.
+ *
+ *		A delta is applied as deletes, then updates, then inserts, so that no
+ *		unique index is violated on the way by a delta that leaves it whole,
+ *		unless values of a user's own index are swapped by updates.  Each step is
+ *		a command of its own: it sees what the one before it did.
+ *
+ *		No trigger is fired.  The relation stays locked (RowExclusiveLock) until
+ *		the transaction ends.
+ *
+ * src/view/maintain/store.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "miscadmin.h"
+#include "utils/snapmgr.h"
+
+#include "view/maintain/store_internal.h"
+#include "workers/workers.h"
+
+#define STORE_SHARE 8			/* of tapdata.worker_memory */
+
+typedef void (*StepFunction) (TdStore *s, TdPair *pair);
+
+static void apply_keyed(TdStore *s, Tuplestorestate *delta);
+static void apply_images(TdStore *s, Tuplestorestate *delta);
+
+/* A snapshot of our own, which we may bring up to date. */
+static Snapshot
+own_snapshot(void)
+{
+	Snapshot	snapshot;
+
+	PushCopiedSnapshot(GetActiveSnapshot());
+	snapshot = RegisterSnapshot(GetActiveSnapshot());
+	PopActiveSnapshot();
+	return snapshot;
+}
+
+TdStore *
+td_store_open(Oid relid, int nkeys, const AttrNumber *keys)
+{
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "tapdata store", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext caller = MemoryContextSwitchTo(context);
+	TdStore    *s = palloc0(sizeof(TdStore));
+
+	td_target_open(&s->target, relid, context);
+	s->nkeys = nkeys;
+	s->keys = palloc(sizeof(AttrNumber) * Max(nkeys, 1));
+	for (int i = 0; i < nkeys; i++)
+	{
+		if (keys[i] < 1 || keys[i] > s->target.ncolumns)
+			elog(ERROR, "view %s has no column %d", s->target.name, keys[i]);
+		s->keys[i] = keys[i];
+	}
+	s->snapshot = own_snapshot();
+	s->found = table_slot_create(s->target.rel, NULL);
+	s->image = table_slot_create(s->target.rel, NULL);
+	s->input = MakeSingleTupleTableSlot(s->target.desc, &TTSOpsMinimalTuple);
+	s->output = MakeSingleTupleTableSlot(s->target.desc, &TTSOpsVirtual);
+	td_probe_open(s);
+	MemoryContextSwitchTo(caller);
+	return s;
+}
+
+void
+td_store_close(TdStore *s)
+{
+	td_probe_close(s);
+	ExecDropSingleTupleTableSlot(s->found);
+	ExecDropSingleTupleTableSlot(s->image);
+	ExecDropSingleTupleTableSlot(s->input);
+	ExecDropSingleTupleTableSlot(s->output);
+	UnregisterSnapshot(s->snapshot);
+	td_target_close(&s->target);
+	MemoryContextDelete(s->target.context);
+}
+
+TupleDesc
+td_store_desc(TdStore *s)
+{
+	return s->target.desc;
+}
+
+/* The values are in the page, which stays pinned until the next call. */
+TupleTableSlot *
+td_store_find(TdStore *s, TupleTableSlot *slot, const AttrNumber *from)
+{
+	TdTarget   *t = &s->target;
+
+	if (s->by_image)
+		elog(ERROR, "rows of view %s have no key", t->name);
+	ExecClearTuple(s->output);
+	if (!td_probe_key(s, slot, from))
+		return NULL;
+	slot_getallattrs(s->found);
+	for (int i = 0; i < t->ncolumns; i++)
+	{
+		s->output->tts_values[i] = s->found->tts_values[t->attnums[i] - 1];
+		s->output->tts_isnull[i] = s->found->tts_isnull[t->attnums[i] - 1];
+	}
+	s->output->tts_values[t->ncolumns] = Int64GetDatum(1);
+	s->output->tts_isnull[t->ncolumns] = false;
+	return ExecStoreVirtualTuple(s->output);
+}
+
+void
+td_store_apply(TdStore *s, Tuplestorestate *delta)
+{
+	if (tuplestore_tuple_count(delta) == 0)
+		return;
+	ExecClearTuple(s->output);
+	tuplestore_select_read_pointer(delta, 0);
+	if (s->by_image)
+		apply_images(s, delta);
+	else
+		apply_keyed(s, delta);
+	ExecClearTuple(s->found);
+}
+
+/* What was written becomes visible, to us. */
+static void
+end_step(TdStore *s)
+{
+	td_target_flush(&s->target);
+	CommandCounterIncrement();
+}
+
+/*
+ * In PG_CATCH: when it was the key's own index that has refused a row, the
+ * view is not what it should be.  A user's index is the user's affair.
+ */
+static void
+rethrow_insert(TdStore *s, MemoryContext caller)
+{
+	ErrorData  *edata;
+
+	MemoryContextSwitchTo(caller);
+	edata = CopyErrorData();
+	if (edata->sqlerrcode != ERRCODE_UNIQUE_VIOLATION || s->index == NULL || edata->constraint_name == NULL ||
+		strcmp(edata->constraint_name, RelationGetRelationName(s->index)) != 0)
+		PG_RE_THROW();
+	FlushErrorState();
+	ereport(ERROR,
+			(errcode(ERRCODE_DATA_CORRUPTED),
+			 errmsg("view %s is not what it should be", s->target.name),
+			 edata->detail ? errdetail("A row to insert is there.  %s", edata->detail) : 0,
+			 errhint("SELECT tapdata.refresh_view(...) computes it anew.")));
+}
+
+/* ---- with a key ---- */
+
+static void
+store_input(TdStore *s, MinimalTuple tuple)
+{
+	ExecStoreMinimalTuple(tuple, s->input, false);
+}
+
+static void
+delete_old(TdStore *s, TdPair *pair)
+{
+	if (pair->new_row)
+		return;
+	store_input(s, pair->old_row);
+	if (!td_probe_key(s, s->input, s->keys))
+		td_store_damaged(s, s->input, "A row to delete is not there");
+	td_store_delete_found(s);
+}
+
+static void
+update_old(TdStore *s, TdPair *pair)
+{
+	if (pair->old_row == NULL || pair->new_row == NULL)
+		return;
+	store_input(s, pair->new_row);
+	if (!td_probe_key(s, s->input, s->keys))
+		td_store_damaged(s, s->input, "A row to update is not there");
+	td_store_update_found(s, s->input);
+}
+
+static void
+insert_new(TdStore *s, TdPair *pair)
+{
+	if (pair->old_row)
+		return;
+	store_input(s, pair->new_row);
+	if (s->index == NULL && td_probe_key(s, s->input, s->keys))
+		td_store_damaged(s, s->input, "A row to insert is there");
+	td_target_add(&s->target, s->input);
+}
+
+/* One step over all pairs. */
+static void
+run_step(TdStore *s, TdPairs *pairs, StepFunction step)
+{
+	for (TdPair *pair = td_pairs_first(pairs); pair; pair = pair->next)
+	{
+		step(s, pair);
+		CHECK_FOR_INTERRUPTS();
+	}
+	ExecClearTuple(s->input);
+}
+
+static void
+run_steps(TdStore *s, Tuplestorestate **parts, int nparts)
+{
+	static const StepFunction steps[] = {delete_old, update_old, insert_new};
+	TdPairs    *pairs = NULL;
+
+	for (int i = 0; i < lengthof(steps); i++)
+	{
+		for (int part = 0; part < nparts; part++)
+		{
+			if (pairs && nparts > 1)
+				td_pairs_free(pairs);
+			if (pairs == NULL || nparts > 1)
+				pairs = td_pairs_load(s, parts[part]);
+			run_step(s, pairs, steps[i]);
+		}
+		end_step(s);
+	}
+}
+
+static void
+apply_keyed(TdStore *s, Tuplestorestate *delta)
+{
+	MemoryContext context = AllocSetContextCreate(s->target.context, "tapdata store delta", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext caller = MemoryContextSwitchTo(context);
+	int			nparts;
+	Tuplestorestate **parts = td_pairs_split(s, delta, (Size) td_worker_memory * 1024 / STORE_SHARE, &nparts);
+
+	PG_TRY();
+	{
+		run_steps(s, parts, nparts);
+	}
+	PG_CATCH();
+	{
+		rethrow_insert(s, context);
+	}
+	PG_END_TRY();
+	for (int i = 0; i < nparts && nparts > 1; i++)
+		tuplestore_end(parts[i]);
+	MemoryContextSwitchTo(caller);
+	MemoryContextDelete(context);
+}
+
+/* ---- without a key ---- */
+
+/* Deletes as many rows of this image as the weight says. */
+static void
+delete_images(TdStore *s, int64 copies)
+{
+	td_target_fill(&s->target, s->input, s->image);
+	td_probe_image(s, s->image);
+	for (; copies > 0; copies--)
+	{
+		if (!td_probe_image_next(s, s->image))
+			td_store_damaged(s, s->input, "A row to delete is not there");
+		td_store_delete_found(s);
+		CHECK_FOR_INTERRUPTS();
+	}
+	ExecClearTuple(s->image);
+	ResetPerTupleExprContext(s->target.estate);
+}
+
+static void
+apply_images(TdStore *s, Tuplestorestate *delta)
+{
+	bool		free;
+
+	tuplestore_rescan(delta);
+	while (tuplestore_gettupleslot(delta, true, false, s->input))
+	{
+		int64		weight = td_weight_of(ExecFetchSlotMinimalTuple(s->input, &free));
+
+		if (weight < 0)
+			delete_images(s, -weight);
+	}
+	end_step(s);
+	tuplestore_rescan(delta);
+	while (tuplestore_gettupleslot(delta, true, false, s->input))
+	{
+		int64		weight = td_weight_of(ExecFetchSlotMinimalTuple(s->input, &free));
+
+		for (; weight > 0; weight--)
+			td_target_add(&s->target, s->input);
+		CHECK_FOR_INTERRUPTS();
+	}
+	ExecClearTuple(s->input);
+	end_step(s);
+}

@@ -1,0 +1,98 @@
+/*-------------------------------------------------------------------------
+ *
+ * store_load.c
+ *		Filling an empty table.
+ *
+ * NOTES
+ *		Fill worker.  Rows come while the executor runs a plan, which may be a
+ *		parallel one: xid and command are had before, and nothing here needs a new
+ *		one.
+ *
+ *		A small table is indexed as it is filled.  Past some thousand rows its
+ *		indexes are left behind and built by the end, which is much faster, but
+ *		waits for every transaction that has looked at the table.
+ *
+ * src/view/maintain/store_load.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/index.h"
+#include "miscadmin.h"
+#include "utils/snapmgr.h"
+
+#include "view/maintain/store_internal.h"
+
+#define LOAD_INDEXED 10000		/* rows that go into the indexes one by one */
+
+struct TdStoreLoad
+{
+	TdTarget	target;
+	int64		rows;
+};
+
+/* Nothing that we or others have put into it is to be seen. */
+static void
+require_empty(TdTarget *t)
+{
+	TupleTableSlot *slot = table_slot_create(t->rel, NULL);
+	TableScanDesc scan = table_beginscan(t->rel, GetActiveSnapshot(), 0, NULL);
+	bool		found = table_scan_getnextslot(scan, ForwardScanDirection, slot);
+
+	table_endscan(scan);
+	ExecDropSingleTupleTableSlot(slot);
+	if (found)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("table %s to be filled is not empty", t->name)));
+}
+
+TdStoreLoad *
+td_store_load_begin(Oid relid)
+{
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "tapdata fill", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext caller = MemoryContextSwitchTo(context);
+	TdStoreLoad *load = palloc0(sizeof(TdStoreLoad));
+
+	td_target_open(&load->target, relid, context);
+	require_empty(&load->target);
+	(void) GetCurrentTransactionId();
+	load->target.cid = GetCurrentCommandId(true);
+	load->target.bulk = GetBulkInsertState();
+	MemoryContextSwitchTo(caller);
+	return load;
+}
+
+void
+td_store_load_row(TdStoreLoad *load, TupleTableSlot *slot)
+{
+	if (unlikely(slot->tts_tupleDescriptor->natts < load->target.ncolumns))
+		elog(ERROR, "a row has %d columns, table %s has %d", slot->tts_tupleDescriptor->natts, load->target.name, load->target.ncolumns);
+	td_target_add(&load->target, slot);
+	load->rows++;
+	if (load->rows == LOAD_INDEXED)
+	{
+		td_target_flush(&load->target);
+		td_target_close_indexes(&load->target);
+	}
+}
+
+int64
+td_store_load_end(TdStoreLoad *load)
+{
+	TdTarget   *t = &load->target;
+	Oid			relid = RelationGetRelid(t->rel);
+	int64		rows = load->rows;
+	bool		build;
+
+	td_target_flush(t);
+	build = !t->indexes;
+	td_target_close(t);
+	CommandCounterIncrement();
+	if (build)
+		td_reindex_relation_compat(relid, REINDEX_REL_CHECK_CONSTRAINTS);
+	MemoryContextDelete(t->context);
+	return rows;
+}

@@ -1,0 +1,246 @@
+/*-------------------------------------------------------------------------
+ *
+ * store_probe.c
+ *		Finding rows of a store: by key, by image, or the only one.
+ *
+ * NOTES
+ *		View worker and fill worker.  One index scan is kept open as long as the
+ *		store.  Rows are looked up under the store's own snapshot: what the active
+ *		one saw when the store was opened, and whatever this transaction has done
+ *		in earlier commands.
+ *
+ * src/view/maintain/store_probe.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/stratnum.h"
+#include "access/xact.h"
+#include "catalog/index.h"
+#include "catalog/pg_am.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/snapmgr.h"
+
+#include "view/maintain/store_internal.h"
+
+extern Datum td_sql_row_hash(PG_FUNCTION_ARGS);
+
+/* A whole, valid btree. */
+static bool
+is_plain(Relation index, IndexInfo *info)
+{
+	return index->rd_index->indisvalid && index->rd_rel->relam == BTREE_AM_OID && info->ii_Predicate == NIL;
+}
+
+/* The position of a column of the relation in the key, -1 = it is none of it. */
+static int
+key_position(TdStore *s, AttrNumber attnum)
+{
+	for (int i = 0; i < s->nkeys; i++)
+	{
+		if (s->target.attnums[s->keys[i] - 1] == attnum)
+			return i;
+	}
+	return -1;
+}
+
+/* Unique on exactly the key, in any order. */
+static bool
+is_on_key(TdStore *s, Relation index, IndexInfo *info)
+{
+	if (!is_plain(index, info) || !index->rd_index->indisunique || info->ii_NumIndexKeyAttrs != s->nkeys || info->ii_Expressions != NIL)
+		return false;
+	for (int i = 0; i < info->ii_NumIndexKeyAttrs; i++)
+	{
+		if (key_position(s, info->ii_IndexAttrNumbers[i]) < 0)
+			return false;
+	}
+	return true;
+}
+
+/* On one expression, a call of our hash, whatever its name is today. */
+static bool
+is_on_image(Relation index, IndexInfo *info)
+{
+	FuncExpr   *call;
+	FmgrInfo	function;
+
+	if (!is_plain(index, info) || info->ii_NumIndexKeyAttrs != 1 || list_length(info->ii_Expressions) != 1)
+		return false;
+	call = linitial(info->ii_Expressions);
+	if (!IsA(call, FuncExpr))
+		return false;
+	fmgr_info(call->funcid, &function);
+	return function.fn_addr == td_sql_row_hash;
+}
+
+static void
+raise_no_index(TdStore *s)
+{
+	StringInfoData columns;
+
+	initStringInfo(&columns);
+	for (int i = 0; i < s->nkeys; i++)
+		appendStringInfo(&columns, "%s%s", i ? ", " : "", quote_identifier(NameStr(TupleDescAttr(s->target.desc, s->keys[i] - 1)->attname)));
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("view %s has no unique index on (%s)", s->target.name, columns.data),
+			 errdetail("Its rows are found by these columns."),
+			 errhint("Somebody has dropped it.  CREATE UNIQUE INDEX ON %s (%s) NULLS NOT DISTINCT; then SELECT tapdata.refresh_view(...)",
+					 s->target.name, columns.data)));
+}
+
+/* A scan key for = of each column of the index. */
+static void
+make_scan_keys(TdStore *s)
+{
+	Relation	index = s->index;
+
+	s->nskeys = IndexRelationGetNumberOfKeyAttributes(index);
+	s->skeys = palloc0(sizeof(ScanKeyData) * s->nskeys);
+	s->key_of = palloc0(sizeof(int) * s->nskeys);
+	for (int i = 0; i < s->nskeys; i++)
+	{
+		Oid			type = index->rd_opcintype[i];
+		Oid			operator = get_opfamily_member(index->rd_opfamily[i], type, type, BTEqualStrategyNumber);
+
+		if (!OidIsValid(operator))
+			elog(ERROR, "operator family %u has no equality of type %u", index->rd_opfamily[i], type);
+		ScanKeyEntryInitialize(&s->skeys[i], 0, i + 1, BTEqualStrategyNumber, InvalidOid, index->rd_indcollation[i],
+							   get_opcode(operator), (Datum) 0);
+		if (!s->by_image)
+			s->key_of[i] = key_position(s, s->index_info->ii_IndexAttrNumbers[i]);
+	}
+}
+
+/* Chooses the index; a table that needs none has one row at most. */
+void
+td_probe_open(TdStore *s)
+{
+	ResultRelInfo *rri = s->target.rri;
+
+	for (int i = 0; i < rri->ri_NumIndices && s->index == NULL; i++)
+	{
+		Relation	index = rri->ri_IndexRelationDescs[i];
+		IndexInfo  *info = rri->ri_IndexRelationInfo[i];
+
+		s->by_image = s->nkeys == 0;
+		if (s->by_image ? is_on_image(index, info) : is_on_key(s, index, info))
+		{
+			s->index = index;
+			s->index_info = info;
+		}
+	}
+	if (s->index == NULL && s->nkeys > 0)
+		raise_no_index(s);
+	s->by_image = s->index != NULL && s->nkeys == 0;
+	if (s->index == NULL)
+		return;
+	make_scan_keys(s);
+	s->scan = td_index_beginscan_compat(s->target.rel, s->index, s->snapshot, s->nskeys);
+}
+
+void
+td_probe_close(TdStore *s)
+{
+	if (s->scan)
+		index_endscan(s->scan);
+	s->scan = NULL;
+}
+
+/* The only row. */
+static bool
+find_only(TdStore *s)
+{
+	TableScanDesc scan = table_beginscan(s->target.rel, s->snapshot, 0, NULL);
+	bool		found = table_scan_getnextslot(scan, ForwardScanDirection, s->found);
+
+	if (found && table_scan_getnextslot(scan, ForwardScanDirection, s->image))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("view %s has no index to find its rows by", s->target.name),
+				 errhint("Somebody has dropped it, the one on tapdata.row_hash(...) of all its columns.")));
+	ExecClearTuple(s->image);
+	table_endscan(scan);
+	return found;
+}
+
+/* The row with the key in the given columns of row, nulls equal, into s->found. */
+bool
+td_probe_key(TdStore *s, TupleTableSlot *row, const AttrNumber *columns)
+{
+	s->snapshot->curcid = GetCurrentCommandId(false);
+	if (s->index == NULL)
+		return find_only(s);
+	for (int i = 0; i < s->nskeys; i++)
+	{
+		bool		null;
+		Datum		value = slot_getattr(row, columns[s->key_of[i]], &null);
+
+		s->skeys[i].sk_flags = null ? SK_ISNULL | SK_SEARCHNULL : 0;
+		s->skeys[i].sk_argument = null ? (Datum) 0 : value;
+	}
+	index_rescan(s->scan, s->skeys, s->nskeys, NULL, 0);
+	return index_getnext_slot(s->scan, ForwardScanDirection, s->found);
+}
+
+/* Begins a search for the rows that are the same image as row, which is laid out as the relation. */
+void
+td_probe_image(TdStore *s, TupleTableSlot *row)
+{
+	EState	   *estate = s->target.estate;
+	Datum		values[INDEX_MAX_KEYS];
+	bool		nulls[INDEX_MAX_KEYS];
+
+	s->snapshot->curcid = GetCurrentCommandId(false);
+	GetPerTupleExprContext(estate)->ecxt_scantuple = row;
+	FormIndexDatum(s->index_info, row, estate, values, nulls);
+	if (nulls[0])
+		elog(ERROR, "hash of a row of view %s is null", s->target.name);
+	s->skeys[0].sk_argument = values[0];
+	index_rescan(s->scan, s->skeys, 1, NULL, 0);
+}
+
+/* Same image in all columns? */
+static bool
+same_image(TdStore *s, TupleTableSlot *a, TupleTableSlot *b)
+{
+	TdTarget   *t = &s->target;
+
+	slot_getallattrs(a);
+	slot_getallattrs(b);
+	for (int i = 0; i < t->ncolumns; i++)
+	{
+		int			att = t->attnums[i] - 1;
+
+		if (a->tts_isnull[att] != b->tts_isnull[att])
+			return false;
+		if (!a->tts_isnull[att] && !td_image_equal(&t->normal[i], a->tts_values[att], b->tts_values[att]))
+			return false;
+	}
+	return true;
+}
+
+/* The next of them into s->found; the transient memory of the comparison is the executor's per-tuple context. */
+bool
+td_probe_image_next(TdStore *s, TupleTableSlot *row)
+{
+	MemoryContext scratch = GetPerTupleMemoryContext(s->target.estate);
+
+	while (index_getnext_slot(s->scan, ForwardScanDirection, s->found))
+	{
+		MemoryContext caller = MemoryContextSwitchTo(scratch);
+		bool		same = same_image(s, s->found, row);
+
+		MemoryContextSwitchTo(caller);
+		MemoryContextReset(scratch);
+		if (same)
+			return true;
+		CHECK_FOR_INTERRUPTS();
+	}
+	return false;
+}
