@@ -23,6 +23,7 @@
 #include "catalog/pg_namespace.h"
 #include "commands/tablecmds.h"
 #include "executor/executor.h"
+#include "optimizer/optimizer.h"
 #include "parser/parse_relation.h"
 #include "catalog/pg_database.h"
 #include "replication/origin.h"
@@ -270,6 +271,40 @@ td_form_minimal_tuple_compat(TupleDesc desc, Datum *values, bool *nulls)
 	return heap_form_minimal_tuple(desc, values, nulls, 0);
 #else
 	return heap_form_minimal_tuple(desc, values, nulls);
+#endif
+}
+
+/* Since 16 with the planner's root, which is only needed within the planner. */
+static inline Node *
+td_flatten_join_alias_vars_compat(Query *query, Node *node)
+{
+#if PG_VERSION_NUM >= 160000
+	return flatten_join_alias_vars(NULL, query, node);
+#else
+	return flatten_join_alias_vars(query, node);
+#endif
+}
+
+/* Since 18 grouped expressions stand in a range table entry of their own, named by columns; they are put back. */
+static inline void
+td_flatten_group_exprs_compat(Query *query)
+{
+#if PG_VERSION_NUM >= 180000
+	if (!query->hasGroupRTE)
+		return;
+	query->targetList = (List *) flatten_group_exprs(NULL, query, (Node *) query->targetList);
+	query->havingQual = flatten_group_exprs(NULL, query, query->havingQual);
+#endif
+}
+
+/* Since 18 a NOT NULL constraint may hold for new rows only. */
+static inline bool
+td_attribute_not_null_compat(TupleDesc desc, AttrNumber attnum)
+{
+#if PG_VERSION_NUM >= 180000
+	return TupleDescCompactAttr(desc, attnum - 1)->attnullability == ATTNULLABLE_VALID;
+#else
+	return TupleDescAttr(desc, attnum - 1)->attnotnull;
 #endif
 }
 
