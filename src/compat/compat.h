@@ -308,4 +308,51 @@ td_attribute_not_null_compat(TupleDesc desc, AttrNumber attnum)
 #endif
 }
 
+/* Since 16 the permissions of a query are apart from its range table. */
+static inline void
+td_check_permissions_compat(Query *query)
+{
+#if PG_VERSION_NUM >= 160000
+	ExecCheckPermissions(query->rtable, query->rteperminfos, true);
+#else
+	ExecCheckRTPerms(query->rtable, true);
+#endif
+}
+
+/* The same; asks for no rights on the relations that skip() names, at this level of the query. */
+static inline void
+td_skip_permissions_compat(Query *query, bool (*skip) (Oid relation))
+{
+	ListCell   *lc;
+
+#if PG_VERSION_NUM >= 160000
+	foreach(lc, query->rteperminfos)
+	{
+		RTEPermissionInfo *needed = lfirst_node(RTEPermissionInfo, lc);
+
+		if (skip(needed->relid))
+			needed->requiredPerms = 0;
+	}
+#else
+	foreach(lc, query->rtable)
+	{
+		RangeTblEntry *rte = lfirst_node(RangeTblEntry, lc);
+
+		if (rte->rtekind == RTE_RELATION && skip(rte->relid))
+			rte->requiredPerms = 0;
+	}
+#endif
+}
+
+/* Since 18 without saying that it is run once. */
+static inline void
+td_executor_run_compat(QueryDesc *query)
+{
+#if PG_VERSION_NUM >= 180000
+	ExecutorRun(query, ForwardScanDirection, 0);
+#else
+	ExecutorRun(query, ForwardScanDirection, 0, true);
+#endif
+}
+
 #endif							/* TD_COMPAT_H */
