@@ -1,0 +1,116 @@
+/*-------------------------------------------------------------------------
+ *
+ * analyze_internal.h
+ *		What the files of view/analyze/ share.
+ *
+ * src/view/analyze/analyze_internal.h
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef TD_ANALYZE_INTERNAL_H
+#define TD_ANALYZE_INTERNAL_H
+
+#include "view/view_internal.h"
+
+#define TD_MAX_GROUP_KEYS 32	/* columns of an index, and bits of the mask of null keys */
+
+/* Everything that a view can't have, in the order of refuse.c's table. */
+typedef enum TdConstruct
+{
+	TD_NOT_SELECT,
+	TD_NOT_MODIFYING_CTE,
+	TD_NOT_RECURSIVE,
+	TD_NOT_CTE,
+	TD_NOT_SET_OPERATION,
+	TD_NOT_WINDOW,
+	TD_NOT_TARGET_SRF,
+	TD_NOT_GROUPING_SETS,
+	TD_NOT_DISTINCT_ON,
+	TD_NOT_ORDER_BY,
+	TD_NOT_LIMIT,
+	TD_NOT_OFFSET,
+	TD_NOT_ROW_LOCKS,
+	TD_NOT_OUTER_JOIN,
+	TD_NOT_LATERAL,
+	TD_NOT_FROM_SUBQUERY,
+	TD_NOT_FROM_FUNCTION,
+	TD_NOT_TABLE_FUNCTION,
+	TD_NOT_VALUES,
+	TD_NOT_TRANSITION_TABLE,
+	TD_NOT_TABLESAMPLE,
+	TD_NOT_ONLY_PARTITIONED,
+	TD_NOT_WITHOUT_FROM,
+	TD_NOT_WITHOUT_COLUMNS,
+	TD_NOT_TOO_MANY_TABLES,
+	TD_NOT_SUBQUERY,
+	TD_NOT_PARAMETER,
+	TD_NOT_SYSTEM_COLUMN,
+	TD_NOT_GROUPING_FUNCTION,
+	TD_NOT_OTHER_EXPRESSION,
+	TD_NOT_PSEUDO_COLUMN,
+	TD_NOT_AGGREGATE,
+	TD_NOT_AGGREGATE_DISTINCT,
+	TD_NOT_AGGREGATE_ORDER,
+	TD_NOT_AGGREGATE_FILTER,
+	TD_NOT_ORDERED_SET,
+	TD_NOT_AGGREGATE_ORDERLESS,
+	TD_NOT_DISTINCT_GROUPED,
+	TD_NOT_UNORDERED_KEY,
+	TD_NOT_TOO_MANY_KEYS,
+	TD_NOT_VOLATILE,
+	TD_NOT_STABLE,
+	TD_NOT_STABLE_USER,
+	TD_NOT_SESSION_VALUE,
+	TD_NOT_TYPE_TEXT,
+	TD_NOT_SQL_VIEW,
+	TD_NOT_TWIN,
+	TD_NOT_TEMPORARY,
+	TD_NOT_UNLOGGED,
+	TD_NOT_FOREIGN,
+	TD_NOT_CATALOG,
+	TD_NOT_OURS,
+	TD_NOT_MATERIALIZED,
+	TD_NOT_SEQUENCE,
+	TD_NOT_RELATION_KIND,
+	TD_NOT_ACCESS_METHOD,
+	TD_NOT_ROW_SECURITY,
+	TD_NOT_INHERITED,
+	TD_NOT_VIRTUAL_COLUMN,
+	TD_NOT_GONE
+} TdConstruct;
+
+/* Fills *err: 0A000 "views do not support <construct>", its detail and hint; `what` stands for their %s.  Always false. */
+extern bool td_refuse(TdError *err, TdConstruct construct, const char *what);
+
+/* Every construct that can be told from the query's own nodes. */
+extern bool td_check_structure(Query *query, TdError *err);
+
+/* relations.c: each occurrence's relation, and the columns used of it. */
+extern bool td_check_relations(const TdShape *shape, Oid owner, TdError *err);
+extern char *td_relation_name(Oid relid);	/* schema.table, quoted as needed; "relation with OID n" when it is gone */
+
+/* functions.c: what an expression calls. */
+typedef struct TdUses
+{
+	List	   *functions;		/* of oid: not built in */
+	List	   *types;			/* of oid: whose values become text or come from it, or whose row type is spelt out */
+	bool		pinned;			/* something in it reads settings */
+} TdUses;
+
+extern bool td_collect_uses(Node *node, TdUses *uses, TdError *err);	/* false = refused; goes on collecting */
+
+/* group.c: outputs and HAVING over the row of a group. */
+extern bool td_group_shape(TdShape *shape, TdError *err);
+extern bool td_type_ordered(Oid type);	/* has a default btree operator class */
+
+/* keys.c */
+extern void td_infer_keys(TdShape *shape);	/* columns[].not_null, unique */
+extern bool td_equal_columns(Node *qual, Var **left, Var **right);	/* "a = b" of plain columns of two occurrences or one */
+extern Var *td_plain_column(Node *node);	/* a column, maybe relabelled without another equality; NULL = not one */
+extern List *td_and_list(Node *quals);	/* the parts of nested ANDs */
+
+/* explain.c, wal_cost.c */
+extern void td_explain_row(List **rows, int level, const char *node, const char *strategy, const char *detail);
+extern void td_explain_wal(List **rows, const TdShape *shape);
+
+#endif							/* TD_ANALYZE_INTERNAL_H */

@@ -1,0 +1,295 @@
+/*-------------------------------------------------------------------------
+ *
+ * explain.c
+ *		How a view would be kept, as rows of explain_query and explain_view.
+ *
+ * NOTES
+ *		One row per node, two spaces of indent per level.  Opens relations under
+ *		the locks that analysis took.
+ *
+ * IDENTIFICATION
+ *		src/view/analyze/explain.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/table.h"
+#include "catalog/pg_am.h"
+#include "catalog/pg_index.h"
+#include "lib/stringinfo.h"
+#include "optimizer/optimizer.h"
+#include "rewrite/rewriteManip.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/relcache.h"
+#include "utils/ruleutils.h"
+
+#include "view/analyze/analyze_internal.h"
+
+#define STAGED_ABOVE "4"		/* changed occurrences: see plan/ */
+
+void
+td_explain_row(List **rows, int level, const char *node, const char *strategy, const char *detail)
+{
+	TdExplained *row = palloc(sizeof(TdExplained));
+
+	row->node = psprintf("%*s%s", 2 * level, "", node);
+	row->strategy = pstrdup(strategy);
+	row->detail = pstrdup(detail);
+	*rows = lappend(*rows, row);
+}
+
+/* ---- texts ---- */
+
+/* Names of these columns (attribute numbers): "a, b". */
+static char *
+column_names(Oid relid, const Bitmapset *attnums)
+{
+	StringInfoData text;
+	int			attnum = -1;
+
+	initStringInfo(&text);
+	while ((attnum = bms_next_member(attnums, attnum)) >= 0)
+		appendStringInfo(&text, "%s%s", text.len ? ", " : "", quote_identifier(get_attname(relid, attnum, false)));
+	return text.data;
+}
+
+static const TdOccurrence *
+only_occurrence(const TdShape *shape, Node *expr)
+{
+	int			rti;
+
+	if (!bms_get_singleton_member(pull_varnos(NULL, expr), &rti))
+		return NULL;
+	for (int i = 0; i < shape->noccurrences; i++)
+	{
+		if (shape->occurrences[i].rti == rti)
+			return &shape->occurrences[i];
+	}
+	return NULL;
+}
+
+/* The expression as SQL, where it reads one occurrence only; else "...". */
+static char *
+expression_text(const TdShape *shape, Node *expr)
+{
+	const TdOccurrence *o = only_occurrence(shape, expr);
+	Node	   *copy;
+
+	if (o == NULL)
+		return pstrdup("...");
+	copy = copyObject(expr);
+	ChangeVarNodes(copy, o->rti, 1, 0);
+	return deparse_expression(copy, deparse_context_for(get_rel_name(o->relid), o->relid), false, false);
+}
+
+static char *
+key_text(const TdShape *shape)
+{
+	StringInfoData text;
+	ListCell   *lc;
+
+	if (shape->unique == NIL)
+		return pstrdup("no key is known: rows are found by all their columns");
+	initStringInfo(&text);
+	foreach(lc, shape->unique)
+		appendStringInfo(&text, "%s%s", text.len ? ", " : "key: ", quote_identifier(shape->columns[lfirst_int(lc) - 1].name));
+	return text.data;
+}
+
+/* ---- indexes ---- */
+
+static bool
+index_serves(Oid index_id, const Bitmapset *attnums)
+{
+	Relation	index = index_open(index_id, AccessShareLock);
+	bool		serves = index->rd_index->indisvalid && bms_is_member(index->rd_index->indkey.values[0], attnums) &&
+		(index->rd_rel->relam == BTREE_AM_OID || index->rd_rel->relam == HASH_AM_OID) && RelationGetIndexPredicate(index) == NIL;
+
+	index_close(index, NoLock);
+	return serves;
+}
+
+/* An index whose first column is one of these; InvalidOid = none. */
+static Oid
+find_index(Oid relid, const Bitmapset *attnums)
+{
+	Relation	rel = table_open(relid, AccessShareLock);
+	List	   *indexes = RelationGetIndexList(rel);
+	Oid			found = InvalidOid;
+	ListCell   *lc;
+
+	foreach(lc, indexes)
+	{
+		if (!OidIsValid(found) && index_serves(lfirst_oid(lc), attnums))
+			found = lfirst_oid(lc);
+	}
+	table_close(rel, NoLock);
+	return found;
+}
+
+static void
+explain_index(List **rows, int level, Oid relid, const Bitmapset *attnums, const char *more, const char *purpose)
+{
+	Oid			index = find_index(relid, attnums);
+	char	   *columns = column_names(relid, attnums);
+	char	   *node = psprintf("index on %s (%s%s)", td_relation_name(relid), columns, more);
+
+	if (OidIsValid(index))
+		td_explain_row(rows, level, node, "present", psprintf("%s; %s serves", purpose, get_rel_name(index)));
+	else
+		td_explain_row(rows, level, node, "wanted", psprintf("%s; CREATE INDEX ON %s (%s%s);", purpose, td_relation_name(relid), columns, more));
+}
+
+/* ---- occurrences ---- */
+
+/* Columns of o that equal columns of other (NULL: of any other). */
+static Bitmapset *
+join_columns(const TdShape *shape, const TdOccurrence *o, const TdOccurrence *other)
+{
+	Bitmapset  *attnums = NULL;
+	Var		   *a,
+			   *b;
+	ListCell   *lc;
+
+	foreach(lc, shape->quals)
+	{
+		if (!td_equal_columns(lfirst(lc), &a, &b))
+			continue;
+		if (a->varno == o->rti && b->varno == other->rti)
+			attnums = bms_add_member(attnums, a->varattno);
+		if (b->varno == o->rti && a->varno == other->rti)
+			attnums = bms_add_member(attnums, b->varattno);
+	}
+	return attnums;
+}
+
+static void
+explain_probes(List **rows, const TdShape *shape, const TdOccurrence *o)
+{
+	List	   *seen = NIL;
+
+	for (int i = 0; i < shape->noccurrences; i++)
+	{
+		Bitmapset  *attnums = &shape->occurrences[i] == o ? NULL : join_columns(shape, o, &shape->occurrences[i]);
+		bool		known = bms_is_empty(attnums);
+		ListCell   *lc;
+
+		foreach(lc, seen)
+			known = known || bms_equal(lfirst(lc), attnums);
+		if (known)
+			continue;
+		seen = lappend(seen, attnums);
+		explain_index(rows, 3, o->relid, attnums, "", psprintf("to find its rows for changes of r%d", shape->occurrences[i].n));
+	}
+	if (seen == NIL && shape->noccurrences > 1)
+		td_explain_row(rows, 3, "no equality", "scan", "a change of another table reads it whole");
+}
+
+static void
+explain_occurrence(List **rows, const TdShape *shape, const TdOccurrence *o)
+{
+	StringInfoData detail;
+	ListCell   *lc;
+
+	initStringInfo(&detail);
+	appendStringInfo(&detail, "columns: %s", bms_is_empty(o->columns) ? "none" : column_names(o->relid, o->columns));
+	foreach(lc, o->local)
+		appendStringInfo(&detail, "%s%s", lc == list_head(o->local) ? "; filter: " : " AND ", expression_text(shape, lfirst(lc)));
+	td_explain_row(rows, 2, psprintf("r%d %s", o->n, td_relation_name(o->relid)), o->view ? "delta of a view" : "delta", detail.data);
+	explain_probes(rows, shape, o);
+}
+
+static void
+explain_join(List **rows, const TdShape *shape)
+{
+	if (shape->noccurrences == 1)
+		td_explain_row(rows, 1, "table", "delta", "from the changes alone");
+	else
+		td_explain_row(rows, 1, psprintf("join of %d", shape->noccurrences), "delta",
+					   psprintf("over the new states: inclusion and exclusion of up to " STAGED_ABOVE " changed tables%s",
+								shape->noccurrences > 4 ? ", in stages above" : ""));
+	for (int i = 0; i < shape->noccurrences; i++)
+		explain_occurrence(rows, shape, &shape->occurrences[i]);
+}
+
+/* ---- groups ---- */
+
+/* Columns of the group's key and the argument, where all are columns of one table. */
+static bool
+probe_columns(const TdShape *shape, const TdAggregate *a, Oid *relid, Bitmapset **keys, char **argument)
+{
+	const TdOccurrence *o = &shape->occurrences[0];
+	Var		   *var = td_plain_column((Node *) a->argument);
+	ListCell   *lc;
+
+	if (shape->noccurrences != 1 || var == NULL)
+		return false;
+	*keys = NULL;
+	foreach(lc, shape->keys)
+	{
+		Var		   *key = td_plain_column(lfirst(lc));
+
+		if (key == NULL)
+			return false;
+		*keys = bms_add_member(*keys, key->varattno);
+	}
+	*relid = o->relid;
+	*argument = psprintf("%s%s", *keys ? ", " : "", quote_identifier(get_attname(o->relid, var->varattno, false)));
+	if (*keys == NULL)
+		*keys = bms_make_singleton(var->varattno), *argument = "";
+	return true;
+}
+
+static void
+explain_aggregate(List **rows, const TdShape *shape, const TdAggregate *a)
+{
+	static const char *const names[] = {
+		[TD_AGG_ROWS] = "count",
+		[TD_AGG_COUNT] = "count",
+		[TD_AGG_SUM] = "sum",
+		[TD_AGG_AVG] = "avg",
+		[TD_AGG_MIN] = "min",
+		[TD_AGG_MAX] = "max"
+	};
+	bool		extremum = a->kind == TD_AGG_MIN || a->kind == TD_AGG_MAX;
+	char	   *node = psprintf("%s(%s)", names[a->kind], a->argument ? expression_text(shape, (Node *) a->argument) : "*");
+	Oid			relid;
+	Bitmapset  *keys;
+	char	   *argument;
+
+	if (extremum)
+		td_explain_row(rows, 1, node, "extremum", "compared; computed anew for a group when its extremum is taken away");
+	else if (a->exact)
+		td_explain_row(rows, 1, node, "added", "by adding and subtracting");
+	else
+		td_explain_row(rows, 1, node, "computed anew", "floating point: sums would drift, so each group touched is computed anew");
+	if ((extremum || !a->exact) && probe_columns(shape, a, &relid, &keys, &argument))
+		explain_index(rows, 2, relid, keys, argument, "to compute a group anew");
+}
+
+static void
+explain_groups(List **rows, const TdShape *shape)
+{
+	for (int i = 0; i < shape->naggregates; i++)
+		explain_aggregate(rows, shape, &shape->aggregates[i]);
+	if (shape->having)
+		td_explain_row(rows, 1, "HAVING", "filter", "all groups are kept in the state table, those that pass in the view");
+}
+
+List *
+td_explain(const TdShape *shape)
+{
+	List	   *rows = NIL;
+
+	td_explain_row(&rows, 0, "view", shape->grouped ? "counters" : "delta",
+				   psprintf("%s%s", key_text(shape), shape->pinned ? "; settings are pinned as they are when the view is made" : ""));
+	if (shape->grouped)
+		explain_groups(&rows, shape);
+	explain_join(&rows, shape);
+	td_explain_wal(&rows, shape);
+	return rows;
+}

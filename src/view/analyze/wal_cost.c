@@ -1,0 +1,159 @@
+/*-------------------------------------------------------------------------
+ *
+ * wal_cost.c
+ *		What the old images that a view needs cost the writers, in WAL.
+ *
+ * NOTES
+ *		An estimate from pg_statistic and pg_class; without ANALYZE it stands on
+ *		the types' usual widths.  An old image holds the whole row, values that
+ *		are stored out of line included.
+ *
+ * IDENTIFICATION
+ *		src/view/analyze/wal_cost.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "access/sysattr.h"
+#include "access/table.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_inherits.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/relcache.h"
+#include "utils/syscache.h"
+
+#include "view/analyze/analyze_internal.h"
+
+#define WAL_OF_UPDATE 80.0		/* bytes besides the rows */
+#define WIDE_ROW 2000.0			/* bytes from which an old image is worth a warning */
+
+/* Of a table, or of all partitions of one. */
+typedef struct OldRows
+{
+	int			tables;
+	int			without;		/* of them: whose replica identity does not cover the columns used */
+	double		width;			/* bytes of a row in the table */
+	double		rows;
+	double		toasted;		/* bytes of all rows out of line */
+} OldRows;
+
+/* Is every column (named as in root) part of what rel logs of an old row? */
+static bool
+identity_covers(Relation rel, Oid root, const Bitmapset *attnums)
+{
+	Bitmapset  *logged;
+	int			attnum = -1;
+	bool		covers = true;
+
+	if (rel->rd_rel->relreplident == REPLICA_IDENTITY_FULL)
+		return true;
+	logged = RelationGetIndexAttrBitmap(rel, INDEX_ATTR_BITMAP_IDENTITY_KEY);
+	while ((attnum = bms_next_member(attnums, attnum)) >= 0 && covers)
+	{
+		AttrNumber	here = get_attnum(RelationGetRelid(rel), get_attname(root, attnum, false));
+
+		covers = bms_is_member(here - FirstLowInvalidHeapAttributeNumber, logged);
+	}
+	return covers;
+}
+
+static double
+toast_bytes(Oid toast)
+{
+	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(toast));
+	double		bytes = 0;
+
+	if (HeapTupleIsValid(tuple))
+	{
+		bytes = (double) Max(((Form_pg_class) GETSTRUCT(tuple))->relpages, 0) * BLCKSZ;
+		ReleaseSysCache(tuple);
+	}
+	return bytes;
+}
+
+static double
+row_width(Relation rel)
+{
+	double		width = 0;
+
+	for (int i = 0; i < RelationGetDescr(rel)->natts; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(RelationGetDescr(rel), i);
+		int			known = att->attisdropped ? 0 : get_attavgwidth(RelationGetRelid(rel), att->attnum);
+
+		if (!att->attisdropped)
+			width += known > 0 ? known : get_typavgwidth(att->atttypid, att->atttypmod);
+	}
+	return width;
+}
+
+static void
+add_table(OldRows *cost, Oid relid, Oid root, const Bitmapset *attnums)
+{
+	Relation	rel = table_open(relid, AccessShareLock);
+
+	if (rel->rd_rel->relkind == RELKIND_RELATION)
+	{
+		cost->tables++;
+		cost->without += identity_covers(rel, root, attnums) ? 0 : 1;
+		cost->width = Max(cost->width, row_width(rel));
+		cost->rows += Max(rel->rd_rel->reltuples, 0);
+		cost->toasted += OidIsValid(rel->rd_rel->reltoastrelid) ? toast_bytes(rel->rd_rel->reltoastrelid) : 0;
+	}
+	table_close(rel, NoLock);
+}
+
+static OldRows
+cost_of(Oid relid, const Bitmapset *attnums)
+{
+	OldRows		cost = {0};
+	List	   *tables = get_rel_relkind(relid) == RELKIND_PARTITIONED_TABLE ? find_all_inheritors(relid, AccessShareLock, NULL) : list_make1_oid(relid);
+	ListCell   *lc;
+
+	foreach(lc, tables)
+		add_table(&cost, lfirst_oid(lc), relid, attnums);
+	return cost;
+}
+
+static void
+explain_relation(List **rows, Oid relid, const Bitmapset *attnums)
+{
+	OldRows		cost = cost_of(relid, attnums);
+	double		toasted = cost.rows > 0 ? cost.toasted / cost.rows : 0;
+	double		old = cost.width + toasted;
+	char	   *node = psprintf("old rows of %s", td_relation_name(relid));
+
+	if (cost.without == 0)
+		td_explain_row(rows, 1, node, "as it is", "its replica identity covers the columns used: no more WAL");
+	else
+		td_explain_row(rows, 1, node, "replica identity full",
+					   psprintf("%sWAL of an update grows by about %.0f bytes, to %.1f times%s",
+								cost.tables > 1 ? psprintf("%d of %d partitions; ", cost.without, cost.tables) : "",
+								old, (WAL_OF_UPDATE + cost.width + old) / (WAL_OF_UPDATE + cost.width),
+								old < WIDE_ROW ? "" : psprintf("; WARNING: wide rows (%.0f bytes of each are stored out of line), updates and deletes will be slower", toasted)));
+}
+
+/* One row per base table; the changes of live views are known without. */
+void
+td_explain_wal(List **rows, const TdShape *shape)
+{
+	for (int i = 0; i < shape->noccurrences; i++)
+	{
+		Oid			relid = shape->occurrences[i].relid;
+		Bitmapset  *attnums = NULL;
+		bool		told = false;
+
+		for (int j = 0; j < shape->noccurrences; j++)
+		{
+			if (shape->occurrences[j].relid != relid)
+				continue;
+			told = told || j < i;
+			attnums = bms_add_members(attnums, shape->occurrences[j].columns);
+		}
+		if (!told && shape->occurrences[i].view == 0)
+			explain_relation(rows, relid, attnums);
+	}
+}
