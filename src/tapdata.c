@@ -18,6 +18,7 @@
 #include "fmgr.h"
 #include "utils/guc.h"
 
+#include "capture/capture.h"
 #include "catalog/catalog.h"
 #include "connector/connector.h"
 #include "workers/workers.h"
@@ -33,5 +34,6 @@ _PG_init(void)
 	td_catalog_init();
 	td_connector_init();
 	td_workers_init();
+	td_capture_init();
 	MarkGUCPrefixReserved("tapdata");
 }

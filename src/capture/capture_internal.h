@@ -164,6 +164,7 @@ typedef struct TdDecoder
 	uint32		told_version;
 	XLogRecPtr	confirmed;
 	TimestampTz confirmed_at;
+	bool		found;			/* records, since we last slept */
 	XLogRecPtr	tried;			/* WAL flushed when there was no whole record left */
 	XLogRecPtr	behind;			/* WAL that was not flushed when we looked; 0 = none */
 	TimestampTz behind_since;

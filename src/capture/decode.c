@@ -1,0 +1,236 @@
+/*-------------------------------------------------------------------------
+ *
+ * decode.c
+ *		The capture worker's loop: WAL until there is none, then sleep.
+ *
+ * NOTES
+ *		Outside any transaction but during the replay of one, which PostgreSQL
+ *		begins and ends itself.
+ *
+ *		Between two records it looks at what the reader asks for; a new wanted set
+ *		is taken there, so it holds from the next transaction's begin on.
+ *
+ *		It sleeps without a timeout unless it owes something: a confirmation that
+ *		was put off, or WAL that is not flushed.  The latter is what a commit
+ *		without synchronous_commit leaves: nobody else would flush it for a while,
+ *		so we do, at most every TD_FLUSH_MS.
+ *
+ * IDENTIFICATION
+ *		src/capture/decode.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/transam.h"
+#include "access/xlog.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "postmaster/interrupt.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+#include "utils/wait_event.h"
+#include "workers/workers.h"
+
+#include "capture/capture_internal.h"
+
+#define TD_FLUSH_MS 10
+#define TD_CONFIRM_MS 1000
+#define TD_CONFIRM_BYTES 65536
+
+static void start(TdDecoder *d);
+static void serve(TdDecoder *d);
+static void settings(void);
+static void take_wanted(TdDecoder *d);
+static long confirm(TdDecoder *d, bool now);
+static bool news_due(TdDecoder *d);
+static void rest(TdDecoder *d);
+static long flush_behind(TdDecoder *d);
+
+/* Returns when it is asked to stop; everything else is an error. */
+void
+td_decode(TdDecoder *d)
+{
+	settings();
+	td_slot_open(d);
+	start(d);
+	td_worker_status("streaming");
+	while (!td_worker_should_stop() && !pg_atomic_read_u32(&d->control->closed))
+	{
+		ResetLatch(MyLatch);
+		serve(d);
+		while (d->version > 0 && td_wal_next(d))
+		{
+			d->found = true;
+			d->decoded = d->ctx->reader->EndRecPtr;
+			serve(d);
+			if (news_due(d))
+				td_out_progress(d);
+			if (td_worker_should_stop())
+				break;
+		}
+		if (d->len > 0 || d->told_version != d->version)
+			td_out_progress(d);
+		rest(d);
+	}
+	(void) confirm(d, true);
+}
+
+/* The first message.  Where the slot stands; what began before this next xid may be older than the slot. */
+static void
+start(TdDecoder *d)
+{
+	d->decoded = d->told = d->confirmed;
+	td_out_put(d, &(TdCaptureMessage) {.kind = TD_CAPTURE_START,.lsn = d->confirmed,
+			   .xid = U64FromFullTransactionId(ReadNextFullTransactionId()),.created = d->created});
+	td_out_flush(d);
+	td_watch_enter();
+}
+
+/* Memory of PostgreSQL's own reorder buffer: beyond it transactions are spilled. */
+static void
+settings(void)
+{
+	char		kb[32];
+
+	snprintf(kb, sizeof(kb), "%d", td_worker_memory);
+	SetConfigOption("logical_decoding_work_mem", kb, PGC_USERSET, PGC_S_OVERRIDE);
+}
+
+/* Between two records. */
+static void
+serve(TdDecoder *d)
+{
+	if (td_worker_should_stop())
+		return;					/* in good order, if it can be */
+	CHECK_FOR_INTERRUPTS();
+	if (ConfigReloadPending)
+	{
+		td_worker_reload();
+		settings();
+	}
+	if (pg_atomic_read_u32(&d->control->version) != d->version)
+		take_wanted(d);
+	(void) confirm(d, false);
+}
+
+/* The segment may be gone again: then a newer one is there, or the reader has left. */
+static void
+take_wanted(TdDecoder *d)
+{
+	dsm_segment *segment;
+	dsm_handle	handle;
+	uint32		version;
+
+	SpinLockAcquire(&d->control->mutex);
+	handle = d->control->wanted;
+	version = d->control->wanted_version;
+	SpinLockRelease(&d->control->mutex);
+	segment = dsm_attach(handle);
+	if (segment == NULL)
+		return;
+	td_relations_reset(d, version, dsm_segment_address(segment), dsm_segment_map_length(segment));
+	dsm_detach(segment);
+}
+
+/* Confirms what the reader has confirmed, not too often; milliseconds until it is due, -1 = nothing is owed. */
+static long
+confirm(TdDecoder *d, bool now)
+{
+	XLogRecPtr	lsn = Min(pg_atomic_read_u64(&d->control->confirm), d->decoded);
+
+	if (lsn <= d->confirmed)
+		return -1;
+	if (!now && lsn - d->confirmed < TD_CONFIRM_BYTES)
+	{
+		long		left = TD_CONFIRM_MS - TimestampDifferenceMilliseconds(d->confirmed_at, GetCurrentTimestamp());
+
+		if (left > 0)
+			return left;
+	}
+	LogicalConfirmReceivedLocation(lsn);
+	d->confirmed = lsn;
+	d->confirmed_at = GetCurrentTimestamp();
+	return -1;
+}
+
+/* The reader asked for this position, or has not heard of us for long. */
+static bool
+news_due(TdDecoder *d)
+{
+	XLogRecPtr	reach = pg_atomic_read_u64(&d->control->reach);
+
+	return (reach > d->told && reach <= d->decoded) || d->decoded - d->told >= TD_CAPTURE_NEWS;
+}
+
+/* ---- sleep ---- */
+
+static long
+sooner(long a, long b)
+{
+	return a < 0 ? b : b < 0 ? a : Min(a, b);
+}
+
+/*
+ * No whole record was left.  Asleep is marked before the last look: a commit
+ * after that look sets our latch.  While WAL waits for its turn to be flushed,
+ * commits that leave more of the same need not wake us.
+ */
+static void
+rest(TdDecoder *d)
+{
+	long		timeout = -1;
+
+	td_watch_asleep(true);
+	if (d->version > 0)
+	{
+		XLogRecPtr	flushed = GetFlushRecPtr(NULL);
+
+		if (flushed > d->tried)
+			timeout = 0;
+		else
+			timeout = flush_behind(d);
+		d->tried = flushed;
+		if (timeout == 0 || (timeout > 0 && !d->found))
+			td_watch_asleep(false);
+	}
+	timeout = sooner(timeout, confirm(d, false));
+	if (timeout != 0)
+	{
+		d->found = false;
+		pgstat_report_stat(false);
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_EXIT_ON_PM_DEATH | (timeout > 0 ? WL_TIMEOUT : 0), timeout, PG_WAIT_EXTENSION);
+	}
+	td_watch_asleep(false);
+}
+
+/*
+ * Flushes what was committed without a flush: at once when we were woken and
+ * found nothing else, or when it has stayed unflushed.  0 = it is done, else the
+ * milliseconds to wait, -1 = everything is flushed.
+ */
+static long
+flush_behind(TdDecoder *d)
+{
+	XLogRecPtr	inserted = td_wal_inserted();
+	TimestampTz now;
+	long		left;
+
+	if (d->behind <= d->tried)
+		d->behind = InvalidXLogRecPtr;	/* somebody has flushed it */
+	if (inserted <= d->tried)
+		return -1;
+	now = GetCurrentTimestamp();
+	if (d->behind == InvalidXLogRecPtr)
+	{
+		d->behind = inserted;
+		d->behind_since = now;
+	}
+	left = TD_FLUSH_MS - TimestampDifferenceMilliseconds(d->found ? Max(d->behind_since, d->flushed_at) : d->flushed_at, now);
+	if (left > 0)
+		return left;
+	XLogFlush(inserted);
+	d->flushed_at = GetCurrentTimestamp();
+	return 0;
+}

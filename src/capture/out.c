@@ -1,0 +1,109 @@
+/*-------------------------------------------------------------------------
+ *
+ * out.c
+ *		The block being filled, and its way into the reader's queue.
+ *
+ * NOTES
+ *		A full queue stops the decoding right here, in the middle of a
+ *		transaction's replay if need be: what is waited for is only the reader.
+ *		Blocks are cut between messages; a message never spans two of them.
+ *
+ * IDENTIFICATION
+ *		src/capture/out.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "miscadmin.h"
+#include "utils/memutils.h"
+#include "utils/wait_event.h"
+#include "workers/workers.h"
+
+#include "capture/capture_internal.h"
+
+static void send_piece(TdDecoder *d, Size from, Size len);
+
+/* Room for a message at the end of the block; huge only for huge rows. */
+uint8_t *
+td_out_reserve(TdDecoder *d, Size more)
+{
+	Size		needed = d->len + more;
+
+	if (needed > d->cap)
+	{
+		d->cap = Max(needed, d->cap + d->cap / 2);
+		d->block = repalloc_huge(d->block, d->cap);
+	}
+	return d->block + d->len;
+}
+
+void
+td_out_put(TdDecoder *d, const TdCaptureMessage *m)
+{
+	Size		size = td_message_size(m);
+
+	td_message_write(td_out_reserve(d, size), m);
+	d->len += size;
+}
+
+void
+td_out_room(TdDecoder *d)
+{
+	if (d->len >= TD_CAPTURE_BLOCK)
+		td_out_flush(d);
+}
+
+/* Usually one piece.  After large rows it is several, and the memory goes back. */
+void
+td_out_flush(TdDecoder *d)
+{
+	Size		from = 0;
+
+	while (from < d->len)
+	{
+		Size		to = from;
+
+		do
+			to += td_message_length(d->block + to);
+		while (to < d->len && to - from < TD_CAPTURE_BLOCK);
+		send_piece(d, from, to - from);
+		from = to;
+	}
+	d->len = 0;
+	if (d->cap > 4 * TD_CAPTURE_BLOCK)
+	{
+		d->cap = 2 * TD_CAPTURE_BLOCK;
+		d->block = repalloc_huge(d->block, d->cap);
+	}
+}
+
+static void
+send_piece(TdDecoder *d, Size from, Size len)
+{
+	for (;;)
+	{
+		shm_mq_result result = shm_mq_send(d->queue, len, d->block + from, true, true);
+
+		if (result == SHM_MQ_SUCCESS)
+			return;
+		if (result == SHM_MQ_DETACHED)
+			ereport(ERROR,
+					(errcode(ERRCODE_TD_STOP),
+					 errmsg("the reader of this capture has left")));
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_EXIT_ON_PM_DEATH, 0, PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+		td_plugin_check_stop();
+		CHECK_FOR_INTERRUPTS();
+	}
+}
+
+/* Where we are; sends the block. */
+void
+td_out_progress(TdDecoder *d)
+{
+	td_out_put(d, &(TdCaptureMessage) {.kind = TD_CAPTURE_PROGRESS,.lsn = d->decoded,.version = d->version});
+	td_out_flush(d);
+	d->told = d->decoded;
+	d->told_version = d->version;
+}
