@@ -55,7 +55,7 @@ td_store_open(Oid relid, int nkeys, const AttrNumber *keys)
 	MemoryContext caller = MemoryContextSwitchTo(context);
 	TdStore    *s = palloc0(sizeof(TdStore));
 
-	td_target_open(&s->target, relid, context);
+	td_store_target_open(&s->target, relid, context);
 	s->nkeys = nkeys;
 	s->keys = palloc(sizeof(AttrNumber) * Max(nkeys, 1));
 	for (int i = 0; i < nkeys; i++)
@@ -69,7 +69,7 @@ td_store_open(Oid relid, int nkeys, const AttrNumber *keys)
 	s->image = table_slot_create(s->target.rel, NULL);
 	s->input = MakeSingleTupleTableSlot(s->target.desc, &TTSOpsMinimalTuple);
 	s->output = MakeSingleTupleTableSlot(s->target.desc, &TTSOpsVirtual);
-	td_probe_open(s);
+	td_store_probe_open(s);
 	MemoryContextSwitchTo(caller);
 	return s;
 }
@@ -77,13 +77,13 @@ td_store_open(Oid relid, int nkeys, const AttrNumber *keys)
 void
 td_store_close(TdStore *s)
 {
-	td_probe_close(s);
+	td_store_probe_close(s);
 	ExecDropSingleTupleTableSlot(s->found);
 	ExecDropSingleTupleTableSlot(s->image);
 	ExecDropSingleTupleTableSlot(s->input);
 	ExecDropSingleTupleTableSlot(s->output);
 	UnregisterSnapshot(s->snapshot);
-	td_target_close(&s->target);
+	td_store_target_close(&s->target);
 	MemoryContextDelete(s->target.context);
 }
 
@@ -102,7 +102,7 @@ td_store_find(TdStore *s, TupleTableSlot *slot, const AttrNumber *from)
 	if (s->by_image)
 		elog(ERROR, "rows of view %s have no key", t->name);
 	ExecClearTuple(s->output);
-	if (!td_probe_key(s, slot, from))
+	if (!td_store_probe_key(s, slot, from))
 		return NULL;
 	slot_getallattrs(s->found);
 	for (int i = 0; i < t->ncolumns; i++)
@@ -133,7 +133,7 @@ td_store_apply(TdStore *s, Tuplestorestate *delta)
 static void
 end_step(TdStore *s)
 {
-	td_target_flush(&s->target);
+	td_store_target_flush(&s->target);
 	CommandCounterIncrement();
 }
 
@@ -173,7 +173,7 @@ delete_old(TdStore *s, TdPair *pair)
 	if (pair->new_row)
 		return;
 	store_input(s, pair->old_row);
-	if (!td_probe_key(s, s->input, s->keys))
+	if (!td_store_probe_key(s, s->input, s->keys))
 		td_store_damaged(s, s->input, "A row to delete is not there");
 	td_store_delete_found(s);
 }
@@ -184,7 +184,7 @@ update_old(TdStore *s, TdPair *pair)
 	if (pair->old_row == NULL || pair->new_row == NULL)
 		return;
 	store_input(s, pair->new_row);
-	if (!td_probe_key(s, s->input, s->keys))
+	if (!td_store_probe_key(s, s->input, s->keys))
 		td_store_damaged(s, s->input, "A row to update is not there");
 	td_store_update_found(s, s->input);
 }
@@ -195,9 +195,9 @@ insert_new(TdStore *s, TdPair *pair)
 	if (pair->old_row)
 		return;
 	store_input(s, pair->new_row);
-	if (s->index == NULL && td_probe_key(s, s->input, s->keys))
+	if (s->index == NULL && td_store_probe_key(s, s->input, s->keys))
 		td_store_damaged(s, s->input, "A row to insert is there");
-	td_target_add(&s->target, s->input);
+	td_store_target_add(&s->target, s->input);
 }
 
 /* One step over all pairs. */
@@ -261,11 +261,11 @@ apply_keyed(TdStore *s, Tuplestorestate *delta)
 static void
 delete_images(TdStore *s, int64 copies)
 {
-	td_target_fill(&s->target, s->input, s->image);
-	td_probe_image(s, s->image);
+	td_store_target_fill(&s->target, s->input, s->image);
+	td_store_probe_image(s, s->image);
 	for (; copies > 0; copies--)
 	{
-		if (!td_probe_image_next(s, s->image))
+		if (!td_store_probe_image_next(s, s->image))
 			td_store_damaged(s, s->input, "A row to delete is not there");
 		td_store_delete_found(s);
 		CHECK_FOR_INTERRUPTS();
@@ -294,7 +294,7 @@ apply_images(TdStore *s, Tuplestorestate *delta)
 		int64		weight = td_weight_of(ExecFetchSlotMinimalTuple(s->input, &free));
 
 		for (; weight > 0; weight--)
-			td_target_add(&s->target, s->input);
+			td_store_target_add(&s->target, s->input);
 		CHECK_FOR_INTERRUPTS();
 	}
 	ExecClearTuple(s->input);

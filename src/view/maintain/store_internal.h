@@ -129,13 +129,13 @@ typedef struct TdTarget
 	Size		bytes;
 } TdTarget;
 
-extern void td_target_open(TdTarget *t, Oid relid, MemoryContext context);
-extern void td_target_close_indexes(TdTarget *t);
-extern void td_target_close(TdTarget *t);
-extern void td_target_fill(TdTarget *t, TupleTableSlot *row, TupleTableSlot *into);
-extern void td_target_check(TdTarget *t, TupleTableSlot *row);
-extern void td_target_add(TdTarget *t, TupleTableSlot *row);
-extern void td_target_flush(TdTarget *t);
+extern void td_store_target_open(TdTarget *t, Oid relid, MemoryContext context);
+extern void td_store_target_close_indexes(TdTarget *t);
+extern void td_store_target_close(TdTarget *t);
+extern void td_store_target_fill(TdTarget *t, TupleTableSlot *row, TupleTableSlot *into);
+extern void td_store_target_check(TdTarget *t, TupleTableSlot *row);
+extern void td_store_target_add(TdTarget *t, TupleTableSlot *row);
+extern void td_store_target_flush(TdTarget *t);
 
 /* ---- store.c ---- */
 struct TdStore
@@ -159,11 +159,11 @@ struct TdStore
 };
 
 /* ---- store_probe.c ---- */
-extern void td_probe_open(TdStore *s);
-extern void td_probe_close(TdStore *s);
-extern bool td_probe_key(TdStore *s, TupleTableSlot *row, const AttrNumber *columns);
-extern void td_probe_image(TdStore *s, TupleTableSlot *row);
-extern bool td_probe_image_next(TdStore *s, TupleTableSlot *row);
+extern void td_store_probe_open(TdStore *s);
+extern void td_store_probe_close(TdStore *s);
+extern bool td_store_probe_key(TdStore *s, TupleTableSlot *row, const AttrNumber *columns);
+extern void td_store_probe_image(TdStore *s, TupleTableSlot *row);
+extern bool td_store_probe_image_next(TdStore *s, TupleTableSlot *row);
 
 /* ---- store_write.c ---- */
 extern void td_store_delete_found(TdStore *s);

@@ -56,7 +56,7 @@ td_store_load_begin(Oid relid)
 	MemoryContext caller = MemoryContextSwitchTo(context);
 	TdStoreLoad *load = palloc0(sizeof(TdStoreLoad));
 
-	td_target_open(&load->target, relid, context);
+	td_store_target_open(&load->target, relid, context);
 	require_empty(&load->target);
 	(void) GetCurrentTransactionId();
 	load->target.cid = GetCurrentCommandId(true);
@@ -70,12 +70,12 @@ td_store_load_row(TdStoreLoad *load, TupleTableSlot *slot)
 {
 	if (unlikely(slot->tts_tupleDescriptor->natts < load->target.ncolumns))
 		elog(ERROR, "a row has %d columns, table %s has %d", slot->tts_tupleDescriptor->natts, load->target.name, load->target.ncolumns);
-	td_target_add(&load->target, slot);
+	td_store_target_add(&load->target, slot);
 	load->rows++;
 	if (load->rows == LOAD_INDEXED)
 	{
-		td_target_flush(&load->target);
-		td_target_close_indexes(&load->target);
+		td_store_target_flush(&load->target);
+		td_store_target_close_indexes(&load->target);
 	}
 }
 
@@ -87,9 +87,9 @@ td_store_load_end(TdStoreLoad *load)
 	int64		rows = load->rows;
 	bool		build;
 
-	td_target_flush(t);
+	td_store_target_flush(t);
 	build = !t->indexes;
-	td_target_close(t);
+	td_store_target_close(t);
 	CommandCounterIncrement();
 	if (build)
 		td_reindex_relation_compat(relid, REINDEX_REL_CHECK_CONSTRAINTS);

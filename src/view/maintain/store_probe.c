@@ -119,7 +119,7 @@ make_scan_keys(TdStore *s)
 
 /* Chooses the index; a table that needs none has one row at most. */
 void
-td_probe_open(TdStore *s)
+td_store_probe_open(TdStore *s)
 {
 	ResultRelInfo *rri = s->target.rri;
 
@@ -145,7 +145,7 @@ td_probe_open(TdStore *s)
 }
 
 void
-td_probe_close(TdStore *s)
+td_store_probe_close(TdStore *s)
 {
 	if (s->scan)
 		index_endscan(s->scan);
@@ -171,7 +171,7 @@ find_only(TdStore *s)
 
 /* The row with the key in the given columns of row, nulls equal, into s->found. */
 bool
-td_probe_key(TdStore *s, TupleTableSlot *row, const AttrNumber *columns)
+td_store_probe_key(TdStore *s, TupleTableSlot *row, const AttrNumber *columns)
 {
 	s->snapshot->curcid = GetCurrentCommandId(false);
 	if (s->index == NULL)
@@ -190,7 +190,7 @@ td_probe_key(TdStore *s, TupleTableSlot *row, const AttrNumber *columns)
 
 /* Begins a search for the rows that are the same image as row, which is laid out as the relation. */
 void
-td_probe_image(TdStore *s, TupleTableSlot *row)
+td_store_probe_image(TdStore *s, TupleTableSlot *row)
 {
 	EState	   *estate = s->target.estate;
 	Datum		values[INDEX_MAX_KEYS];
@@ -227,7 +227,7 @@ same_image(TdStore *s, TupleTableSlot *a, TupleTableSlot *b)
 
 /* The next of them into s->found; the transient memory of the comparison is the executor's per-tuple context. */
 bool
-td_probe_image_next(TdStore *s, TupleTableSlot *row)
+td_store_probe_image_next(TdStore *s, TupleTableSlot *row)
 {
 	MemoryContext scratch = GetPerTupleMemoryContext(s->target.estate);
 

@@ -34,7 +34,7 @@ static void open_executor(TdTarget *t);
 
 /* The caller has rights on it; what it keeps is in context. */
 void
-td_target_open(TdTarget *t, Oid relid, MemoryContext context)
+td_store_target_open(TdTarget *t, Oid relid, MemoryContext context)
 {
 	MemoryContext caller = MemoryContextSwitchTo(context);
 
@@ -102,7 +102,7 @@ open_executor(TdTarget *t)
 
 /* From here on rows go into the heap alone. */
 void
-td_target_close_indexes(TdTarget *t)
+td_store_target_close_indexes(TdTarget *t)
 {
 	if (t->indexes)
 		ExecCloseIndices(t->rri);
@@ -111,9 +111,9 @@ td_target_close_indexes(TdTarget *t)
 
 /* Keeps the lock on the relation. */
 void
-td_target_close(TdTarget *t)
+td_store_target_close(TdTarget *t)
 {
-	td_target_close_indexes(t);
+	td_store_target_close_indexes(t);
 	for (int i = 0; i < t->nslots; i++)
 		ExecDropSingleTupleTableSlot(t->slots[i]);
 	if (t->bulk)
@@ -124,7 +124,7 @@ td_target_close(TdTarget *t)
 
 /* The columns of row as a row of the relation; the values are row's. */
 void
-td_target_fill(TdTarget *t, TupleTableSlot *row, TupleTableSlot *into)
+td_store_target_fill(TdTarget *t, TupleTableSlot *row, TupleTableSlot *into)
 {
 	ExecClearTuple(into);
 	slot_getsomeattrs(row, t->ncolumns);
@@ -139,7 +139,7 @@ td_target_fill(TdTarget *t, TupleTableSlot *row, TupleTableSlot *into)
 
 /* Raises unless a row that is to be written meets the constraints. */
 void
-td_target_check(TdTarget *t, TupleTableSlot *row)
+td_store_target_check(TdTarget *t, TupleTableSlot *row)
 {
 	if (!t->constraints)
 		return;
@@ -150,7 +150,7 @@ td_target_check(TdTarget *t, TupleTableSlot *row)
 
 /* One more row to insert. */
 void
-td_target_add(TdTarget *t, TupleTableSlot *row)
+td_store_target_add(TdTarget *t, TupleTableSlot *row)
 {
 	TupleTableSlot *slot;
 
@@ -162,17 +162,17 @@ td_target_add(TdTarget *t, TupleTableSlot *row)
 		MemoryContextSwitchTo(caller);
 	}
 	slot = t->slots[t->nrows];
-	td_target_fill(t, row, slot);
-	td_target_check(t, slot);
+	td_store_target_fill(t, row, slot);
+	td_store_target_check(t, slot);
 	t->bytes += ExecFetchSlotHeapTuple(slot, true, NULL)->t_len;
 	t->nrows++;
 	if (t->nrows == TARGET_ROWS || t->bytes >= TARGET_BYTES)
-		td_target_flush(t);
+		td_store_target_flush(t);
 }
 
 /* The rows that wait go into the heap, and into the indexes while these are open. */
 void
-td_target_flush(TdTarget *t)
+td_store_target_flush(TdTarget *t)
 {
 	CommandId	cid = t->bulk ? t->cid : GetCurrentCommandId(true);
 	MemoryContext caller;

@@ -58,7 +58,7 @@ merge(TdStore *s, TupleTableSlot *row)
 	bool		changed = false;
 
 	slot_getallattrs(s->found);
-	td_target_fill(t, row, image);
+	td_store_target_fill(t, row, image);
 	for (int i = 0; i < t->ncolumns; i++)
 	{
 		int			att = t->attnums[i] - 1;
@@ -88,7 +88,7 @@ td_store_update_found(TdStore *s, TupleTableSlot *row)
 	if (!merge(s, row))
 		return;
 	CheckCmdReplicaIdentity(t->rel, CMD_UPDATE);
-	td_target_check(t, s->image);
+	td_store_target_check(t, s->image);
 	require_ok(s, td_table_tuple_update_compat(t->rel, &s->found->tts_tid, s->image, GetCurrentCommandId(true), s->snapshot, &failure, &mode,
 											   &indexes, &only_summarizing));
 	if (indexes && t->rri->ri_NumIndices > 0)
