@@ -35,11 +35,14 @@ static struct
 	bool		rescan;
 	bool		probe;
 	bool		holds;
+	TdWorkerKind wake_kind;		/* NONE = no worker */
+	int32		wake_object;	/* 0 = each of that kind */
 }			pending;
 
 static void at_end_of_transaction(XactEvent event, void *arg);
 static void release_holds(void);
 static bool enter_hold(Oid database);
+static void wake_workers(TdWorkerKind kind, int32 object);
 
 /* Raises unless the library was loaded at server start; says the line to write. */
 void
@@ -103,6 +106,31 @@ td_supervisor_wake_at_commit(void)
 	pending.wake_supervisor = true;
 }
 
+/* What a worker does changes with this transaction; of several objects each worker of the kind has a look. */
+void
+td_worker_wake_at_commit(TdWorkerKind kind, int32 object)
+{
+	if (td_shared == NULL)
+		return;
+	pending.wake_supervisor = true;
+	pending.wake_object = pending.wake_kind == TD_WORKER_NONE || pending.wake_object == object ? object : 0;
+	pending.wake_kind = kind;
+}
+
+static void
+wake_workers(TdWorkerKind kind, int32 object)
+{
+	LWLockAcquire(td_shared->lock, LW_SHARED);
+	for (int i = 0; i < td_shared->nslots; i++)
+	{
+		TdWorkerSlot *slot = &td_shared->slots[i];
+
+		if (slot->kind == kind && slot->database == MyDatabaseId && (object == 0 || slot->object == object) && slot->latch)
+			SetLatch(slot->latch);
+	}
+	LWLockRelease(td_shared->lock);
+}
+
 /* Databases come or go with this transaction. */
 void
 td_rescan_at_commit(void)
@@ -140,6 +168,8 @@ at_end_of_transaction(XactEvent event, void *arg)
 		td_launcher_wake(true, InvalidOid);
 	if (pending.wake_supervisor && event != XACT_EVENT_PREPARE)
 		td_supervisor_wake(MyDatabaseId);
+	if (pending.wake_kind != TD_WORKER_NONE && event == XACT_EVENT_COMMIT)
+		wake_workers(pending.wake_kind, pending.wake_object);
 	memset(&pending, 0, sizeof(pending));
 }
 

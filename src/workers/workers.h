@@ -129,6 +129,7 @@ extern bool td_worker_runs(TdWorkerKind kind, int32 object);	/* in this database
 /* Session side.  All of these may be called in any backend; they need the library preloaded (else 55000 with the lines to change). */
 extern void td_workers_require(void);	/* raises that 55000 */
 extern void td_supervisor_wake_at_commit(void);	/* something in the catalog changed */
+extern void td_worker_wake_at_commit(TdWorkerKind kind, int32 object);	/* the supervisor, and that worker, where they run; no error when not preloaded */
 extern bool td_worker_request_stop(TdWorkerKind kind, int32 object, bool force);	/* force: SIGTERM at once.  false = none running */
 extern bool td_worker_wait_gone(TdWorkerKind kind, int32 object, int timeout_ms);	/* interruptible; true = no such worker */
 extern bool td_worker_mark(TdWorkerKind kind, int32 object, const char *position, uint64 *number);	/* asks for a mark; position NULL = now; false = not running */
