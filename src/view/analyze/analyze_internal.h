@@ -87,7 +87,7 @@ extern bool td_check_structure(Query *query, TdError *err);
 
 /* relations.c: each occurrence's relation, and the columns used of it. */
 extern bool td_check_relations(const TdShape *shape, Oid owner, TdError *err);
-extern char *td_relation_name(Oid relid);	/* schema.table, quoted as needed; "relation with OID n" when it is gone */
+extern char *td_qualified_name(Oid relid);	/* schema.table, quoted as needed; "relation with OID n" when it is gone */
 
 /* functions.c: what an expression calls. */
 typedef struct TdUses

@@ -136,12 +136,12 @@ explain_index(List **rows, int level, Oid relid, const Bitmapset *attnums, const
 {
 	Oid			index = find_index(relid, attnums);
 	char	   *columns = column_names(relid, attnums);
-	char	   *node = psprintf("index on %s (%s%s)", td_relation_name(relid), columns, more);
+	char	   *node = psprintf("index on %s (%s%s)", td_qualified_name(relid), columns, more);
 
 	if (OidIsValid(index))
 		td_explain_row(rows, level, node, "present", psprintf("%s; %s serves", purpose, get_rel_name(index)));
 	else
-		td_explain_row(rows, level, node, "wanted", psprintf("%s; CREATE INDEX ON %s (%s%s);", purpose, td_relation_name(relid), columns, more));
+		td_explain_row(rows, level, node, "wanted", psprintf("%s; CREATE INDEX ON %s (%s%s);", purpose, td_qualified_name(relid), columns, more));
 }
 
 /* ---- occurrences ---- */
@@ -199,7 +199,7 @@ explain_occurrence(List **rows, const TdShape *shape, const TdOccurrence *o)
 	appendStringInfo(&detail, "columns: %s", bms_is_empty(o->columns) ? "none" : column_names(o->relid, o->columns));
 	foreach(lc, o->local)
 		appendStringInfo(&detail, "%s%s", lc == list_head(o->local) ? "; filter: " : " AND ", expression_text(shape, lfirst(lc)));
-	td_explain_row(rows, 2, psprintf("r%d %s", o->n, td_relation_name(o->relid)), o->view ? "delta of a view" : "delta", detail.data);
+	td_explain_row(rows, 2, psprintf("r%d %s", o->n, td_qualified_name(o->relid)), o->view ? "delta of a view" : "delta", detail.data);
 	explain_probes(rows, shape, o);
 }
 

@@ -243,7 +243,7 @@ check_from_item(const RangeTblEntry *rte, TdError *err)
 		if (rte->tablesample)
 			return td_refuse(err, TD_NOT_TABLESAMPLE, NULL);
 		if (!rte->inh && rte->relkind == RELKIND_PARTITIONED_TABLE)
-			return td_refuse(err, TD_NOT_ONLY_PARTITIONED, td_relation_name(rte->relid));
+			return td_refuse(err, TD_NOT_ONLY_PARTITIONED, td_qualified_name(rte->relid));
 		return true;
 	}
 	if (rte->rtekind == RTE_SUBQUERY && rte->lateral)

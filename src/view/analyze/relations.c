@@ -30,7 +30,7 @@
 #include "view/analyze/analyze_internal.h"
 
 char *
-td_relation_name(Oid relid)
+td_qualified_name(Oid relid)
 {
 	char	   *name = get_rel_name(relid);
 	char	   *schema = name ? get_namespace_name(get_rel_namespace(relid)) : NULL;
@@ -66,7 +66,7 @@ check_kind(const Form_pg_class row, TdError *err)
 		{RELKIND_FOREIGN_TABLE, TD_NOT_FOREIGN},
 		{RELKIND_SEQUENCE, TD_NOT_SEQUENCE}
 	};
-	char	   *name = td_relation_name(row->oid);
+	char	   *name = td_qualified_name(row->oid);
 
 	for (int i = 0; i < lengthof(refused); i++)
 	{
@@ -105,7 +105,7 @@ check_schema(const Form_pg_class row, TdError *err)
 	for (int i = 0; schema && i < lengthof(refused); i++)
 	{
 		if (strcmp(schema, refused[i].schema) == 0)
-			return td_refuse(err, refused[i].construct, td_relation_name(row->oid));
+			return td_refuse(err, refused[i].construct, td_qualified_name(row->oid));
 	}
 	return true;
 }
@@ -121,7 +121,7 @@ check_children(const Form_pg_class row, bool inherited, TdError *err)
 		return true;
 	children = find_all_inheritors(row->oid, NoLock, NULL);
 	if (row->relkind != RELKIND_PARTITIONED_TABLE && list_length(children) > 1)
-		return td_refuse(err, TD_NOT_INHERITED, td_relation_name(row->oid));
+		return td_refuse(err, TD_NOT_INHERITED, td_qualified_name(row->oid));
 	foreach(lc, children)
 	{
 		Form_pg_class child = class_row(lfirst_oid(lc));
@@ -157,7 +157,7 @@ check_relation(const TdShape *shape, const TdOccurrence *occurrence, Oid owner, 
 		!check_children(row, rt_fetch(occurrence->rti, shape->query->rtable)->inh, err) || !check_columns(occurrence, err))
 		return false;
 	if (check_enable_rls(row->oid, owner, true) == RLS_ENABLED)
-		return td_refuse(err, TD_NOT_ROW_SECURITY, td_relation_name(row->oid));
+		return td_refuse(err, TD_NOT_ROW_SECURITY, td_qualified_name(row->oid));
 	return true;
 }
 

@@ -124,7 +124,7 @@ explain_relation(List **rows, Oid relid, const Bitmapset *attnums)
 	OldRows		cost = cost_of(relid, attnums);
 	double		toasted = cost.rows > 0 ? cost.toasted / cost.rows : 0;
 	double		old = cost.width + toasted;
-	char	   *node = psprintf("old rows of %s", td_relation_name(relid));
+	char	   *node = psprintf("old rows of %s", td_qualified_name(relid));
 
 	if (cost.without == 0)
 		td_explain_row(rows, 1, node, "as it is", "its replica identity covers the columns used: no more WAL");
