@@ -399,7 +399,7 @@ reserve(const TdWorkerOrder *order, int *number, uint32 *generation)
 	for (int i = 0; i < TD_MAX_HOLDS; i++)
 		held |= td_shared->holds[i].database == order->database;
 	if (is_child(order->kind))
-		held |= td_my_slot->stop || td_slot_find(order->kind, order->database, order->object) != NULL;
+		held |= (td_my_slot && td_my_slot->stop) || td_slot_find(order->kind, order->database, order->object) != NULL;
 	if (!held && workers_in_use() < td_max_workers)
 		slot = take(0, td_shared->nworkers, order);
 	if (slot)
