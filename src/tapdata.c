@@ -21,6 +21,7 @@
 #include "capture/capture.h"
 #include "catalog/catalog.h"
 #include "connector/connector.h"
+#include "view/view.h"
 #include "workers/workers.h"
 
 PG_MODULE_MAGIC;
@@ -35,5 +36,6 @@ _PG_init(void)
 	td_connector_init();
 	td_workers_init();
 	td_capture_init();
+	td_view_init();
 	MarkGUCPrefixReserved("tapdata");
 }

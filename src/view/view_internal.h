@@ -358,4 +358,8 @@ extern void td_share_committed(bool ok);	/* after the tick: those may go on (or 
 extern void td_share_settle(int timeout_ms);	/* before the next commit: waits for their second snapshots; after the timeout they have lost */
 extern void td_share_attach(int32 group);	/* view worker at start */
 
+/* ======== from td_view_init ======== */
+extern void td_share_init(void);	/* maintain/share.c */
+extern void td_view_hooks_init(void);	/* sql/hooks.c */
+
 #endif							/* TD_VIEW_INTERNAL_H */

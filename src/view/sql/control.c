@@ -1,0 +1,160 @@
+/*-------------------------------------------------------------------------
+ *
+ * control.c
+ *		drop_view, refresh_view, alter_view.
+ *
+ * NOTES
+ *		Sessions.  All of them are for the owner of the view.  None writes what a
+ *		tick writes: what a worker shall do stands in the definition, and it is
+ *		woken at commit.  DROP waits for the tick that has the table locked; a tick
+ *		does not wait for DROP.
+ *
+ * IDENTIFICATION
+ *		src/view/sql/control.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "miscadmin.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "workers/workers.h"
+
+#include "view/sql/sql_internal.h"
+
+static void require_unread(const TdView *view);
+static List *with_readers(TdView *view);
+static void apply_fillfactor(const TdView *view, List *options);
+
+PG_FUNCTION_INFO_V1(td_sql_drop_view);
+PG_FUNCTION_INFO_V1(td_sql_refresh_view);
+PG_FUNCTION_INFO_V1(td_sql_alter_view);
+
+/* The view, for those who may control it. */
+TdView *
+td_view_owned(Oid relation)
+{
+	TdView	   *view = td_view_of(relation, false);
+
+	if (!has_privs_of_role(GetUserId(), view->owner))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("must be owner of view %s", view->name),
+				 errhint("Its owner is %s.", td_role_text(view->owner))));
+	return view;
+}
+
+/* Supervisor and worker look at the catalog again, once this is committed. */
+void
+td_view_wake(const TdView *view)
+{
+	td_worker_wake_at_commit(TD_WORKER_VIEW, view->group);
+}
+
+/* tapdata.drop_view(view) */
+Datum
+td_sql_drop_view(PG_FUNCTION_ARGS)
+{
+	TdView	   *view = td_view_owned(td_required_oid(fcinfo, 0, "view"));
+
+	require_unread(view);
+	td_run_as_caller(psprintf("DROP TABLE %s", view->name));	/* the rest is done by hooks.c, as for a plain DROP TABLE */
+	PG_RETURN_VOID();
+}
+
+/* A view that others read can't go. */
+static void
+require_unread(const TdView *view)
+{
+	List	   *names = NIL;
+	ListCell   *lc;
+
+	foreach(lc, td_views_reading(view->relation))
+		names = lappend(names, ((TdView *) lfirst(lc))->name);
+	if (names == NIL)
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
+			 errmsg("view %s can't be dropped because other live views read it", view->name),
+			 errdetail("Live views that read it: %s.", td_list_text(names)),
+			 errhint("Drop them first: SELECT tapdata.drop_view(%s).", quote_literal_cstr(linitial(names)))));
+}
+
+/* tapdata.refresh_view(view) */
+Datum
+td_sql_refresh_view(PG_FUNCTION_ARGS)
+{
+	TdView	   *view = td_view_owned(td_required_oid(fcinfo, 0, "view"));
+	ListCell   *lc;
+
+	td_workers_require();
+	td_home_require();
+	foreach(lc, with_readers(view))
+		td_view_refill(((TdView *) lfirst(lc))->id);
+	td_view_wake(view);
+	PG_RETURN_VOID();
+}
+
+/* A view and all above it, each once. */
+static List *
+with_readers(TdView *view)
+{
+	List	   *views = list_make1(view);
+
+	for (int i = 0; i < list_length(views); i++)
+	{
+		ListCell   *lc;
+
+		foreach(lc, td_views_reading(((TdView *) list_nth(views, i))->relation))
+		{
+			TdView	   *reader = lfirst(lc);
+			bool		known = false;
+
+			for (int k = 0; k < list_length(views) && !known; k++)
+				known = ((TdView *) list_nth(views, k))->id == reader->id;
+			if (!known)
+				views = lappend(views, reader);
+		}
+	}
+	return views;
+}
+
+/* tapdata.alter_view(view, options) */
+Datum
+td_sql_alter_view(PG_FUNCTION_ARGS)
+{
+	TdView	   *view = td_view_owned(td_required_oid(fcinfo, 0, "view"));
+	List	   *options;
+	bool		writable = false;
+
+	if (PG_ARGISNULL(1))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("argument \"options\" must not be null"),
+				 errhint("Give what is to be changed: '{\"writable\": true}'.")));
+	options = td_optional_pairs(fcinfo, 1, "options");
+	td_view_options_check(options, false);
+	td_view_alter(view, options);
+	if (td_pairs_has(options, "writable"))
+	{
+		const char *value = td_pairs_get(options, "writable");
+
+		(void) (value != NULL && parse_bool(value, &writable));
+		td_write_guard(view->relation, !writable);
+	}
+	apply_fillfactor(view, options);
+	td_view_wake(view);
+	PG_RETURN_VOID();
+}
+
+static void
+apply_fillfactor(const TdView *view, List *options)
+{
+	const char *value = td_pairs_get(options, "fillfactor");
+
+	if (!td_pairs_has(options, "fillfactor"))
+		return;
+	td_run_as_caller(value != NULL ? psprintf("ALTER TABLE %s SET (fillfactor = %ld)", view->name, strtol(value, NULL, 10)) :
+					 psprintf("ALTER TABLE %s RESET (fillfactor)", view->name));
+}

@@ -1,0 +1,146 @@
+/*-------------------------------------------------------------------------
+ *
+ * create.c
+ *		create_view.
+ *
+ * NOTES
+ *		Sessions, one transaction: the table as the caller, the twin, the rows of
+ *		the catalog, the state.  Nothing is computed here; the group's worker
+ *		fills the view once the transaction has committed.
+ *
+ *		The query is analysed twice: as it was written, so that errors are about
+ *		the user's words, and as the twin gives it back, since that is what the
+ *		worker will read.
+ *
+ * IDENTIFICATION
+ *		src/view/sql/create.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/jsonb.h"
+#include "workers/workers.h"
+
+#include "view/sql/sql_internal.h"
+
+static void refuse_existing(const TdViewName *name, Oid existing, bool or_replace);
+static TdView *create(const TdViewName *name, const char *sql, List *options);
+static void add_rows(TdView *view, const TdShape *shape, List *options);
+static void require_one_group(const TdView *view, const TdShape *shape);
+static void log_created(const TdView *view);
+
+PG_FUNCTION_INFO_V1(td_sql_create_view);
+
+/* tapdata.create_view(name, query, options, or_replace) */
+Datum
+td_sql_create_view(PG_FUNCTION_ARGS)
+{
+	char	   *text = td_required_text(fcinfo, 0, "name");
+	char	   *sql = td_required_text(fcinfo, 1, "query");
+	List	   *options = td_optional_pairs(fcinfo, 2, "options");
+	TdViewName	name;
+	Oid			existing;
+	TdView	   *view;
+
+	td_workers_require();
+	td_capture_require();
+	(void) td_extension_hold();
+	td_home_require();
+	td_view_options_check(options, true);
+	td_view_name(text, &name, &existing);
+	if (OidIsValid(existing))
+		refuse_existing(&name, existing, td_flag(fcinfo, 3));
+	view = create(&name, sql, options);
+	log_created(view);
+	td_view_wake(view);
+	PG_RETURN_OID(view->relation);
+}
+
+static void
+refuse_existing(const TdViewName *name, Oid existing, bool or_replace)
+{
+	char	   *quoted = quote_qualified_identifier(name->schema, name->table);
+	bool		is_view = td_view_of(existing, true) != NULL;
+
+	if (or_replace && is_view)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("replacing a live view is not supported yet"),
+				 errdetail("View %s exists.", quoted),
+				 errhint("Drop it first: SELECT tapdata.drop_view(%s).", quote_literal_cstr(quoted))));
+	ereport(ERROR,
+			(errcode(ERRCODE_DUPLICATE_TABLE),
+			 is_view ? errmsg("live view %s exists already", quoted) : errmsg("relation %s exists already", quoted),
+			 is_view ? errhint("Choose another name, or drop it: SELECT tapdata.drop_view(%s).", quote_literal_cstr(quoted)) :
+			 errhint("Choose another name for the view.")));
+}
+
+/* Everything that makes up a view. */
+static TdView *
+create(const TdViewName *name, const char *sql, List *options)
+{
+	TdView	   *view = palloc0(sizeof(TdView));
+	Query	   *query = td_query_analyse(sql);
+	TdShape    *shape = td_query_shape(query, GetUserId());
+
+	td_identity_need(shape);
+	view->owner = GetUserId();
+	view->relation = td_view_create_table(name, shape, options);
+	view->twin = td_view_create_twin(name, view->relation, td_query_text(query));
+	shape = td_query_shape(td_twin_query(view->twin), view->owner);
+	add_rows(view, shape, options);
+	if (shape->grouped)
+		td_view_create_state(view, td_plan(shape), options);
+	td_write_guard(view->relation, !view->writable);
+	CommandCounterIncrement();
+	return view;
+}
+
+/* The rows of the catalog. */
+static void
+add_rows(TdView *view, const TdShape *shape, List *options)
+{
+	List	   *explained = td_explain(shape);
+	const char *strategy = explained == NIL ? "delta" : ((TdExplained *) linitial(explained))->strategy;
+	Datum		settings = shape->pinned ? td_settings_now() : DirectFunctionCall1(jsonb_in, CStringGetDatum("{}"));
+	const char *writable = td_pairs_get(options, "writable");
+
+	if (writable != NULL)
+		(void) parse_bool(writable, &view->writable);
+	td_view_add(view, options, settings, strategy);
+	require_one_group(view, shape);
+	for (int i = 0; i < shape->noccurrences; i++)
+		td_view_add_base(view->id, shape->occurrences[i].relid, shape->occurrences[i].columns);
+}
+
+/* Only within a group are views at one snapshot. */
+static void
+require_one_group(const TdView *view, const TdShape *shape)
+{
+	for (int i = 0; i < shape->noccurrences; i++)
+	{
+		TdView	   *other = shape->occurrences[i].view != 0 ? td_view_load(shape->occurrences[i].view) : NULL;
+
+		if (other != NULL && other->group != view->group)
+			ereport(ERROR,
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					 errmsg("a live view can't read one of another group"),
+					 errdetail("View %s belongs to group \"%s\".", other->name, td_group_load(other->group)->name),
+					 errhint("Create the view with the option {\"group\": \"%s\"}.", td_group_load(other->group)->name)));
+	}
+}
+
+static void
+log_created(const TdView *view)
+{
+	TdError		entry;
+
+	memset(&entry, 0, sizeof(entry));
+	strlcpy(entry.message, "view is created", sizeof(entry.message));
+	td_log("info", "view", view->name, view->owner, &entry);
+}

@@ -1,0 +1,67 @@
+/*-------------------------------------------------------------------------
+ *
+ * explain.c
+ *		explain_query, explain_view.
+ *
+ * NOTES
+ *		Sessions.  Nothing is run and nothing is made; a query that can't be kept
+ *		is the error that create_view would raise.
+ *
+ * IDENTIFICATION
+ *		src/view/sql/explain.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+
+#include "view/sql/sql_internal.h"
+
+static void return_explained(FunctionCallInfo fcinfo, const TdShape *shape);
+
+PG_FUNCTION_INFO_V1(td_sql_explain_query);
+PG_FUNCTION_INFO_V1(td_sql_explain_view);
+
+/* tapdata.explain_query(query) */
+Datum
+td_sql_explain_query(PG_FUNCTION_ARGS)
+{
+	char	   *sql = td_required_text(fcinfo, 0, "query");
+
+	return_explained(fcinfo, td_query_shape(td_query_analyse(sql), GetUserId()));
+	return (Datum) 0;
+}
+
+/* tapdata.explain_view(view) */
+Datum
+td_sql_explain_view(PG_FUNCTION_ARGS)
+{
+	TdView	   *view = td_view_of(td_required_oid(fcinfo, 0, "view"), false);
+
+	td_view_require_reader(view);
+	return_explained(fcinfo, td_query_shape(td_twin_query(view->twin), view->owner));
+	return (Datum) 0;
+}
+
+static void
+return_explained(FunctionCallInfo fcinfo, const TdShape *shape)
+{
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+	ListCell   *lc;
+
+	InitMaterializedSRF(fcinfo, 0);
+	foreach(lc, td_explain(shape))
+	{
+		TdExplained *e = lfirst(lc);
+		Datum		values[] = {
+			e->node ? CStringGetTextDatum(e->node) : (Datum) 0, e->strategy ? CStringGetTextDatum(e->strategy) : (Datum) 0,
+			e->detail ? CStringGetTextDatum(e->detail) : (Datum) 0
+		};
+		bool		nulls[] = {e->node == NULL, e->strategy == NULL, e->detail == NULL};
+
+		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+	}
+}

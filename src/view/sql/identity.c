@@ -1,0 +1,273 @@
+/*-------------------------------------------------------------------------
+ *
+ * identity.c
+ *		Replica identities of base tables: views need the old values of the
+ *		columns they use.
+ *
+ * NOTES
+ *		Sessions.  A table (or partition) whose identity does not cover the used
+ *		columns gets REPLICA IDENTITY FULL, by its owner only.  What it was stands
+ *		in tapdata.replica_identity until no view needs it any more; then it is
+ *		set back, unless somebody has changed it meanwhile.
+ *
+ *		The change needs ACCESS EXCLUSIVE for a moment: it is waited for TRY_MS at
+ *		a time, so that writers never queue behind it for longer.
+ *
+ * IDENTIFICATION
+ *		src/view/sql/identity.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/relation.h"
+#include "access/sysattr.h"
+#include "access/table.h"
+#include "access/xact.h"
+#include "catalog/partition.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_index.h"
+#include "catalog/pg_inherits.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/syscache.h"
+
+#include "view/sql/sql_internal.h"
+
+#define TRIES 3
+#define TRY_TEXT "2s"
+
+static void need_of_table(Oid relation, Oid root, const Bitmapset *columns);
+static Bitmapset *same_columns(Oid from, Oid to, const Bitmapset *columns);
+static Bitmapset *identity_columns(Relation rel, char kind, Oid index);
+static Oid	identity_index(Relation rel);
+static bool set_identity(const char *statement, int tries);
+static bool try_once(const char *statement);
+static char *full_statement(Relation rel);
+static bool still_needed(const TdIdentity *was);
+static void restore(const TdIdentity *was);
+
+/* ---- a new view ---- */
+
+/* Before the view's own rows are in the catalog. */
+void
+td_identity_need(const TdShape *shape)
+{
+	for (int i = 0; i < shape->noccurrences; i++)
+	{
+		const TdOccurrence *o = &shape->occurrences[i];
+		ListCell   *lc;
+
+		if (o->view != 0)
+			continue;
+		foreach(lc, find_all_inheritors(o->relid, AccessShareLock, NULL))
+			if (get_rel_relkind(lfirst_oid(lc)) == RELKIND_RELATION)
+				need_of_table(lfirst_oid(lc), o->relid, o->columns);
+	}
+}
+
+/* One table that holds rows. */
+static void
+need_of_table(Oid relation, Oid root, const Bitmapset *columns)
+{
+	Relation	rel = table_open(relation, AccessShareLock);
+	TdIdentity	was = {relation, InvalidOid, rel->rd_rel->relreplident};
+	char	   *statement = full_statement(rel);
+	Oid			owner = rel->rd_rel->relowner;
+	bool		covered;
+
+	was.index = was.kind == REPLICA_IDENTITY_INDEX ? identity_index(rel) : InvalidOid;
+	covered = was.kind == REPLICA_IDENTITY_FULL ||
+		bms_is_subset(same_columns(root, relation, columns), identity_columns(rel, was.kind, was.index));
+	table_close(rel, NoLock);
+	if (covered)
+		return;
+	if (!has_privs_of_role(GetUserId(), owner))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("the view needs old values of table \"%s\", and only its owner may have them written", get_rel_name(relation)),
+				 errdetail("Columns that it uses are not in the table's replica identity."),
+				 errhint("Let %s run: %s;", td_role_text(owner), statement)));
+	if (!set_identity(statement, TRIES))
+		ereport(ERROR,
+				(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+				 errmsg("table \"%s\" could not be locked to change its replica identity", get_rel_name(relation)),
+				 errdetail("Other transactions have used it during each of %d attempts of " TRY_TEXT ".", TRIES),
+				 errhint("Try again when they have ended, or run: %s;", statement)));
+	td_identity_keep(&was, true);
+}
+
+/* The same columns in a partition, by name. */
+static Bitmapset *
+same_columns(Oid from, Oid to, const Bitmapset *columns)
+{
+	Bitmapset  *there = NULL;
+	int			column = -1;
+
+	while ((column = bms_next_member(columns, column)) >= 0)
+	{
+		char	   *name = from == to ? NULL : get_attname(from, column, true);
+		AttrNumber	attnum = from == to ? column : name ? get_attnum(to, name) : InvalidAttrNumber;
+
+		if (attnum > 0)
+			there = bms_add_member(there, attnum);
+	}
+	return there;
+}
+
+/* The columns whose old values are written under an identity (but FULL). */
+static Bitmapset *
+identity_columns(Relation rel, char kind, Oid index)
+{
+	Bitmapset  *columns = NULL;
+	HeapTuple	tuple;
+	Form_pg_index form;
+
+	if (kind == REPLICA_IDENTITY_DEFAULT)
+	{
+		(void) RelationGetIndexList(rel);
+		index = rel->rd_pkindex;
+	}
+	if (kind == REPLICA_IDENTITY_NOTHING || !OidIsValid(index))
+		return NULL;
+	tuple = SearchSysCache1(INDEXRELID, ObjectIdGetDatum(index));
+	if (!HeapTupleIsValid(tuple))
+		return NULL;
+	form = (Form_pg_index) GETSTRUCT(tuple);
+	for (int i = 0; i < form->indnkeyatts; i++)
+		columns = bms_add_member(columns, form->indkey.values[i]);
+	ReleaseSysCache(tuple);
+	return columns;
+}
+
+/* The index of REPLICA IDENTITY USING INDEX. */
+static Oid
+identity_index(Relation rel)
+{
+	(void) RelationGetIndexList(rel);
+	return rel->rd_replidindex;
+}
+
+static char *
+full_statement(Relation rel)
+{
+	return psprintf("ALTER TABLE ONLY %s REPLICA IDENTITY FULL",
+					quote_qualified_identifier(get_namespace_name(RelationGetNamespace(rel)), RelationGetRelationName(rel)));
+}
+
+/* With the rights in force; false = the lock was not to be had. */
+static bool
+set_identity(const char *statement, int tries)
+{
+	int			level = NewGUCNestLevel();
+	bool		done = false;
+
+	(void) set_config_option("lock_timeout", TRY_TEXT, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	for (int i = 0; i < tries && !done; i++)
+		done = try_once(statement);
+	AtEOXact_GUC(true, level);
+	return done;
+}
+
+static bool
+try_once(const char *statement)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	volatile bool done = false;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(caller);
+	PG_TRY();
+	{
+		td_run_as_caller(statement);
+		ReleaseCurrentSubTransaction();
+		MemoryContextSwitchTo(caller);
+		CurrentResourceOwner = owner;
+		done = true;
+	}
+	PG_CATCH();
+	{
+		ErrorData  *edata = td_caught_in_subtransaction(caller, owner);
+
+		if (edata->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE)
+			ReThrowError(edata);
+		FreeErrorData(edata);
+	}
+	PG_END_TRY();
+	return done;
+}
+
+/* ---- after views are gone ---- */
+
+/* Sets back what no view needs any more; where that can't be done now, a later call will. */
+void
+td_identity_restore(void)
+{
+	ListCell   *lc;
+
+	foreach(lc, td_identities())
+		if (!still_needed(lfirst(lc)))
+			restore(lfirst(lc));
+}
+
+/* Does a view use columns of it (or, through its root, of a partition) beyond the old identity? */
+static bool
+still_needed(const TdIdentity *was)
+{
+	Relation	rel;
+	Bitmapset  *used;
+	ListCell   *lc;
+	bool		needed;
+
+	if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(was->relation)))
+		return false;
+	rel = try_relation_open(was->relation, AccessShareLock);
+	if (rel == NULL)
+		return false;
+	used = td_view_columns(was->relation);
+	if (rel->rd_rel->relispartition)
+		foreach(lc, get_partition_ancestors(was->relation))
+			used = bms_add_members(used, same_columns(lfirst_oid(lc), was->relation, td_view_columns(lfirst_oid(lc))));
+	needed = !bms_is_subset(used, identity_columns(rel, was->kind, was->index));
+	relation_close(rel, NoLock);
+	return needed;
+}
+
+/* By the extension: the owner agreed when it was changed. */
+static void
+restore(const TdIdentity *was)
+{
+	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(was->relation));
+	bool		changed = HeapTupleIsValid(tuple) && ((Form_pg_class) GETSTRUCT(tuple))->relreplident == REPLICA_IDENTITY_FULL;
+	char	   *index = OidIsValid(was->index) ? get_rel_name(was->index) : NULL;
+	char	   *table;
+	char	   *statement;
+	TdCatalogScope scope;
+	bool		done;
+
+	if (HeapTupleIsValid(tuple))
+		ReleaseSysCache(tuple);
+	if (changed)
+	{
+		table = quote_qualified_identifier(get_namespace_name(get_rel_namespace(was->relation)), get_rel_name(was->relation));
+		statement = psprintf("ALTER TABLE ONLY %s REPLICA IDENTITY %s%s", table,
+							 was->kind == REPLICA_IDENTITY_NOTHING ? "NOTHING" : index ? "USING INDEX " : "DEFAULT",
+							 index ? quote_identifier(index) : "");
+		td_catalog_enter(&scope);
+		done = set_identity(statement, 1);
+		td_catalog_leave(&scope);
+		if (!done)
+		{
+			ereport(NOTICE,
+					(errmsg("table %s keeps REPLICA IDENTITY FULL, it could not be locked", table),
+					 errhint("Run: %s;", statement)));
+			return;
+		}
+	}
+	td_identity_keep(was, false);
+}

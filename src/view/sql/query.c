@@ -1,0 +1,164 @@
+/*-------------------------------------------------------------------------
+ *
+ * query.c
+ *		The user's query: analysed as the caller, and written out again for the
+ *		twin.
+ *
+ * NOTES
+ *		Sessions.  Analysis resolves names in the caller's search_path; that is
+ *		why create_view and explain_query pin none.  Everything after it works
+ *		on oids, and the text of the twin is qualified.
+ *
+ *		The twin of a view that reads another live view reads that view's twin,
+ *		so that it is always computed from base tables.  The caller's rights are
+ *		checked on what he wrote, the table of the other view.
+ *
+ * IDENTIFICATION
+ *		src/view/sql/query.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_class.h"
+#include "compat/compat.h"
+#include "miscadmin.h"
+#include "nodes/nodeFuncs.h"
+#include "parser/analyze.h"
+#include "parser/parser.h"
+#include "storage/lockdefs.h"
+#include "tcop/tcopprot.h"
+#include "utils/guc.h"
+#include "utils/ruleutils.h"
+
+#include "view/sql/sql_internal.h"
+
+static RawStmt *parse(const char *sql);
+static void inner_position(void *arg);
+static bool check_rights(Node *node, void *context);
+static bool use_twins(Node *node, void *context);
+
+/* The one SELECT in the text, analysed; the caller may read all that it names. */
+Query *
+td_query_analyse(const char *sql)
+{
+	ErrorContextCallback callback = {error_context_stack, inner_position, (void *) sql};
+	Query	   *query;
+
+	error_context_stack = &callback;
+	query = parse_analyze_fixedparams(parse(sql), sql, NULL, 0, NULL);
+	error_context_stack = callback.previous;
+	(void) check_rights((Node *) query, NULL);
+	return query;
+}
+
+static RawStmt *
+parse(const char *sql)
+{
+	List	   *statements = pg_parse_query(sql);
+	RawStmt    *raw;
+
+	if (list_length(statements) != 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_SYNTAX_ERROR),
+				 statements == NIL ? errmsg("the query is empty") : errmsg("there is more than one statement in the query"),
+				 errhint("A live view is made of one SELECT.")));
+	raw = linitial_node(RawStmt, statements);
+	if (!IsA(raw->stmt, SelectStmt) || castNode(SelectStmt, raw->stmt)->intoClause != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 IsA(raw->stmt, SelectStmt) ? errmsg("SELECT INTO can't be kept as a live view") :
+				 errmsg("only a SELECT can be kept as a live view"),
+				 errhint("Give the query alone: SELECT ... FROM ...")));
+	return raw;
+}
+
+/* An error's position is in the query, not in the statement that called us. */
+static void
+inner_position(void *arg)
+{
+	int			position = geterrposition();
+
+	if (position > 0)
+	{
+		errposition(0);
+		internalerrposition(position);
+		internalerrquery((const char *) arg);
+	}
+}
+
+/* Of each query level, as the executor would. */
+static bool
+check_rights(Node *node, void *context)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, Query))
+	{
+		td_check_permissions_compat((Query *) node);
+		return query_tree_walker((Query *) node, check_rights, context, 0);
+	}
+	return expression_tree_walker(node, check_rights, context);
+}
+
+/* Its shape, or the error that says why there is none. */
+TdShape *
+td_query_shape(Query *query, Oid owner)
+{
+	TdError		err;
+	TdShape    *shape;
+
+	memset(&err, 0, sizeof(err));
+	shape = td_analyze(copyObject(query), owner, &err);
+	if (shape == NULL)
+		td_error_raise(&err);
+	return shape;
+}
+
+/* As text that means the same under any search_path. */
+char *
+td_query_text(Query *query)
+{
+	Query	   *copy = copyObject(query);
+	int			level;
+	char	   *text;
+
+	(void) use_twins((Node *) copy, NULL);
+	level = td_pin_path();
+	text = pg_get_querydef(copy, false);
+	AtEOXact_GUC(true, level);
+	return text;
+}
+
+/* The twin has the columns of the table, in number and order. */
+static bool
+use_twins(Node *node, void *context)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, RangeTblEntry))
+	{
+		RangeTblEntry *rte = (RangeTblEntry *) node;
+		TdView	   *view = rte->rtekind == RTE_RELATION ? td_view_of(rte->relid, true) : NULL;
+
+		if (view != NULL)
+		{
+			rte->relid = view->twin;
+			rte->relkind = RELKIND_VIEW;
+		}
+		return false;
+	}
+	if (IsA(node, Query))
+		return query_tree_walker((Query *) node, use_twins, context, QTW_EXAMINE_RTES_BEFORE);
+	return expression_tree_walker(node, use_twins, context);
+}
+
+/* Names in texts written meanwhile are qualified, those in texts run meanwhile are ours. */
+int
+td_pin_path(void)
+{
+	int			level = NewGUCNestLevel();
+
+	(void) set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	return level;
+}

@@ -1,0 +1,51 @@
+/*-------------------------------------------------------------------------
+ *
+ * sql_internal.h
+ *		What the SQL functions of views share.
+ *
+ * src/view/sql/sql_internal.h
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef TD_VIEW_SQL_INTERNAL_H
+#define TD_VIEW_SQL_INTERNAL_H
+
+#include "fmgr.h"
+#include "util/util.h"
+#include "view/view_internal.h"
+
+/* ---- query.c: the user's query ---- */
+extern Query *td_query_analyse(const char *sql);	/* as the caller, in his search_path: exactly one SELECT without parameters; rights checked */
+extern TdShape *td_query_shape(Query *query, Oid owner);	/* raises what stands against it; the query is left alone */
+extern char *td_query_text(Query *query); /* qualified, with twins in place of the tables of live views */
+extern int	td_pin_path(void);	/* search_path pg_catalog, until AtEOXact_GUC(true, level) */
+
+/* ---- table.c: what a view consists of ---- */
+typedef struct TdViewName
+{
+	char	   *schema, *table;
+	Oid			schema_oid;
+} TdViewName;
+
+extern void td_view_name(const char *text, TdViewName *name, Oid *existing);	/* where it goes; existing: what is there */
+extern Oid	td_view_create_table(const TdViewName *name, const TdShape *shape, List *options); /* as the caller, with its key */
+extern Oid	td_view_create_twin(const TdViewName *name, Oid table, const char *query);	/* owned by the caller, goes with the table */
+extern void td_view_create_state(const TdView *view, const TdPlan *plan, List *options);
+
+/* ---- identity.c: replica identities of base tables ---- */
+extern void td_identity_need(const TdShape *shape); /* as the caller, before the rows of the view are there */
+extern void td_identity_restore(void);	/* those that no view needs any more */
+
+/* ---- control.c ---- */
+extern TdView *td_view_owned(Oid relation); /* 42501 unless the caller owns it */
+extern void td_view_wake(const TdView *view);	/* its worker rereads the catalog after commit */
+
+/* ---- wait.c ---- */
+extern void td_view_require_reader(const TdView *view);
+extern void td_view_raise_failure(const TdView *view) pg_attribute_noreturn();
+extern TdView *td_view_streaming(TdView *view, TimestampTz end);	/* waits until it streams; NULL = not in time; raises when it or its group has failed */
+
+/* ---- hooks.c ---- */
+extern bool td_view_ddl;		/* DDL of our own is on its way */
+
+#endif							/* TD_VIEW_SQL_INTERNAL_H */

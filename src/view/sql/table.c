@@ -1,0 +1,347 @@
+/*-------------------------------------------------------------------------
+ *
+ * table.c
+ *		What a view consists of: its table, the twin, the state table.
+ *
+ * NOTES
+ *		Sessions.  The table is made as the caller, with his rights on schema and
+ *		tablespace.  Twin and state table are made by the extension in schemas of
+ *		its own; the twin then belongs to the caller.  Both depend on the table as
+ *		its inner parts (pg_depend): they go with it, can't be dropped without
+ *		it, and what drops the twin by CASCADE drops the view, as it would a
+ *		materialized one.
+ *
+ *		Identifiers are quoted here, types and collations written out under the
+ *		search_path that the statements run under.
+ *
+ * IDENTIFICATION
+ *		src/view/sql/table.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/dependency.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_class.h"
+#include "commands/defrem.h"
+#include "lib/stringinfo.h"
+#include "miscadmin.h"
+#include "nodes/makefuncs.h"
+#include "parser/scansup.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/lsyscache.h"
+#include "utils/ruleutils.h"
+
+#include "view/sql/sql_internal.h"
+
+#define TWIN_SCHEMA "tapdata_views"
+#define STATE_SCHEMA "tapdata_state"
+#define MAX_HASHED 99			/* arguments of tapdata.row_hash */
+/* Rows that are updated again and again: room for them on their page, and cleaned often. */
+#define HOT_FILLFACTOR 50
+#define HOT_OPTIONS "autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 1000, vacuum_truncate = off"
+
+static List *split_name(const char *text);
+static char *next_part(const char **at);
+static void bad_name(const char *text) pg_attribute_noreturn();
+static void append_columns(StringInfo sql, const TdShape *shape);
+static void append_type(StringInfo sql, Oid type, int32 typmod, Oid collation);
+static void append_key(StringInfo sql, const TdShape *shape);
+static void append_storage(StringInfo sql, List *options, bool hot);
+static void create_hash_index(const TdViewName *name, const TdShape *shape);
+static char *twin_name(const TdViewName *name);
+static void make_part_of(Oid part, Oid table);
+static bool flag(List *options, const char *name);
+
+/* ---- names ---- */
+
+/* Where a view of that name goes; an unqualified one into the first schema of the caller's search_path. */
+void
+td_view_name(const char *text, TdViewName *name, Oid *existing)
+{
+	List	   *parts = split_name(text);
+	RangeVar   *range;
+
+	name->table = llast(parts);
+	name->schema = list_length(parts) == 2 ? linitial(parts) : NULL;
+	range = makeRangeVar(name->schema, name->table, -1);
+	name->schema_oid = RangeVarGetCreationNamespace(range);
+	if (isAnyTempNamespace(name->schema_oid))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("a live view can't be temporary"),
+				 errhint("Give it a schema that stays: 'public.%s'.", quote_identifier(name->table))));
+	name->schema = get_namespace_name(name->schema_oid);
+	*existing = get_relname_relid(name->table, name->schema_oid);
+}
+
+/* One or two identifiers as in SQL: folded unless quoted; refused where they are too long, not cut. */
+static List *
+split_name(const char *text)
+{
+	List	   *parts = NIL;
+	const char *at = text;
+
+	for (;;)
+	{
+		char	   *part;
+
+		while (scanner_isspace(*at))
+			at++;
+		part = next_part(&at);
+		while (scanner_isspace(*at))
+			at++;
+		if (part == NULL || part[0] == '\0' || (*at != '\0' && *at != '.'))
+			bad_name(text);
+		if (strlen(part) >= NAMEDATALEN)
+			ereport(ERROR,
+					(errcode(ERRCODE_NAME_TOO_LONG),
+					 errmsg("the name of the view is too long"),
+					 errdetail("\"%s\" has %zu bytes, %d are allowed.", part, strlen(part), NAMEDATALEN - 1),
+					 errhint("Choose a shorter name.")));
+		parts = lappend(parts, part);
+		if (*at++ == '\0')
+			break;
+	}
+	if (list_length(parts) > 2)
+		bad_name(text);
+	return parts;
+}
+
+/* The identifier at *at, which moves past it; NULL = there is none. */
+static char *
+next_part(const char **at)
+{
+	const char *start = *at;
+	StringInfoData part;
+
+	if (*start != '"')
+	{
+		while (**at == '_' || **at == '$' || isalnum((unsigned char) **at) || IS_HIGHBIT_SET(**at))
+			(*at)++;
+		if (*at == start || isdigit((unsigned char) *start) || *start == '$')
+			return NULL;
+		return downcase_identifier(start, *at - start, false, false);
+	}
+	initStringInfo(&part);
+	for ((*at)++; **at != '\0'; (*at)++)
+	{
+		if (**at == '"' && *++(*at) != '"')
+			return part.data;
+		appendStringInfoChar(&part, **at);
+	}
+	return NULL;
+}
+
+static void
+bad_name(const char *text)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_NAME),
+			 errmsg("invalid name for a view: \"%s\"", text),
+			 errhint("Write it as in SQL: 'name' or 'schema.name', with double quotes around parts that need them.")));
+	pg_unreachable();
+}
+
+/* ---- the table ---- */
+
+/* With the columns of the query and their key; as the caller. */
+Oid
+td_view_create_table(const TdViewName *name, const TdShape *shape, List *options)
+{
+	StringInfoData sql;
+	int			level = td_pin_path();
+	Oid			table;
+
+	initStringInfo(&sql);
+	appendStringInfo(&sql, "CREATE %sTABLE %s (", flag(options, "unlogged") ? "UNLOGGED " : "",
+					 quote_qualified_identifier(name->schema, name->table));
+	append_columns(&sql, shape);
+	append_key(&sql, shape);
+	appendStringInfoString(&sql, ") USING heap");
+	append_storage(&sql, options, shape->grouped);
+	td_run_as_caller(sql.data);
+	CommandCounterIncrement();
+	if (shape->unique == NIL)
+		create_hash_index(name, shape);
+	table = get_relname_relid(name->table, name->schema_oid);
+	if (!OidIsValid(table))
+		elog(ERROR, "the table of view \"%s\" was not made", name->table);
+	AtEOXact_GUC(true, level);
+	return table;
+}
+
+static void
+append_columns(StringInfo sql, const TdShape *shape)
+{
+	for (int i = 0; i < shape->ncolumns; i++)
+	{
+		const TdViewColumn *c = &shape->columns[i];
+
+		appendStringInfo(sql, "%s%s ", i > 0 ? ", " : "", quote_identifier(c->name));
+		append_type(sql, c->type, c->typmod, c->collation);
+		if (c->not_null)
+			appendStringInfoString(sql, " NOT NULL");
+	}
+}
+
+static void
+append_type(StringInfo sql, Oid type, int32 typmod, Oid collation)
+{
+	appendStringInfoString(sql, format_type_extended(type, typmod, FORMAT_TYPE_TYPEMOD_GIVEN | FORMAT_TYPE_FORCE_QUALIFY));
+	if (OidIsValid(collation))
+		appendStringInfo(sql, " COLLATE %s", generate_collation_name(collation));
+}
+
+/* A primary key where no column of it can be null, else a constraint that takes nulls as equal. */
+static void
+append_key(StringInfo sql, const TdShape *shape)
+{
+	bool		not_null = true;
+	ListCell   *lc;
+
+	if (shape->unique == NIL)
+		return;
+	if (list_length(shape->unique) > INDEX_MAX_KEYS)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("a key of %d columns can't be indexed", list_length(shape->unique)),
+				 errdetail("An index has at most %d columns.", INDEX_MAX_KEYS),
+				 errhint("Group by fewer columns.")));
+	foreach(lc, shape->unique)
+		not_null &= shape->columns[lfirst_int(lc) - 1].not_null;
+	appendStringInfoString(sql, not_null ? ", PRIMARY KEY (" : ", UNIQUE NULLS NOT DISTINCT (");
+	foreach(lc, shape->unique)
+		appendStringInfo(sql, "%s%s", foreach_current_index(lc) > 0 ? ", " : "", quote_identifier(shape->columns[lfirst_int(lc) - 1].name));
+	appendStringInfoChar(sql, ')');
+}
+
+static void
+append_storage(StringInfo sql, List *options, bool hot)
+{
+	const char *fillfactor = td_pairs_get(options, "fillfactor");
+	const char *tablespace = td_pairs_get(options, "tablespace");
+
+	if (fillfactor != NULL)
+		appendStringInfo(sql, " WITH (fillfactor = %ld%s)", strtol(fillfactor, NULL, 10), hot ? ", " HOT_OPTIONS : "");
+	else if (hot)
+		appendStringInfo(sql, " WITH (fillfactor = %d, " HOT_OPTIONS ")", HOT_FILLFACTOR);
+	if (tablespace != NULL)
+		appendStringInfo(sql, " TABLESPACE %s", quote_identifier(tablespace));
+}
+
+/* Without a key, a row is found by the hash of its image. */
+static void
+create_hash_index(const TdViewName *name, const TdShape *shape)
+{
+	StringInfoData sql;
+
+	if (shape->ncolumns > MAX_HASHED)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("a live view without a key has at most %d columns", MAX_HASHED),
+				 errdetail("This one has %d.", shape->ncolumns),
+				 errhint("Select fewer columns, or the primary keys of all tables that are read.")));
+	initStringInfo(&sql);
+	appendStringInfo(&sql, "CREATE INDEX ON %s (tapdata.row_hash(", quote_qualified_identifier(name->schema, name->table));
+	for (int i = 0; i < shape->ncolumns; i++)
+		appendStringInfo(&sql, "%s%s", i > 0 ? ", " : "", quote_identifier(shape->columns[i].name));
+	appendStringInfoString(&sql, "))");
+	td_run_as_caller(sql.data);
+	CommandCounterIncrement();
+}
+
+/* ---- the twin ---- */
+
+Oid
+td_view_create_twin(const TdViewName *name, Oid table, const char *query)
+{
+	TdCatalogScope scope;
+	char	   *owner = pstrdup(quote_identifier(GetUserNameFromId(GetUserId(), false)));
+	char	   *twin = twin_name(name);
+	char	   *quoted = quote_qualified_identifier(TWIN_SCHEMA, twin);
+	Oid			oid;
+
+	td_catalog_enter(&scope);
+	td_run_as_caller(psprintf("CREATE VIEW %s AS %s", quoted, query));
+	CommandCounterIncrement();
+	td_run_as_caller(psprintf("ALTER VIEW %s OWNER TO %s", quoted, owner));
+	td_catalog_leave(&scope);
+	CommandCounterIncrement();
+	oid = get_relname_relid(twin, get_namespace_oid(TWIN_SCHEMA, false));
+	make_part_of(oid, table);
+	return oid;
+}
+
+/* The view's name, or with its schema when that is taken, or one made from it. */
+static char *
+twin_name(const TdViewName *name)
+{
+	Oid			schema = get_namespace_oid(TWIN_SCHEMA, false);
+	char	   *qualified = psprintf("%s.%s", name->schema, name->table);
+
+	if (!OidIsValid(get_relname_relid(name->table, schema)))
+		return name->table;
+	if (strlen(qualified) < NAMEDATALEN && !OidIsValid(get_relname_relid(qualified, schema)))
+		return qualified;
+	return ChooseRelationName(name->table, NULL, "view", schema, false);
+}
+
+static void
+make_part_of(Oid part, Oid table)
+{
+	ObjectAddress a;
+	ObjectAddress b;
+
+	if (!OidIsValid(part))
+		elog(ERROR, "a part of the view with the table %u was not made", table);
+	ObjectAddressSet(a, RelationRelationId, part);
+	ObjectAddressSet(b, RelationRelationId, table);
+	recordDependencyOn(&a, &b, DEPENDENCY_INTERNAL);
+}
+
+/* ---- the state ---- */
+
+/* One row for each group; nobody but the extension gets at it. */
+void
+td_view_create_state(const TdView *view, const TdPlan *plan, List *options)
+{
+	char	   *name = psprintf("v%d_1", view->id);
+	TdCatalogScope scope;
+	StringInfoData sql;
+
+	td_catalog_enter(&scope);
+	initStringInfo(&sql);
+	appendStringInfo(&sql, "CREATE %sTABLE " STATE_SCHEMA ".%s (", flag(options, "unlogged") ? "UNLOGGED " : "", name);
+	for (int i = 0; i < plan->nkeys + 1 + plan->ncounters; i++)
+	{
+		appendStringInfo(&sql, "%s%s ", i > 0 ? ", " : "", quote_identifier(plan->state[i].name));
+		append_type(&sql, plan->state[i].type, plan->state[i].typmod, plan->state[i].collation);
+	}
+	appendStringInfoString(&sql, ") USING heap");
+	append_storage(&sql, options, true);
+	td_run_as_caller(sql.data);
+	CommandCounterIncrement();
+	resetStringInfo(&sql);
+	appendStringInfo(&sql, "CREATE UNIQUE INDEX ON " STATE_SCHEMA ".%s (", name);
+	for (int i = 0; i < plan->nkeys; i++)
+		appendStringInfo(&sql, "%s%s", i > 0 ? ", " : "", quote_identifier(plan->state[i].name));
+	appendStringInfoString(&sql, ") NULLS NOT DISTINCT");
+	if (plan->nkeys > 0)
+		td_run_as_caller(sql.data);
+	CommandCounterIncrement();
+	make_part_of(get_relname_relid(name, get_namespace_oid(STATE_SCHEMA, false)), view->relation);
+	td_catalog_leave(&scope);
+}
+
+static bool
+flag(List *options, const char *name)
+{
+	const char *value = td_pairs_get(options, name);
+	bool		on = false;
+
+	return value != NULL && parse_bool(value, &on) && on;
+}

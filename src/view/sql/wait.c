@@ -1,0 +1,194 @@
+/*-------------------------------------------------------------------------
+ *
+ * wait.c
+ *		wait_view: returns once a view reflects every commit before the call.
+ *
+ * NOTES
+ *		Sessions.  The group's worker answers through shared memory (a mark); the
+ *		status is read again and again beside that, so that a view which fails is
+ *		reported at once.  No catalog row is locked meanwhile.
+ *
+ * IDENTIFICATION
+ *		src/view/sql/wait.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/objectaddress.h"
+#include "catalog/pg_authid.h"
+#include "compat/compat.h"
+#include "miscadmin.h"
+#include "storage/latch.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/timestamp.h"
+#include "utils/wait_event.h"
+#include "workers/workers.h"
+
+#include "view/sql/sql_internal.h"
+
+#define LOOK_AGAIN_MS 200		/* at the status, while a mark is awaited */
+#define NO_WORKER_MS 20			/* until a worker is there to be asked */
+
+static bool wait_once(const TdView *view, uint64 *number, int left_ms, TimestampTz *reached);
+static void nap(int ms);
+static void raise_group_failure(const TdGroup *group) pg_attribute_noreturn();
+static void raise_timeout(const TdView *view) pg_attribute_noreturn();
+static bool may_see_errors(const TdView *view);
+
+PG_FUNCTION_INFO_V1(td_sql_wait_view);
+
+/* tapdata.wait_view(view, timeout) */
+Datum
+td_sql_wait_view(PG_FUNCTION_ARGS)
+{
+	TdView	   *view = td_view_of(td_required_oid(fcinfo, 0, "view"), false);
+	TimestampTz called = GetCurrentTimestamp();
+	TimestampTz reached = 0;
+	TimestampTz end;
+	uint64		number = 0;
+	bool		done = false;
+
+	td_workers_require();
+	td_view_require_reader(view);
+	td_require_clean_transaction("wait_view", "The view");
+	end = PG_ARGISNULL(1) ? TimestampTzPlusMilliseconds(called, 60 * 1000) :
+		DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval, TimestampTzGetDatum(called), PG_GETARG_DATUM(1)));
+	while (!done)
+	{
+		TdView	   *now = td_view_streaming(view, end);
+		long		left = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), end);
+
+		if (now == NULL || left <= 0)
+			raise_timeout(view);
+		done = wait_once(now, &number, Min(left, LOOK_AGAIN_MS), &reached);
+	}
+	if (td_view_streaming(view, 0) == NULL) /* it has failed in that tick, or is being computed anew */
+		raise_timeout(view);
+	PG_RETURN_TIMESTAMPTZ(reached != 0 ? reached : called);
+}
+
+/* Waiting tells when something arrived: that is for those who may read the view. */
+void
+td_view_require_reader(const TdView *view)
+{
+	if (!has_privs_of_role(GetUserId(), view->owner) && pg_class_aclcheck(view->relation, GetUserId(), ACL_SELECT) != ACLCHECK_OK)
+		aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_TABLE, get_rel_name(view->relation));
+}
+
+/*
+ * The view once it streams; NULL = not until `end` (0 = only a look).  Raises
+ * when it has failed, its group has, or it is gone.
+ */
+TdView *
+td_view_streaming(TdView *view, TimestampTz end)
+{
+	for (;;)
+	{
+		TdView	   *now = td_view_load(view->id);
+		TdGroup    *group = now ? td_group_load(now->group) : NULL;
+		long		left;
+
+		if (group == NULL)
+			ereport(ERROR,
+					(errcode(ERRCODE_UNDEFINED_OBJECT),
+					 errmsg("view %s was dropped meanwhile", view->name)));
+		if (strcmp(group->status, "fenced") == 0)
+			td_home_require();
+		if (strcmp(now->status, "failed") == 0)
+			td_view_raise_failure(now);
+		if (strcmp(group->status, "failed") == 0)
+			raise_group_failure(group);
+		if (strcmp(now->status, "streaming") == 0)
+			return now;
+		left = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), end);
+		if (left <= 0)
+			return NULL;
+		nap(Min(left, NO_WORKER_MS));
+	}
+}
+
+/* Asks for a mark (*number 0), or waits for the one asked for; true = reached. */
+static bool
+wait_once(const TdView *view, uint64 *number, int left_ms, TimestampTz *reached)
+{
+	TdMarkState state;
+	TdError		err;
+
+	if (*number == 0 && !td_worker_mark(TD_WORKER_VIEW, view->group, NULL, number))
+	{
+		nap(Min(left_ms, NO_WORKER_MS));
+		return false;
+	}
+	state = td_worker_mark_wait(*number, left_ms, reached, &err);
+	if (state == TD_MARK_FAILED)
+		td_error_raise(&err);
+	if (state == TD_MARK_LOST)
+		*number = 0;
+	return state == TD_MARK_REACHED;
+}
+
+static void
+nap(int ms)
+{
+	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, ms, PG_WAIT_EXTENSION);
+	ResetLatch(MyLatch);
+	CHECK_FOR_INTERRUPTS();
+}
+
+/* Errors may hold values of rows that a reader of the view may not see. */
+static bool
+may_see_errors(const TdView *view)
+{
+	return has_privs_of_role(GetUserId(), view->owner) || has_privs_of_role(GetUserId(), ROLE_PG_MONITOR);
+}
+
+/* A view that has failed stays so until somebody refreshes it. */
+void
+td_view_raise_failure(const TdView *view)
+{
+	TdError    *err = view->error;
+
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("view %s has failed", view->name),
+			 err == NULL ? 0 :
+			 !may_see_errors(view) ? errdetail("Its last error has SQLSTATE %s.", err->sqlstate) :
+			 err->detail[0] ? errdetail_internal("%s: %s", err->message, err->detail) : errdetail_internal("%s", err->message),
+			 err && err->hint[0] && may_see_errors(view) ?
+			 errhint("%s Then: SELECT tapdata.refresh_view(%s).", err->hint, quote_literal_cstr(view->name)) :
+			 errhint("Mend the cause, then: SELECT tapdata.refresh_view(%s).", quote_literal_cstr(view->name))));
+	pg_unreachable();
+}
+
+static void
+raise_group_failure(const TdGroup *group)
+{
+	TdError    *err = group->error;
+
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("the worker of view group \"%s\" has failed", group->name),
+			 err ? errdetail_internal("%s", err->message) : 0,
+			 err && err->hint[0] ? errhint("%s", err->hint) : errhint("Look at tapdata.views, tapdata.log and tapdata.doctor().")));
+	pg_unreachable();
+}
+
+static void
+raise_timeout(const TdView *view)
+{
+	TdView	   *now = td_view_load(view->id);
+	TdGroup    *group = td_group_load(view->group);
+	TdError    *err = group ? group->error : NULL;
+
+	ereport(ERROR,
+			(errcode(ERRCODE_QUERY_CANCELED),
+			 err ? errmsg("view %s did not get there in time, the last error of its worker is: %s", view->name, err->message) :
+			 errmsg("view %s did not get there in time", view->name),
+			 errdetail("Its status is \"%s\", that of its worker \"%s\".", now ? now->status : "gone", group ? group->status : "gone"),
+			 err && err->hint[0] ? errhint("%s", err->hint) :
+			 errhint("Wait longer with timeout => '10 min', or look at tapdata.views and tapdata.doctor().")));
+	pg_unreachable();
+}
