@@ -1,12 +1,12 @@
 -- Processes: how often a worker was started in quick succession.
 
 CREATE TABLE tapdata.worker_start (          -- written and committed before each start, by the supervisor only; not dumped
-    kind text NOT NULL,                      -- pipeline
-    object integer NOT NULL,                 -- its id
+    kind text NOT NULL,                      -- pipeline, view (the worker of a group)
+    object integer NOT NULL,                 -- id of the pipeline or group
     started timestamptz NOT NULL,            -- the last start
     starts integer NOT NULL,                 -- starts in a row of workers that ended soon, without progress and without a reason
-    restarts integer NOT NULL,               -- starts after the first, since the pipeline was last stopped, failed or completed
-    progress text NOT NULL,                  -- what the pipeline had done at the last start
+    restarts integer NOT NULL,               -- starts after the first, since it was last stopped, failed or completed
+    progress text NOT NULL,                  -- what had been done at the last start
     PRIMARY KEY (kind, object)
 ) WITH (fillfactor = 50);
 REVOKE ALL ON tapdata.worker_start FROM PUBLIC;

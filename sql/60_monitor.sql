@@ -105,9 +105,9 @@ CREATE VIEW tapdata.workers WITH (security_barrier) AS
     SELECT pid, kind, database, object, status, since, restarts, memory FROM tapdata.worker_list();
 COMMENT ON VIEW tapdata.workers IS 'The processes of tapdata, connector hosts among them';
 COMMENT ON COLUMN tapdata.workers.pid IS 'Process id';
-COMMENT ON COLUMN tapdata.workers.kind IS 'launcher, supervisor, probe, pipeline, host, ...';
+COMMENT ON COLUMN tapdata.workers.kind IS 'launcher, supervisor, probe, pipeline, host, view, capture, fill';
 COMMENT ON COLUMN tapdata.workers.database IS 'Database it works in';
-COMMENT ON COLUMN tapdata.workers.object IS 'Pipeline it works for';
+COMMENT ON COLUMN tapdata.workers.object IS 'What it works for: a pipeline, a group of views (view, capture), or one view (fill)';
 COMMENT ON COLUMN tapdata.workers.status IS 'What it does';
 COMMENT ON COLUMN tapdata.workers.since IS 'When it began to';
 COMMENT ON COLUMN tapdata.workers.restarts IS 'How often it was started again';

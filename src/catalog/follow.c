@@ -8,8 +8,8 @@
  *		Sessions, called by the utility hook around a command, in its
  *		transaction.  A renamed server is renamed in our catalog; workers go on.
  *		When a server is dropped its pipelines start anew at commit, and fail
- *		with the reason.  A role that owns pipelines of this database is not
- *		dropped; from another database it can be, see td_role_text.
+ *		with the reason.  A role that owns pipelines or views of this database is
+ *		not dropped; from another database it can be, see td_role_text.
  *
  * IDENTIFICATION
  *		src/catalog/follow.c
@@ -66,24 +66,33 @@ td_connections_dropped(List *names)
 			td_pipelines_restart_at_commit(lfirst(lc), InvalidOid);
 }
 
-/* Before DROP ROLE: 2BP01 when it owns pipelines here. */
+/* Before DROP ROLE: 2BP01 when it owns pipelines or views here. */
 void
 td_role_require_no_pipelines(Oid role)
 {
-	static TdStatement owned = {"SELECT name FROM tapdata.pipeline WHERE owner = $1 ORDER BY name", NULL};
+	static TdStatement pipelines = {"SELECT name FROM tapdata.pipeline WHERE owner = $1 ORDER BY name", NULL};
+	static TdStatement views = {
+	"SELECT format('%I.%I', table_schema, table_name) FROM tapdata.view WHERE owner = $1 ORDER BY 1", NULL};
 	TdCatalogScope scope;
 	List	   *names;
+	bool		is_view;
 
 	td_catalog_enter(&scope);
-	TD_RUN(&owned, td_arg_oid(role));
+	TD_RUN(&pipelines, td_arg_oid(role));
 	names = td_col_all(1);
+	is_view = names == NIL;
+	if (is_view)
+	{
+		TD_RUN(&views, td_arg_oid(role));
+		names = td_col_all(1);
+	}
 	td_catalog_leave(&scope);
 	if (names == NIL)
 		return;
 	ereport(ERROR,
 			(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
-			 errmsg("role %s cannot be dropped because it owns pipelines", td_role_text(role)),
-			 errdetail("Pipelines of this database: %s.", td_list_text(names)),
-			 errhint("REASSIGN OWNED does not move pipelines. Drop each: SELECT tapdata.drop_pipeline(%s).",
-					 quote_literal_cstr(linitial(names)))));
+			 errmsg("role %s cannot be dropped because it owns %s", td_role_text(role), is_view ? "views" : "pipelines"),
+			 errdetail("%s of this database: %s.", is_view ? "Views" : "Pipelines", td_list_text(names)),
+			 errhint("REASSIGN OWNED does not move %s. Drop each: SELECT tapdata.%s(%s).", is_view ? "views" : "pipelines",
+					 is_view ? "drop_view" : "drop_pipeline", quote_literal_cstr(linitial(names)))));
 }

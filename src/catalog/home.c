@@ -1,10 +1,10 @@
 /*-------------------------------------------------------------------------
  *
  * home.c
- *		Which database a pipeline was made in, and adopting a copy.
+ *		Which database pipelines and views were made in, and adopting a copy.
  *
  * NOTES
- *		Each pipeline row carries its home: system identifier, database oid and
+ *		Each row of a pipeline, view group or view carries its home: system identifier, database oid and
  *		oid of the extension.  The oid of the extension tells a restored dump
  *		even in the same database.  The mark is in the row itself and not in a
  *		table beside it, because pg_restore fills one table after the other, and
@@ -53,11 +53,13 @@ td_home(void)
 					get_extension_oid("tapdata", true));
 }
 
-/* Was every pipeline of this catalog made (or adopted) here? */
+/* Was every pipeline, view group and view of this catalog made (or adopted) here? */
 bool
 td_installation_is_here(void)
 {
-	static TdStatement foreign = {"SELECT 1 FROM tapdata.pipeline WHERE home <> $1 LIMIT 1", NULL};
+	static TdStatement foreign = {
+		"SELECT 1 FROM tapdata.pipeline WHERE home <> $1 UNION ALL SELECT 1 FROM tapdata.view_group WHERE home <> $1 "
+	"UNION ALL SELECT 1 FROM tapdata.view WHERE home <> $1 LIMIT 1", NULL};
 	TdCatalogScope scope;
 	bool		here;
 
@@ -75,7 +77,7 @@ td_home_require(void)
 		return;
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-			 errmsg("this database is a copy of another one, its pipelines are fenced"),
+			 errmsg("this database is a copy of another one, its pipelines and views are fenced"),
 			 errhint("If the copy shall run on its own, let the database owner call SELECT tapdata.adopt_database().")));
 }
 
@@ -93,29 +95,89 @@ resolve_relations(void)
 	TD_RUN(&relations, td_arg_text(td_home()));
 }
 
-/* Moves each copied pipeline out of the fence; the supervisor starts those that their owners want. */
+/*
+ * Finds views and their twins again.  In a copy of the database's files (the extension has its oid) the oids are still right, and names may have
+ * changed; in a restored dump it is the other way round.  First each gets an oid that nobody has: the new ones may be other rows' old ones.
+ */
 static void
-unfence_all(void)
+resolve_views(void)
 {
-	static TdStatement copies = {"SELECT id FROM tapdata.pipeline WHERE home <> $1 ORDER BY id", NULL};
-	static TdStatement adopt = {"UPDATE tapdata.pipeline SET home = $1 WHERE home <> $1", NULL};
-	static TdStatement state = {
-		"INSERT INTO tapdata.pipeline_state (pipeline) SELECT id FROM tapdata.pipeline "
-	"ON CONFLICT (pipeline) DO NOTHING", NULL};
-	uint64		n = TD_RUN(&copies, td_arg_text(td_home()));
+	static TdStatement free_oids = {
+		"UPDATE tapdata.view SET relation = (4294967295 - id)::oid, twin = (4294967295 - id)::oid "
+	"WHERE home <> $1 AND (split_part(home, '/', 1), split_part(home, '/', 3)) <> (split_part($1, '/', 1), split_part($1, '/', 3))", NULL};
+	static TdStatement relations = {
+		"UPDATE tapdata.view SET relation = coalesce(to_regclass(format('%I.%I', table_schema, table_name))::oid, relation), "
+		"twin = coalesce(to_regclass(format('tapdata_views.%I', twin_name))::oid, twin) "
+	"WHERE home <> $1 AND (split_part(home, '/', 1), split_part(home, '/', 3)) <> (split_part($1, '/', 1), split_part($1, '/', 3))", NULL};
+	static TdStatement lost = {
+		"DELETE FROM tapdata.view v WHERE home <> $1 AND (NOT EXISTS (SELECT FROM pg_class c WHERE c.oid = v.relation) OR "
+		"NOT EXISTS (SELECT FROM pg_class c WHERE c.oid = v.twin AND c.relkind = 'v')) "
+	"RETURNING format('%I.%I', table_schema, table_name)", NULL};
+	ListCell   *lc;
+
+	TD_RUN(&free_oids, td_arg_text(td_home()));
+	TD_RUN(&relations, td_arg_text(td_home()));
+	TD_RUN(&lost, td_arg_text(td_home()));
+	foreach(lc, td_col_all(1))
+		ereport(WARNING,
+				(errmsg("view %s was not adopted", (char *) lfirst(lc)),
+				 errdetail("Its table, or the SQL view with its definition, is not in this database under the name it was made with."),
+				 errhint("If it is still wanted, drop what is left of it and create it again.")));
+}
+
+/* Nothing that the copied views' progress says holds here: they are filled anew. */
+static void
+forget_progress(void)
+{
+	static TdStatement groups = {
+		"UPDATE tapdata.group_state s SET snapshot = NULL, snapshot_time = NULL, bound = NULL, slot = NULL "
+	"FROM tapdata.view_group g WHERE g.id = s.view_group AND g.home <> $1", NULL};
+	static TdStatement views = {
+		"UPDATE tapdata.view_state s SET status = 'created', since = clock_timestamp(), exact = false, filled = false, snapshot = NULL, "
+		"snapshot_time = NULL, sqlstate = NULL, error = NULL, detail = NULL, hint = NULL "
+	"FROM tapdata.view v WHERE v.id = s.view AND v.home <> $1", NULL};
+
+	TD_RUN(&groups, td_arg_text(td_home()));
+	TD_RUN(&views, td_arg_text(td_home()));
+}
+
+/* The statements that take one kind of thing out of the fence. */
+typedef struct TdAdoption
+{
+	TdStatement copies;
+	TdStatement state;			/* one without: a dump of definitions only */
+	TdStatement adopt;
+	TdStatusOf *status;			/* NULL = it has none that is fenced */
+} TdAdoption;
+
+#define ADOPTION(TABLE, STATE, ID, STATUS) { \
+	.copies = {"SELECT id FROM tapdata." TABLE " WHERE home <> $1 ORDER BY id", NULL}, \
+	.state = {"INSERT INTO tapdata." STATE " (" ID ") SELECT id FROM tapdata." TABLE " ON CONFLICT (" ID ") DO NOTHING", NULL}, \
+	.adopt = {"UPDATE tapdata." TABLE " SET home = $1 WHERE home <> $1", NULL}, \
+	.status = STATUS \
+}
+
+static TdAdoption adopt_pipelines = ADOPTION("pipeline", "pipeline_state", "pipeline", &td_status_of_pipeline);
+static TdAdoption adopt_groups = ADOPTION("view_group", "group_state", "view_group", &td_status_of_group);
+static TdAdoption adopt_views = ADOPTION("view", "view_state", "view", NULL);
+
+/* Moves each copied one out of the fence; the supervisor starts those that are wanted.  How many. */
+static int
+unfence(TdAdoption *of)
+{
+	uint64		n = TD_RUN(&of->copies, td_arg_text(td_home()));
 	int32	   *ids = palloc(sizeof(int32) * Max(n, 1));
 
 	for (uint64 i = 0; i < n; i++)
 		ids[i] = td_col_int(i, 1);
-	td_run(&state, 0, NULL);
-	TD_RUN(&adopt, td_arg_text(td_home()));
-	for (uint64 i = 0; i < n; i++)
+	td_run(&of->state, 0, NULL);
+	TD_RUN(&of->adopt, td_arg_text(td_home()));
+	for (uint64 i = 0; i < n && of->status; i++)
 	{
-		td_pipeline_set_status(ids[i], "fenced");
-		td_pipeline_set_status(ids[i], "stopped");
+		td_status_set(of->status, ids[i], "fenced");
+		td_status_set(of->status, ids[i], "stopped");
 	}
-	ereport(NOTICE,
-			(errmsg_plural("%d pipeline was adopted", "%d pipelines were adopted", (int) n, (int) n)));
+	return n;
 }
 
 PG_FUNCTION_INFO_V1(td_sql_adopt_database);
@@ -126,6 +188,8 @@ Datum
 td_sql_adopt_database(PG_FUNCTION_ARGS)
 {
 	TdCatalogScope scope;
+	int			pipelines;
+	int			views;
 
 	if (!has_privs_of_role(GetUserId(), ROLE_PG_DATABASE_OWNER))
 		ereport(ERROR,
@@ -134,8 +198,17 @@ td_sql_adopt_database(PG_FUNCTION_ARGS)
 				 errhint("Ask the owner of the database or a superuser to call tapdata.adopt_database().")));
 	td_catalog_enter(&scope);
 	resolve_relations();
-	unfence_all();
+	resolve_views();
+	forget_progress();
+	pipelines = unfence(&adopt_pipelines);
+	unfence(&adopt_groups);
+	views = unfence(&adopt_views);
 	td_catalog_leave(&scope);
+	ereport(NOTICE,
+			(errmsg_plural("%d pipeline was adopted", "%d pipelines were adopted", pipelines, pipelines)));
+	if (views > 0)
+		ereport(NOTICE,
+				(errmsg_plural("%d view was adopted, it is filled anew", "%d views were adopted, they are filled anew", views, views)));
 	if (td_library_preloaded())
 		td_supervisor_wake_at_commit();
 	PG_RETURN_VOID();

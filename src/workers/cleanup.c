@@ -6,8 +6,12 @@
  * NOTES
  *		Probe and supervisor.  Both kinds of objects outlive the rows they belong
  *		to: origins are known to the whole cluster, slots are no catalog rows at
- *		all.  Their names carry the database (tapdata_<database oid>_<id>), so
- *		that any database can tell whose they are.
+ *		all.  Their names carry the database (tapdata_<database oid>_<id> of a
+ *		pipeline, _g<id> and _g<id>_fill of a view group), so that any database can
+ *		tell whose they are.
+ *
+ *		Only what nobody uses is dropped; the rest is left for the next time.  A slot
+ *		is gone at once, whatever becomes of the transaction.
  *
  * IDENTIFICATION
  *		src/workers/cleanup.c
@@ -28,13 +32,16 @@
 #include "workers/workers_internal.h"
 
 static void drop_origins(bool extension_here);
-static void drop_slots(void);
+static bool drop_slots(void);
+static bool kind_runs(TdWorkerKind kind);
+static bool drop_one(int32 group, char *name, bool is_slot, bool busy);
 
 /*
  * Drops the origins of databases that are gone, and where the extension is not
- * (any more) here those of this database and its slots.  A transaction of its own.
+ * (any more) here those of this database and its slots.  A transaction of its
+ * own.  false = something is in use.
  */
-void
+bool
 td_cleanup_database(bool extension_here)
 {
 	StartTransactionCommand();
@@ -42,8 +49,7 @@ td_cleanup_database(bool extension_here)
 	drop_origins(extension_here);
 	PopActiveSnapshot();
 	CommitTransactionCommand();
-	if (!extension_here)
-		drop_slots();
+	return extension_here || drop_slots();
 }
 
 static void
@@ -63,25 +69,94 @@ drop_origins(bool extension_here)
 	for (uint64 i = 0; i < SPI_processed; i++)
 		names = lappend(names, SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1));
 	foreach(lc, names)
-		replorigin_drop_by_name(lfirst(lc), true, false);
+		replorigin_drop_by_name(lfirst(lc), true, true);
 	SPI_finish();
 }
 
-/* Logical slots of this database that are ours. */
-static void
+/* Slots of this database that are ours; false = one is in use. */
+static bool
 drop_slots(void)
 {
+	char	   *prefix = psprintf("tapdata_%u_", MyDatabaseId);
+	bool		all = true;
+
 	for (int i = 0; i < max_replication_slots; i++)
 	{
 		ReplicationSlot *slot = &ReplicationSlotCtl->replication_slots[i];
 		char		name[NAMEDATALEN];
 		bool		ours;
+		bool		busy;
 
 		LWLockAcquire(ReplicationSlotControlLock, LW_SHARED);
-		ours = slot->in_use && slot->data.database == MyDatabaseId && strncmp(NameStr(slot->data.name), "tapdata_", 8) == 0;
+		ours = slot->in_use && slot->data.database == MyDatabaseId && strncmp(NameStr(slot->data.name), prefix, strlen(prefix)) == 0;
+		busy = slot->active_pid != 0;
 		strlcpy(name, NameStr(slot->data.name), NAMEDATALEN);
 		LWLockRelease(ReplicationSlotControlLock);
-		if (ours)
+		if (ours && !busy)
 			ReplicationSlotDrop(name, true);
+		all &= !ours || !busy;
 	}
+	return all;
+}
+
+/*
+ * Slots and origins of groups that have no views (any more): such a slot would
+ * keep WAL for nobody.  In the supervisor, which alone starts the workers that
+ * would use them; within td_catalog_enter.  false = something is in use.
+ */
+bool
+td_cleanup_groups(void)
+{
+	Oid			types[] = {OIDOID};
+	Datum		values[] = {ObjectIdGetDatum(MyDatabaseId)};
+	uint64		n;
+	SPITupleTable *table;
+	bool		all = true;
+
+	if (SPI_execute_with_args("SELECT substr(split_part(o.name, '_', 3), 2)::bigint::integer, o.name, o.is_slot, o.busy FROM ("
+							  "SELECT roname, false, false FROM pg_catalog.pg_replication_origin UNION ALL "
+							  "SELECT slot_name::text, true, active FROM pg_catalog.pg_replication_slots WHERE database = current_database()"
+							  ") o(name, is_slot, busy) WHERE o.name ~ ('^tapdata_' || $1::text || '_g[0-9]{1,9}(_fill)?$') AND "
+							  "NOT EXISTS (SELECT FROM tapdata.view v WHERE 'g' || v.view_group = split_part(o.name, '_', 3))",
+							  1, types, values, NULL, true, 0) != SPI_OK_SELECT)
+		elog(ERROR, "could not read replication slots and origins");
+	n = SPI_processed;
+	table = SPI_tuptable;
+	for (uint64 i = 0; i < n; i++)
+	{
+		HeapTuple	row = table->vals[i];
+		bool		null;
+
+		all &= drop_one(DatumGetInt32(SPI_getbinval(row, table->tupdesc, 1, &null)), SPI_getvalue(row, table->tupdesc, 2),
+						DatumGetBool(SPI_getbinval(row, table->tupdesc, 3, &null)), DatumGetBool(SPI_getbinval(row, table->tupdesc, 4, &null)));
+	}
+	return all;
+}
+
+/* One of them, unless it is in use; true as well when the end of a worker of ours will bring us back here. */
+static bool
+drop_one(int32 group, char *name, bool is_slot, bool busy)
+{
+	if (td_worker_runs(TD_WORKER_VIEW, group) || td_worker_runs(TD_WORKER_CAPTURE, group) || kind_runs(TD_WORKER_FILL))
+		return true;
+	if (busy)
+		return false;
+	if (is_slot)
+		ReplicationSlotDrop(name, true);
+	else
+		replorigin_drop_by_name(name, true, true);
+	return true;
+}
+
+/* A worker of that kind in this database; which group a fill worker belongs to can't be told. */
+static bool
+kind_runs(TdWorkerKind kind)
+{
+	bool		runs = false;
+
+	LWLockAcquire(td_shared->lock, LW_SHARED);
+	for (int i = 0; i < td_shared->nworkers; i++)
+		runs |= td_shared->slots[i].kind == kind && td_shared->slots[i].database == MyDatabaseId;
+	LWLockRelease(td_shared->lock);
+	return runs;
 }

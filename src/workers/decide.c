@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * decide.c
- *		What the supervisor does about one pipeline.
+ *		What the supervisor does about one pipeline or view group.
  *
  * NOTES
  *		Pure: no server header, no memory, no clock.  The drawing is in README.md.
@@ -19,7 +19,7 @@
 #define STOP_TIMEOUT_MS 5000
 #define FULL_RETRY_MS 5000
 
-/* What a status means for a pipeline that has no worker. */
+/* What a status means where no worker is. */
 typedef enum Meaning
 {
 	READY,						/* may be started at once */
@@ -75,7 +75,7 @@ td_decide(const TdSituation *s, int64_t *wake_ms)
 		return strcmp(s->status, "fenced") == 0 ? TD_ACT_NOTHING : TD_ACT_FENCE;
 	if (s->wanted)
 		return decide_wanted(s, meaning, wake_ms);
-	if (meaning == ALIVE || meaning == RETRYING || meaning == WAITING)
+	if (meaning == ALIVE || meaning == RETRYING || meaning == WAITING || (meaning == FAILED && s->forget_failure))
 		return TD_ACT_STOPPED;
 	return s->starts > 0 ? TD_ACT_CALM : TD_ACT_NOTHING;
 }

@@ -1,7 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * decide_internal.h
- *		What the supervisor does about one pipeline, as a pure function.
+ *		What the supervisor does about one pipeline or view group, as a pure
+ *		function.
  *
  * NOTES
  *		Plain C: test/unit/decide.c runs every row of the table.
@@ -30,8 +31,9 @@ typedef enum TdAction
 
 typedef struct TdSituation
 {
-	const char *status;			/* of the pipeline */
-	bool		wanted;			/* desired = running */
+	const char *status;			/* of the pipeline or group */
+	bool		wanted;			/* desired = running; the group has views */
+	bool		forget_failure; /* a failed one that is not wanted any more is stopped: nobody else would */
 	bool		here;			/* the catalog was made here */
 	bool		running;		/* a slot exists */
 	bool		stop_asked;

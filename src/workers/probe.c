@@ -25,9 +25,13 @@
 
 #include "workers/workers_internal.h"
 
+static void answer(TdProbeAnswer is);
 static void stop_orphans(void);
 
-/* The answer is given before the cleaning: what goes wrong there is only logged. */
+/*
+ * Where the extension is present the answer is given before the cleaning, and what goes wrong there is only logged.  Where it is absent it is
+ * given after that: without an answer the launcher sends another probe, later and later.
+ */
 void
 td_probe_main(Datum main_arg)
 {
@@ -40,15 +44,22 @@ td_probe_main(Datum main_arg)
 	present = OidIsValid(get_extension_oid("tapdata", true));
 	CommitTransactionCommand();
 
+	if (present)
+		answer(TD_PROBE_PRESENT);
+	else
+		stop_orphans();
+	if (td_cleanup_database(present) && !present)
+		answer(TD_PROBE_ABSENT);
+	proc_exit(0);
+}
+
+static void
+answer(TdProbeAnswer is)
+{
 	LWLockAcquire(td_shared->lock, LW_EXCLUSIVE);
 	if (td_shared->probe_database == MyDatabaseId)
-		td_shared->probe_answer = present ? TD_PROBE_PRESENT : TD_PROBE_ABSENT;
+		td_shared->probe_answer = is;
 	LWLockRelease(td_shared->lock);
-
-	if (!present)
-		stop_orphans();
-	td_cleanup_database(present);
-	proc_exit(0);
 }
 
 /*

@@ -6,8 +6,8 @@
  *
  * NOTES
  *		Process: background worker "tapdata supervisor", bootstrap superuser.
- *		Each round reads all pipelines and does for each what td_decide says.  It
- *		sleeps on its latch: set at the end of transactions that changed the
+ *		Each round reads all pipelines and view groups and does for each what
+ *		td_decide says.  It sleeps on its latch: set at the end of transactions that changed the
  *		catalog, when a worker ends, and when a retry is due.
  *
  *		It keeps nothing in memory that matters: a new supervisor finds the
@@ -46,12 +46,13 @@ static bool first_look = true;
 typedef struct Round
 {
 	bool		present;		/* the extension, the same as at our start */
-	bool		here;			/* its pipelines were made in this database */
-	List	   *pipelines;		/* of TdSupervised * */
+	bool		here;			/* its rows were made in this database */
+	bool		left_overs;		/* something could not be cleared away yet */
+	List	   *supervised;		/* of TdSupervised * */
 } Round;
 
 static bool look(TimestampTz *wake);
-static void read_catalog(Round *view);
+static void read_catalog(Round *round);
 static void recover(MemoryContext context);
 static void look_at(TdSupervised *p, bool here, TimestampTz *wake);
 static TdSituation situation_of(TdSupervised *p, bool here, TimestampTz now);
@@ -91,32 +92,33 @@ static bool
 look(TimestampTz *wake)
 {
 	MemoryContext context = CurrentMemoryContext;
-	Round		view = {.present = true};
+	Round		round = {.present = true};
 	ListCell   *lc;
 
 	PG_TRY();
 	{
-		read_catalog(&view);
+		read_catalog(&round);
 	}
 	PG_CATCH();
 	{
 		/* most likely DROP EXTENSION was committed while we waited for its locks: the next round will see */
 		recover(context);
-		memset(&view, 0, sizeof(view));
-		view.present = true;
-		*wake = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), ERROR_RETRY_MS);
+		memset(&round, 0, sizeof(round));
+		round.present = round.left_overs = true;
 	}
 	PG_END_TRY();
-	if (!view.present || !td_enabled)
+	if (!round.present || !td_enabled)
 	{
-		leave(!view.present);
+		leave(!round.present);
 		return false;
 	}
-	foreach(lc, view.pipelines)
+	if (round.left_overs)
+		*wake = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), ERROR_RETRY_MS);
+	foreach(lc, round.supervised)
 	{
 		if (td_worker_should_stop())
 			break;
-		look_at(lfirst(lc), view.here, wake);
+		look_at(lfirst(lc), round.here, wake);
 	}
 	first_look = false;
 	return true;
@@ -124,7 +126,7 @@ look(TimestampTz *wake)
 
 /* What the catalog says now. */
 static void
-read_catalog(Round *view)
+read_catalog(Round *round)
 {
 	Oid			now;
 
@@ -132,11 +134,11 @@ read_catalog(Round *view)
 	now = td_extension_hold();
 	if (!OidIsValid(extension))
 		extension = now;
-	view->present = OidIsValid(now) && now == extension;
-	if (view->present && td_enabled)
+	round->present = OidIsValid(now) && now == extension;
+	if (round->present && td_enabled)
 	{
-		view->here = td_installation_is_here();
-		view->pipelines = td_supervised_list(view->here);
+		round->here = td_installation_is_here();
+		round->supervised = td_supervised_list(round->here, &round->left_overs);
 	}
 	td_supervisor_commit();
 }
@@ -154,7 +156,7 @@ recover(MemoryContext context)
 	MemoryContextSwitchTo(context);
 }
 
-/* Decides and acts; what goes wrong with one pipeline is its own affair. */
+/* Decides and acts; what goes wrong with one of them is its own affair. */
 static void
 look_at(TdSupervised *p, bool here, TimestampTz *wake)
 {
@@ -185,6 +187,7 @@ situation_of(TdSupervised *p, bool here, TimestampTz now)
 	TdSituation s = {
 		.status = p->status,
 		.wanted = p->wanted,
+		.forget_failure = p->kind->forget_failure,
 		.here = here,
 		.starts = p->starts,
 		.first_look = first_look,
@@ -192,7 +195,7 @@ situation_of(TdSupervised *p, bool here, TimestampTz now)
 	};
 	TdWorkerSlot slot;
 
-	s.running = td_slot_exists(TD_WORKER_PIPELINE, MyDatabaseId, p->id, &slot);
+	s.running = td_slot_exists(p->kind->worker, MyDatabaseId, p->id, &slot);
 	s.stop_asked = s.running && slot.stop_asked != 0;
 	if (s.stop_asked)
 		s.stop_asked_ms = TimestampDifferenceMilliseconds(slot.stop_asked, now);
@@ -210,10 +213,10 @@ act(TdAction action, TdSupervised *p)
 			td_supervised_start(p);
 			break;
 		case TD_ACT_STOP:
-			(void) td_worker_request_stop(TD_WORKER_PIPELINE, p->id, false);
+			(void) td_worker_request_stop(p->kind->worker, p->id, false);
 			break;
 		case TD_ACT_KILL:
-			(void) td_worker_request_stop(TD_WORKER_PIPELINE, p->id, true);
+			(void) td_worker_request_stop(p->kind->worker, p->id, true);
 			break;
 		case TD_ACT_STOPPED:
 			td_supervised_write(p, "stopped");

@@ -132,7 +132,8 @@ extern void td_settings_init(void);
 extern void td_spool_empty(void);
 
 /* in cleanup.c */
-extern void td_cleanup_database(bool extension_here);
+extern bool td_cleanup_database(bool extension_here);
+extern bool td_cleanup_groups(void);
 
 /* mains */
 extern PGDLLEXPORT void td_launcher_main(Datum main_arg);

@@ -50,7 +50,7 @@ SELECT ok(tapdata.wait_pipeline('mf', '20 s') IS NOT NULL, 'before');
 SELECT tapdata.stop_pipeline('mf');
 UPDATE tapdata.pipeline SET home = '1/2/3';
 SELECT is(status, 'fenced', 'a pipeline made elsewhere is fenced') FROM tapdata.pipelines;
-SELECT throws_ok($$SELECT tapdata.start_pipeline('mf')$$, '55000', 'this database is a copy of another one, its pipelines are fenced', 'and does not start');
+SELECT throws_ok($$SELECT tapdata.start_pipeline('mf')$$, '55000', 'this database is a copy of another one, its pipelines and views are fenced', 'and does not start');
 SELECT throws_ok($$SELECT tapdata.mirror('mf', name => 'mg', into_schema => 'mg')$$, '55000', NULL, 'nor does a new one');
 SELECT is((SELECT ok || ' ' || fix FROM tapdata.doctor() WHERE item = 'database'), 'false SELECT tapdata.adopt_database(); -- only if the copy shall run on its own', 'the doctor');
 SELECT lives_ok($$SELECT tapdata.adopt_database()$$, 'adopt_database');

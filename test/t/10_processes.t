@@ -138,12 +138,13 @@ ok(reach('postgres', 'p3', 'streaming'), 'another pipeline');
 execute('postgres', "SELECT tapdata.drop_pipeline('p3')");
 ok(eventually(sub { !value('postgres', "SELECT count(*) FROM pg_replication_origin WHERE roname LIKE 'tapdata%\\_$id3'") }), 'drop_pipeline drops its origin');
 is(value('postgres', 'SELECT count(*) FROM tapdata.worker_start WHERE object = ?', $id3), 0, 'and its start count');
-execute('postgres', "SELECT pg_create_logical_replication_slot('tapdata_x', 'test_decoding')",
-	"SELECT pg_create_logical_replication_slot('other', 'test_decoding')");
+my $ours = 'tapdata_' . value('postgres', 'SELECT oid FROM pg_database WHERE datname = current_database()') . '_x';
+execute('postgres', "SELECT pg_create_logical_replication_slot('$ours', 'test_decoding')",
+	"SELECT pg_create_logical_replication_slot('tapdata_x', 'test_decoding')");
 execute('postgres', 'DROP EXTENSION tapdata CASCADE');
 ok(eventually(sub { !worker_pids('supervisor') && !worker_pids('pipeline') && !worker_pids('probe') }), 'DROP EXTENSION ends supervisor and pipelines');
 ok(eventually(sub { !value('postgres', "SELECT count(*) FROM pg_replication_origin WHERE roname LIKE 'tapdata%'") }), 'its origins are gone');
-ok(eventually(sub { rows('postgres', 'SELECT slot_name FROM pg_replication_slots') eq 'other' }), 'its slots are gone, others are not');
+ok(eventually(sub { rows('postgres', 'SELECT slot_name FROM pg_replication_slots') eq 'tapdata_x' }), 'its slots are gone, others are not, whatever they are called');
 is(value('postgres', "SELECT count(*) FROM pg_locks l JOIN pg_stat_activity a USING (pid) WHERE a.backend_type LIKE 'tapdata%'"), 0, 'no lock is left');
 is(scalar(() = glob "$pg->{TD_PG_DATA}/pgsql_tmp_tapdata/*"), 0, 'no file is left');
 

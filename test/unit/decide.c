@@ -63,6 +63,14 @@ main(void)
 	check("stopped: nothing", (TdSituation) {.status = "stopped", NONE}, TD_ACT_NOTHING, -1);
 	check("stopped after starts: calm", (TdSituation) {.status = "stopped", NONE, .starts = 2}, TD_ACT_CALM, -1);
 	check("failed, not wanted: nothing", (TdSituation) {.status = "failed", NONE}, TD_ACT_NOTHING, -1);
+	check("failed, a group without views: stopped", (TdSituation) {.status = "failed", .forget_failure = true, NONE}, TD_ACT_STOPPED, -1);
+	check("failed, a group with views: for a person", (TdSituation) {.status = "failed", .forget_failure = true, .wanted = true, NONE},
+		  TD_ACT_NOTHING, -1);
+	check("failed in a copy, a group without views: fenced", (TdSituation) {.status = "failed", .forget_failure = true}, TD_ACT_FENCE, -1);
+	check("stopped, a group without views: nothing", (TdSituation) {.status = "stopped", .forget_failure = true, NONE}, TD_ACT_NOTHING, -1);
+	check("created, a group without views: nothing", (TdSituation) {.status = "created", .forget_failure = true, NONE}, TD_ACT_NOTHING, -1);
+	check("running, a group whose last view was dropped: asked to stop",
+		  (TdSituation) {.status = "streaming", .forget_failure = true, RUNNING}, TD_ACT_STOP, 5000);
 	check("fenced, not wanted: nothing", (TdSituation) {.status = "fenced", NONE}, TD_ACT_NOTHING, -1);
 
 	/* no worker, wanted */
