@@ -179,7 +179,7 @@ td_capture_open(int32 group, const char *slot, int norigins, const RepOriginId *
 	MemoryContextSwitchTo(old);
 
 	leave_claim(group, dsm_segment_handle(c->segment));
-	if (td_worker_start(TD_WORKER_CAPTURE, MyDatabaseId, group, BOOTSTRAP_SUPERUSERID, NULL, "td_capture_main"))
+	if (td_worker_start(TD_WORKER_CAPTURE, MyDatabaseId, group, BOOTSTRAP_SUPERUSERID, td_my_slot ? NULL : slot, "td_capture_main"))
 		return c;
 	td_capture_close(c);
 	return NULL;
