@@ -1,0 +1,636 @@
+/*-------------------------------------------------------------------------
+ *
+ * run.c
+ *		One view: planned, and kept in a tick.
+ *
+ * NOTES
+ *		View worker and fill worker; also backends in tests.  Everything is done
+ *		as the view's owner (scope.c), within the caller's transaction.
+ *
+ *		A tick is one pass: deltas of the tables -> leaves -> one statement over
+ *		whatever has changed -> a net of signed rows -> the core's table, and for
+ *		groups (merge.c) on to the view's table.  The net of what goes into the
+ *		view's table is the view's own delta, for the views above it.
+ *
+ *		Memory: what a tick takes hangs below CurTransactionContext, so that the
+ *		abort of the caller's subtransaction frees it; nets and tuplestores spill.
+ *		Errors leave nothing behind but what that abort cleans: tables are open by
+ *		resource owner, SPI and snapshots are nested by subtransaction.  Only the
+ *		view's own delta stays in the caller's deltas; it belongs to a view that
+ *		has failed then, and so have those above it.
+ *
+ *		Locks: those that stores and statements take by themselves; the tick has
+ *		taken them before.
+ *
+ * IDENTIFICATION
+ *		src/view/maintain/run.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/table.h"
+#include "access/xact.h"
+#include "catalog/namespace.h"
+#include "miscadmin.h"
+#include "portability/instr_time.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+#include "view/maintain/run_internal.h"
+#include "workers/workers.h"
+
+/* A statement's text for a set of occurrences, or for the nulls of keys. */
+typedef struct TdText
+{
+	Bitmapset  *changed;
+	uint32		null_mask;
+	char	   *sql;
+} TdText;
+
+static void require_columns(const TdViewRun *run, TupleDesc desc, bool state);
+
+/* ---- making a run ---- */
+
+static void
+plan_view(TdViewRun *run)
+{
+	int			level = td_scope_write_texts();
+	Query	   *query = td_twin_query(run->view->twin);
+	TdError		err;
+
+	run->shape = td_analyze(query, run->view->owner, &err);
+	if (run->shape == NULL)
+		td_error_raise(&err);
+	run->plan = td_plan(run->shape);
+	run->fingerprint = td_fingerprint(run->shape);
+	AtEOXact_GUC(false, level);
+}
+
+static Oid
+state_table(const TdView *view)
+{
+	char		name[NAMEDATALEN];
+	Oid			relid;
+
+	snprintf(name, sizeof(name), "v%d_1", view->id);
+	relid = get_relname_relid(name, get_namespace_oid("tapdata_state", false));
+	if (!OidIsValid(relid))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("the state of view %s is gone", view->name),
+				 errdetail("There is no table tapdata_state.%s.", name),
+				 errhint("Drop the view and create it again.")));
+	return relid;
+}
+
+/* Checks the columns of a table of ours, which its owner may have altered; their numbers go to attnums. */
+static void
+check_table(const TdViewRun *run, Oid relid, bool state, AttrNumber *attnums)
+{
+	Relation	rel = try_table_open(relid, AccessShareLock);
+	TupleDesc	all,
+				live;
+	int			n = 0;
+
+	if (rel == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("the table of view %s is gone", run->view->name)));
+	all = RelationGetDescr(rel);
+	for (int i = 0; i < all->natts; i++)
+		n += !TupleDescAttr(all, i)->attisdropped;
+	live = CreateTemplateTupleDesc(n + 1);
+	n = 0;
+	for (int i = 1; i <= all->natts; i++)
+		if (!TupleDescAttr(all, i - 1)->attisdropped)
+			TupleDescCopyEntry(live, ++n, all, i);
+	require_columns(run, live, state);
+	for (int i = all->natts; attnums && i > 0; i--)
+		if (!TupleDescAttr(all, i - 1)->attisdropped)
+			attnums[--n] = i;
+	table_close(rel, NoLock);
+}
+
+static TdRunKept *
+make_kept(const TdViewRun *run)
+{
+	TdRunKept  *kept = palloc0(sizeof(TdRunKept));
+	int			n = Max(run->shape->ncolumns, run->plan->nkeys) + 1;
+	ListCell   *lc;
+
+	kept->keys = palloc(sizeof(AttrNumber) * n);
+	for (int i = 0; i < n; i++)
+		kept->keys[i] = i + 1;
+	kept->attnums = palloc(sizeof(AttrNumber) * n);
+	kept->unique = palloc(sizeof(AttrNumber) * (list_length(run->shape->unique) + 1));
+	foreach(lc, run->shape->unique)
+		kept->unique[kept->nunique++] = lfirst_int(lc);
+	if (run->plan->grouped)
+		kept->counters = td_counters(run->plan);
+	return kept;
+}
+
+/* Plans under the view's own settings: constants are written and read again by the same. */
+TdViewRun *
+td_run_create(TdView *view, MemoryContext parent)
+{
+	MemoryContext context = AllocSetContextCreate(parent, "tapdata view", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(context);
+	TdViewRun  *run = palloc0(sizeof(TdViewRun));
+	TdViewScope scope;
+
+	run->view = view;
+	run->context = context;
+	PG_TRY();
+	{
+		td_scope_enter(&scope, view, false);
+		plan_view(run);
+		run->kept = make_kept(run);
+		check_table(run, view->relation, false, run->kept->attnums);
+		if (run->plan->grouped)
+		{
+			run->state_relid = state_table(view);
+			check_table(run, run->state_relid, true, NULL);
+		}
+		td_scope_leave(&scope);
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(old);
+		MemoryContextDelete(context);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(old);
+	return run;
+}
+
+void
+td_run_destroy(TdViewRun *run)
+{
+	td_statements_forget(run);
+	MemoryContextDelete(run->context);
+}
+
+/* ---- what must hold before a run ---- */
+
+static bool
+may_read(Oid owner, const TdOccurrence *o)
+{
+	int			column = -1;
+
+	if (pg_class_aclcheck(o->relid, owner, ACL_SELECT) == ACLCHECK_OK)
+		return true;
+	if (bms_is_empty(o->columns))
+		return pg_attribute_aclcheck_all(o->relid, owner, ACL_SELECT, ACLMASK_ANY) == ACLCHECK_OK;
+	while ((column = bms_next_member(o->columns, column)) >= 0)
+		if (pg_attribute_aclcheck(o->relid, column, owner, ACL_SELECT) != ACLCHECK_OK)
+			return false;
+	return true;
+}
+
+/* Statements over deltas alone would not ask. */
+void
+td_run_require_rights(const TdViewRun *run)
+{
+	for (int i = 0; i < run->shape->noccurrences; i++)
+	{
+		const TdOccurrence *o = &run->shape->occurrences[i];
+		char	   *name;
+
+		if (may_read(run->view->owner, o))
+			continue;
+		name = quote_qualified_identifier(get_namespace_name(get_rel_namespace(o->relid)), get_rel_name(o->relid));
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("the owner of view %s may not read %s any more", run->view->name, name),
+				 errhint("Grant SELECT on %s to %s, then call SELECT tapdata.refresh_view('%s').",
+						 name, quote_identifier(GetUserNameFromId(run->view->owner, false)), run->view->name)));
+	}
+}
+
+/* desc: the table's columns that are not dropped, and one more. */
+static void
+require_columns(const TdViewRun *run, TupleDesc desc, bool state)
+{
+	int			n = state ? run->plan->nkeys + 1 + run->plan->ncounters : run->shape->ncolumns;
+	bool		same = desc->natts == n + 1;
+
+	for (int i = 0; i < n && same; i++)
+	{
+		Form_pg_attribute a = TupleDescAttr(desc, i);
+		const char *name = state ? run->plan->state[i].name : run->shape->columns[i].name;
+		Oid			type = state ? run->plan->state[i].type : run->shape->columns[i].type;
+
+		same = a->atttypid == type && strcmp(NameStr(a->attname), name) == 0;
+	}
+	if (!same)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 state ? errmsg("the state table of view %s does not have the columns of its query any more", run->view->name)
+				 : errmsg("the table of view %s does not have the columns of its query any more", run->view->name),
+				 errhint("Give the table the columns that it had, or drop the view and create it again.")));
+}
+
+/* ---- what the steps of a run share ---- */
+
+Tuplestorestate *
+td_tick_tuplestore(TdTick *t)
+{
+	MemoryContext old = MemoryContextSwitchTo(t->context);
+	Tuplestorestate *store = tuplestore_begin_heap(false, false, t->store_kb);
+
+	MemoryContextSwitchTo(old);
+	return store;
+}
+
+TdNet *
+td_tick_net(TdTick *t, TupleDesc desc)
+{
+	MemoryContext old = MemoryContextSwitchTo(t->context);
+	TdNet	   *net = td_net_create(desc, t->net_limit);
+
+	MemoryContextSwitchTo(old);
+	return net;
+}
+
+/* A query that has one row at most needs no key. */
+TdStore *
+td_open_view(TdTick *t)
+{
+	const TdRunKept *kept = t->run->kept;
+	bool		keyed = kept->nunique > 0 || t->run->shape->one_group;
+	MemoryContext old = MemoryContextSwitchTo(t->context);
+	TdStore    *store = td_store_open(t->run->view->relation, kept->nunique, keyed ? kept->unique : NULL);
+
+	MemoryContextSwitchTo(old);
+	require_columns(t->run, td_store_desc(store), false);
+	return store;
+}
+
+TdStore *
+td_open_state(TdTick *t)
+{
+	MemoryContext old = MemoryContextSwitchTo(t->context);
+	TdStore    *store = td_store_open(t->run->state_relid, t->run->plan->nkeys, t->run->kept->keys);
+
+	MemoryContextSwitchTo(old);
+	require_columns(t->run, td_store_desc(store), true);
+	return store;
+}
+
+TupleTableSlot *
+td_weighed(TupleTableSlot *to, TupleTableSlot *from, int64 weight)
+{
+	int			n = to->tts_tupleDescriptor->natts - 1;
+
+	slot_getsomeattrs(from, n);
+	ExecClearTuple(to);
+	memcpy(to->tts_values, from->tts_values, n * sizeof(Datum));
+	memcpy(to->tts_isnull, from->tts_isnull, n * sizeof(bool));
+	to->tts_values[n] = Int64GetDatum(weight);
+	to->tts_isnull[n] = false;
+	return ExecStoreVirtualTuple(to);
+}
+
+void
+td_feed_row(TupleTableSlot *slot, void *arg)
+{
+	TdFeed	   *feed = arg;
+
+	td_net_add(feed->net, feed->weighed ? td_weighed(feed->weighed, slot, 1) : slot, feed->sign);
+	feed->rows++;
+}
+
+/* It outlives the subtransaction that this view may be run in: its temporary file, if it gets one, belongs to the whole transaction. */
+static TdDelta *
+add_own_delta(TdTick *t, TupleDesc desc)
+{
+	ResourceOwner owner = CurrentResourceOwner;
+	TdDelta    *own;
+
+	CurrentResourceOwner = TopTransactionResourceOwner;
+	own = td_deltas_add(t->deltas, t->run->view->relation, desc, t->run->kept->attnums);
+	CurrentResourceOwner = owner;
+	return own;
+}
+
+void
+td_apply_to_view(TdTick *t, TdStore *store, TdNet *net)
+{
+	Tuplestorestate *rows;
+
+	if (t->deltas == NULL)
+	{
+		rows = td_tick_tuplestore(t);
+		t->changed += td_net_finish(net, rows);
+	}
+	else
+	{
+		TdDelta    *own = add_own_delta(t, td_store_desc(store));
+
+		own->nrows = td_net_finish(net, own->rows);
+		t->changed += own->nrows;
+		rows = own->rows;
+	}
+	if (t->changed > 0)
+		td_store_apply(store, rows);
+}
+
+/* ---- texts ---- */
+
+/* Writes one: by the occurrences that have changed, or (NULL) by the nulls of keys. */
+static const char *
+keep_text(TdViewRun *run, List **texts, const Bitmapset *changed, uint32 null_mask)
+{
+	int			level = td_scope_write_texts();
+	char	   *sql = changed ? td_plan_delta(run->plan, changed) : td_plan_groups(run->plan, null_mask);
+	MemoryContext old = MemoryContextSwitchTo(run->context);
+	TdText	   *text = palloc0(sizeof(TdText));
+
+	text->changed = bms_copy(changed);
+	text->null_mask = null_mask;
+	text->sql = pstrdup(sql);
+	AtEOXact_GUC(false, level);
+	*texts = lappend(*texts, text);
+	MemoryContextSwitchTo(old);
+	return text->sql;
+}
+
+/* There are 2^occurrences of them: past some, the oldest goes. */
+static const char *
+delta_text(TdViewRun *run, const Bitmapset *changed)
+{
+	List	  **texts = &run->kept->deltas;
+	ListCell   *lc;
+
+	foreach(lc, *texts)
+		if (bms_equal(((TdText *) lfirst(lc))->changed, changed))
+			return ((TdText *) lfirst(lc))->sql;
+	if (list_length(*texts) >= 64)
+	{
+		TdText	   *first = linitial(*texts);
+
+		*texts = list_delete_first(*texts);
+		bms_free(first->changed);
+		pfree(first->sql);
+		pfree(first);
+	}
+	return keep_text(run, texts, changed, 0);
+}
+
+const char *
+td_groups_text(TdViewRun *run, uint32 null_mask)
+{
+	ListCell   *lc;
+
+	foreach(lc, run->kept->groups)
+		if (((TdText *) lfirst(lc))->null_mask == null_mask)
+			return ((TdText *) lfirst(lc))->sql;
+	return keep_text(run, &run->kept->groups, NULL, null_mask);
+}
+
+/* ---- the delta of a view ---- */
+
+/* A leaf's rows as they come; what they look like is known with the first. */
+typedef struct LeafRows
+{
+	TdTick	   *tick;
+	TupleDesc	desc;
+	TdNet	   *net;
+} LeafRows;
+
+static void
+take_leaf_row(TupleTableSlot *slot, void *arg)
+{
+	LeafRows   *leaf = arg;
+
+	if (leaf->net == NULL)
+	{
+		MemoryContext old = MemoryContextSwitchTo(leaf->tick->context);
+
+		leaf->desc = CreateTupleDescCopy(slot->tts_tupleDescriptor);
+		MemoryContextSwitchTo(old);
+		leaf->net = td_tick_net(leaf->tick, leaf->desc);
+	}
+	td_net_add(leaf->net, slot, 1);
+}
+
+static TdSource
+delta_source(const TdDelta *delta)
+{
+	return (TdSource)
+	{
+		psprintf("d_%u", delta->relid), delta->desc, delta->rows, (double) delta->nrows
+	};
+}
+
+/* Computes a leaf; false = nothing is left of the delta. */
+static bool
+make_leaf(TdTick *t, const TdLeaf *leaf, const TdDelta *delta, TdSource *source)
+{
+	LeafRows	rows = {t, NULL, NULL};
+	TdSource	from = delta_source(delta);
+	Tuplestorestate *store;
+	int64		n;
+
+	td_execute(t->run, leaf->sql, 1, &from, false, take_leaf_row, &rows);
+	if (rows.net == NULL)
+		return false;
+	store = td_tick_tuplestore(t);
+	n = td_net_finish(rows.net, store);
+	*source = (TdSource)
+	{
+		leaf->name, rows.desc, store, (double) n
+	};
+	return n > 0;
+}
+
+static const TdLeaf *
+leaf_of(const TdPlan *plan, int occurrence)
+{
+	ListCell   *lc;
+
+	foreach(lc, plan->leaves)
+		if (((TdLeaf *) lfirst(lc))->occurrence == occurrence)
+			return lfirst(lc);
+	return NULL;
+}
+
+/* The delta of a table is one source, however often the table is used. */
+static void
+add_delta_source(TdSource *sources, int *nsources, const TdDelta *delta)
+{
+	for (int i = 0; i < *nsources; i++)
+		if (sources[i].rows == delta->rows)
+			return;
+	sources[(*nsources)++] = delta_source(delta);
+}
+
+/* Which occurrences have changed, and with what. */
+static Bitmapset *
+changed_occurrences(TdTick *t, TdSource *sources, int *nsources)
+{
+	const TdShape *shape = t->run->shape;
+	Bitmapset  *changed = NULL;
+
+	for (int i = 0; i < shape->noccurrences; i++)
+	{
+		const TdOccurrence *o = &shape->occurrences[i];
+		const TdDelta *delta = td_deltas_get(t->deltas, o->relid);
+		const TdLeaf *leaf = leaf_of(t->run->plan, o->n);
+
+		if (delta == NULL || delta->nrows == 0)
+			continue;
+		if (leaf == NULL)
+			add_delta_source(sources, nsources, delta);
+		else if (make_leaf(t, leaf, delta, &sources[*nsources]))
+			(*nsources)++;
+		else
+			continue;
+		changed = bms_add_member(changed, o->n);
+	}
+	return changed;
+}
+
+static void
+add_rows(TdTick *t, const char *sql, int nsources, const TdSource *sources)
+{
+	TdStore    *store = td_open_view(t);
+	TdFeed		feed = {td_tick_net(t, td_store_desc(store)), NULL, 1, 0};
+
+	td_execute(t->run, sql, nsources, sources, false, td_feed_row, &feed);
+	td_apply_to_view(t, store, feed.net);
+	td_store_close(store);
+}
+
+static void
+run_delta(TdTick *t)
+{
+	TdSource	sources[TD_MAX_OCCURRENCES];
+	int			nsources = 0;
+	Bitmapset  *changed = changed_occurrences(t, sources, &nsources);
+	const char *sql;
+
+	if (changed == NULL)
+		return;
+	sql = delta_text(t->run, changed);
+	if (t->run->plan->grouped)
+		td_merge_groups(t, sql, nsources, sources);
+	else
+		add_rows(t, sql, nsources, sources);
+}
+
+/* ---- a run ---- */
+
+/* Is there anything to do?  What is unknown can only be computed anew. */
+static bool
+is_touched(const TdViewRun *run, TdDeltas *deltas, bool *recompute)
+{
+	bool		touched = *recompute;
+
+	for (int i = 0; i < run->shape->noccurrences; i++)
+	{
+		const TdDelta *delta = td_deltas_get(deltas, run->shape->occurrences[i].relid);
+
+		if (delta == NULL)
+			continue;
+		*recompute |= delta->unknown;
+		touched |= delta->unknown || delta->nrows > 0;
+	}
+	return touched;
+}
+
+/* Pushes the active snapshot (the transaction's, when there is none) again, with what this transaction has done by now. */
+static void
+push_snapshot(void)
+{
+	if (ActiveSnapshotSet())
+		PushCopiedSnapshot(GetActiveSnapshot());
+	else
+		PushCopiedSnapshot(GetTransactionSnapshot());
+	CommandCounterIncrement();
+	UpdateActiveSnapshotCommandId();
+}
+
+/* The memory that one worker may take is split: plans get the half (scope.c), the nets and tuplestores of a run an eighth each. */
+static void
+begin_tick(TdTick *t, TdViewRun *run, TdDeltas *deltas)
+{
+	memset(t, 0, sizeof(*t));
+	t->run = run;
+	t->deltas = deltas;
+	t->context = AllocSetContextCreate(CurTransactionContext, "tapdata view run", ALLOCSET_DEFAULT_SIZES);
+	t->store_kb = Max(td_worker_memory / 8, 64);
+	t->net_limit = (Size) t->store_kb * 1024;
+}
+
+static void
+count_tick(TdTick *t, bool recompute, instr_time start)
+{
+	TdViewRun  *run = t->run;
+	instr_time	end;
+
+	INSTR_TIME_SET_CURRENT(end);
+	INSTR_TIME_SUBTRACT(end, start);
+	run->last_ms = INSTR_TIME_GET_MILLISEC(end);
+	run->ticks += recompute || t->changed > 0;
+	run->recomputes += recompute;
+}
+
+/* As the owner, in memory that is gone at the end. */
+static void
+run_as_owner(TdTick *t, bool tick, void (*body) (TdTick *))
+{
+	MemoryContext old = MemoryContextSwitchTo(t->context);
+	TdViewScope scope;
+
+	td_scope_enter(&scope, t->run->view, tick);
+	PG_TRY();
+	{
+		td_run_require_rights(t->run);
+		push_snapshot();
+		body(t);
+		PopActiveSnapshot();
+	}
+	PG_CATCH();
+	{
+		t->run->timed_out = td_scope_abort(&scope);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+	td_scope_leave(&scope);
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(t->context);
+}
+
+void
+td_run_tick(TdViewRun *run, TdDeltas *deltas, bool recompute)
+{
+	TdTick		tick;
+	instr_time	start;
+
+	run->timed_out = false;
+	if (!is_touched(run, deltas, &recompute))
+		return;
+	INSTR_TIME_SET_CURRENT(start);
+	begin_tick(&tick, run, deltas);
+	run_as_owner(&tick, true, recompute ? td_recompute : run_delta);
+	count_tick(&tick, recompute, start);
+}
+
+int64
+td_run_fill(TdViewRun *run)
+{
+	TdTick		tick;
+
+	run->timed_out = false;
+	begin_tick(&tick, run, NULL);
+	run_as_owner(&tick, false, td_fill);
+	return tick.rows;
+}

@@ -1,0 +1,85 @@
+/*-------------------------------------------------------------------------
+ *
+ * run_internal.h
+ *		What the files that run one view share (run.c, merge.c, fill_run.c,
+ *		statement.c, scope.c).
+ *
+ * src/view/maintain/run_internal.h
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef TD_RUN_INTERNAL_H
+#define TD_RUN_INTERNAL_H
+
+#include "fmgr.h"
+#include "util/util.h"
+#include "view/view_internal.h"
+
+/* How a counter of a state row is carried on. */
+typedef struct TdCarried
+{
+	FmgrInfo	function;		/* ADD: the type's +; MIN, MAX: its comparison; else unused */
+	Oid			collation;
+	int			delta;			/* its first column in a group's delta, from 0 */
+} TdCarried;
+
+/* What run.c keeps of a view besides its plan; in run->context. */
+typedef struct TdRunKept
+{
+	List	   *deltas;			/* of TdText *: delta statements by the set of changed occurrences */
+	List	   *groups;			/* of TdText *: statements that compute groups anew, by the nulls of their keys */
+	TdCarried  *counters;		/* as many as plan->ncounters */
+	AttrNumber *keys;			/* 1, 2, ..: as many as the view or its state has columns */
+	AttrNumber *attnums;		/* of the columns of the view's table */
+	AttrNumber *unique;			/* of the view's table: shape->unique, with */
+	int			nunique;
+} TdRunKept;
+
+/* One run of a view.  What it allocates dies with context, or with the (sub)transaction. */
+typedef struct TdTick
+{
+	TdViewRun  *run;
+	TdDeltas   *deltas;			/* gets the view's own; NULL in a fill */
+	MemoryContext context;
+	Size		net_limit;		/* memory of one net */
+	int			store_kb;		/* of one tuplestore */
+	int64		changed;		/* rows of the view that were written */
+	int64		rows;			/* fill: that the view has */
+} TdTick;
+
+/* For td_execute: rows into a net. */
+typedef struct TdFeed
+{
+	TdNet	   *net;
+	TupleTableSlot *weighed;	/* NULL: the rows have a weight; else a slot of the net's desc, weight 1 is put behind */
+	int64		sign;
+	int64		rows;
+} TdFeed;
+
+/* run.c */
+extern void td_feed_row(TupleTableSlot *slot, void *feed);
+extern TupleTableSlot *td_weighed(TupleTableSlot *to, TupleTableSlot *from, int64 weight);	/* borrows from's values */
+extern Tuplestorestate *td_tick_tuplestore(TdTick *t);
+extern TdNet *td_tick_net(TdTick *t, TupleDesc desc);
+extern TdStore *td_open_view(TdTick *t);
+extern TdStore *td_open_state(TdTick *t);
+extern void td_apply_to_view(TdTick *t, TdStore *store, TdNet *net);	/* finishes the net; also the view's own delta */
+extern const char *td_groups_text(TdViewRun *run, uint32 null_mask);
+
+/* merge.c */
+extern TdCarried *td_counters(const TdPlan *plan);
+extern void td_merge_groups(TdTick *t, const char *sql, int nsources, const TdSource *sources);
+extern void td_apply_state(TdTick *t, TdStore *state, TdNet *net);	/* finishes the net: signed state rows to both tables */
+extern void td_output_of(TdTick *t, TupleDesc desc, Tuplestorestate *s, int64 nrows, TdReceive receive, void *arg);
+
+/* fill_run.c */
+extern void td_recompute(TdTick *t);
+extern void td_fill(TdTick *t);
+
+/* scope.c */
+extern int	td_scope_write_texts(void);
+
+/* statement.c */
+extern void td_statements_forget(TdViewRun *run);
+
+#endif							/* TD_RUN_INTERNAL_H */

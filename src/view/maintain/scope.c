@@ -1,0 +1,163 @@
+/*-------------------------------------------------------------------------
+ *
+ * scope.c
+ *		The rights and settings under which a view's statements run.
+ *
+ * NOTES
+ *		View worker, fill worker, and backends in check_view.  Between enter and
+ *		leave everything is done as the view's owner in a restricted operation:
+ *		what runs may neither keep a thing in the session nor get back to the
+ *		superuser.  Nested settings cost a microsecond or two each, so one that
+ *		is in force already is not set again.
+ *
+ *		The timeout of a view is the server's own statement_timeout: its signal
+ *		cancels what runs with 57014.  A timer that fires while it is taken down
+ *		leaves a cancel request behind, which is dropped: it would hit whatever
+ *		comes next.
+ *
+ * IDENTIFICATION
+ *		src/view/maintain/scope.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "miscadmin.h"
+#include "utils/guc.h"
+#include "utils/timeout.h"
+#include "utils/timestamp.h"
+#include "view/maintain/run_internal.h"
+#include "workers/workers.h"
+
+#define OWN_PATH "pg_catalog, pg_temp"
+
+typedef struct Setting
+{
+	const char *name;
+	const char *value;
+} Setting;
+
+/* What the texts of our statements are written for, and what must not cut a result. */
+static const Setting basic_settings[] = {
+	{"search_path", OWN_PATH},
+	{"row_security", "off"},
+	{"extra_float_digits", "1"},
+	{"transform_null_equals", "off"},
+	{"array_nulls", "on"},
+};
+
+/* How a small delta is best planned. */
+static const Setting tick_settings[] = {
+	{"jit", "off"},
+	{"max_parallel_workers_per_gather", "0"},
+	{"random_page_cost", "1.1"},
+};
+
+/* Until the end of the scope, unless it is so already. */
+static void
+set(const char *name, const char *value)
+{
+	const char *now = GetConfigOption(name, true, false);
+
+	if (now && strcmp(now, value) == 0)
+		return;
+	(void) set_config_option(name, value, PGC_SUSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+}
+
+/* Those that the view has not pinned. */
+static void
+set_all(const Setting *settings, int n, List *pinned)
+{
+	for (int i = 0; i < n; i++)
+		if (!td_pairs_has(pinned, settings[i].name))
+			set(settings[i].name, settings[i].value);
+}
+
+/* Our texts count on finding what is in pg_catalog there, so it comes first, wherever the user had it. */
+static void
+set_pinned(List *pinned)
+{
+	ListCell   *lc;
+
+	foreach(lc, pinned)
+	{
+		TdPair	   *pair = lfirst(lc);
+
+		if (pair->value && strcmp(pair->name, "search_path") == 0)
+			set(pair->name, psprintf("pg_catalog%s%s", pair->value[0] ? ", " : "", pair->value));
+		else if (pair->value)
+			set(pair->name, pair->value);
+	}
+}
+
+/* A timeout that runs already (a user's own, in a backend) stays. */
+static void
+arm(TdViewScope *scope, int timeout_ms)
+{
+	if (timeout_ms <= 0 || get_timeout_active(STATEMENT_TIMEOUT))
+		return;
+	scope->armed = true;
+	scope->deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), timeout_ms);
+	enable_timeout_after(STATEMENT_TIMEOUT, timeout_ms);
+}
+
+static void
+disarm(TdViewScope *scope)
+{
+	if (!scope->armed)
+		return;
+	scope->armed = false;
+	disable_timeout(STATEMENT_TIMEOUT, true);
+	if (get_timeout_indicator(STATEMENT_TIMEOUT, true))
+		QueryCancelPending = false;
+}
+
+void
+td_scope_enter(TdViewScope *scope, const TdView *view, bool tick)
+{
+	char		memory[16];
+
+	memset(scope, 0, sizeof(*scope));
+	GetUserIdAndSecContext(&scope->user, &scope->sec_context);
+	SetUserIdAndSecContext(view->owner, scope->sec_context | SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION);
+	scope->guc_level = NewGUCNestLevel();
+	set_all(basic_settings, lengthof(basic_settings), view->settings);
+	if (tick)
+	{
+		set_all(tick_settings, lengthof(tick_settings), view->settings);
+		snprintf(memory, sizeof(memory), "%d", Max(td_worker_memory / 2, 64));
+		set("work_mem", memory);
+	}
+	set_pinned(view->settings);
+	if (tick)
+		arm(scope, view->timeout_ms);
+}
+
+/* Within a scope, while expressions are written as text: all names qualified, no digit lost.  To be ended by AtEOXact_GUC. */
+int
+td_scope_write_texts(void)
+{
+	int			level = NewGUCNestLevel();
+
+	set("search_path", OWN_PATH);
+	set("extra_float_digits", "1");
+	return level;
+}
+
+void
+td_scope_leave(TdViewScope *scope)
+{
+	disarm(scope);
+	AtEOXact_GUC(false, scope->guc_level);
+	SetUserIdAndSecContext(scope->user, scope->sec_context);
+}
+
+/* In PG_CATCH: was it the view's own timeout?  User and settings are left to the abort of the (sub)transaction. */
+bool
+td_scope_abort(TdViewScope *scope)
+{
+	bool		late = scope->armed && geterrcode() == ERRCODE_QUERY_CANCELED && GetCurrentTimestamp() >= scope->deadline;
+
+	disarm(scope);
+	return late;
+}
