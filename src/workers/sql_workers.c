@@ -29,6 +29,7 @@
 
 #define COLUMNS 9
 
+static bool caught_up(TdWorkerKind kind, int32 object);
 static TdWorkerSlot *copy_slots(int *n);
 static bool may_see(const TdWorkerSlot *slot);
 static int64 memory_of(pid_t pid);
@@ -36,6 +37,7 @@ static int64 memory_of(pid_t pid);
 PG_FUNCTION_INFO_V1(td_sql_worker_list);
 PG_FUNCTION_INFO_V1(td_sql_extension_created);
 PG_FUNCTION_INFO_V1(td_sql_pipeline_caught_up);
+PG_FUNCTION_INFO_V1(td_sql_group_caught_up);
 
 /* The last line of the install script: once it is committed, the launcher looks here. */
 Datum
@@ -56,17 +58,30 @@ td_sql_extension_created(PG_FUNCTION_ARGS)
 Datum
 td_sql_pipeline_caught_up(PG_FUNCTION_ARGS)
 {
+	PG_RETURN_BOOL(caught_up(TD_WORKER_PIPELINE, PG_GETARG_INT32(0)));
+}
+
+/* Does the worker of a group (its id) hold no change that is not in the views?  False when it does not run. */
+Datum
+td_sql_group_caught_up(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_BOOL(caught_up(TD_WORKER_VIEW, PG_GETARG_INT32(0)));
+}
+
+static bool
+caught_up(TdWorkerKind kind, int32 object)
+{
 	TdWorkerSlot *slot;
-	bool		caught_up = false;
+	bool		is = false;
 
 	if (td_shared == NULL)
-		PG_RETURN_BOOL(false);
+		return false;
 	LWLockAcquire(td_shared->lock, LW_SHARED);
-	slot = td_slot_find(TD_WORKER_PIPELINE, MyDatabaseId, PG_GETARG_INT32(0));
+	slot = td_slot_find(kind, MyDatabaseId, object);
 	if (slot)
-		caught_up = pg_atomic_read_u32(&slot->caught_up) != 0;
+		is = pg_atomic_read_u32(&slot->caught_up) != 0;
 	LWLockRelease(td_shared->lock);
-	PG_RETURN_BOOL(caught_up);
+	return is;
 }
 
 /* One row for each process of ours that the caller may see; none when not preloaded. */
