@@ -93,7 +93,7 @@ typedef struct TdShape
 	List	   *unique;			/* of int: columns (from 1) that are a key of the result, nulls equal; NIL = none is known */
 	bool		pinned;			/* a function in it depends on settings */
 	List	   *functions;		/* of oid: used and not built in */
-	List	   *types;			/* of oid: met by conversions to or from text */
+	List	   *types;			/* of oid: likewise */
 } TdShape;
 
 /*
