@@ -93,7 +93,7 @@ extern char *td_qualified_name(Oid relid);	/* schema.table, quoted as needed; "r
 typedef struct TdUses
 {
 	List	   *functions;		/* of oid: not built in */
-	List	   *types;			/* of oid: whose values become text or come from it, or whose row type is spelt out */
+	List	   *types;			/* of oid: not built in; named by it, or met by a conversion */
 	bool		pinned;			/* something in it reads settings */
 } TdUses;
 

@@ -32,6 +32,15 @@
 
 #include "view/analyze/analyze_internal.h"
 
+/* Names stand in the statements of the plan. */
+static void
+add_name(StringInfo text, Oid schema, const NameData *name)
+{
+	char	   *schema_name = get_namespace_name(schema);
+
+	appendStringInfo(text, "%s.%s", schema_name ? quote_identifier(schema_name) : "gone", quote_identifier(NameStr(*name)));
+}
+
 /* ---- relations ---- */
 
 static void
@@ -66,8 +75,11 @@ add_class(StringInfo text, Oid relid, bool whole)
 	row = (Form_pg_class) GETSTRUCT(tuple);
 	appendStringInfo(text, "%u %c%c %u", relid, row->relkind, row->relpersistence, row->relam);
 	if (whole)
-		appendStringInfo(text, " %u.%s owner %u%s%s", row->relnamespace, quote_identifier(NameStr(row->relname)), row->relowner,
-						 row->relrowsecurity ? " row security" : "", row->relforcerowsecurity ? " forced" : "");
+	{
+		appendStringInfo(text, " owner %u%s%s ", row->relowner, row->relrowsecurity ? " row security" : "",
+						 row->relforcerowsecurity ? " forced" : "");
+		add_name(text, row->relnamespace, &row->relname);
+	}
 	ReleaseSysCache(tuple);
 }
 
@@ -133,42 +145,67 @@ add_function(StringInfo text, Oid function)
 		return;
 	}
 	row = (Form_pg_proc) GETSTRUCT(tuple);
-	appendStringInfo(text, "function %u %u.%s %c%s", function, row->pronamespace, quote_identifier(NameStr(row->proname)), row->provolatile,
-					 row->proisstrict ? " strict" : "");
+	appendStringInfo(text, "function %u %c%s ", function, row->provolatile, row->proisstrict ? " strict" : "");
+	add_name(text, row->pronamespace, &row->proname);
 	for (int i = 0; i < lengthof(parts); i++)
 		appendStringInfo(text, " %08x", hash_of(tuple, parts[i]));
 	appendStringInfoChar(text, '\n');
 	ReleaseSysCache(tuple);
 }
 
+/* By OID: a list from the catalog cache comes in any order. */
+static List *
+labels_of(Oid type)
+{
+	CatCList   *members = SearchSysCacheList1(ENUMTYPOIDNAME, ObjectIdGetDatum(type));
+	List	   *labels = NIL;
+
+	for (int i = 0; i < members->n_members; i++)
+		labels = lappend_oid(labels, ((Form_pg_enum) GETSTRUCT(&members->members[i]->tuple))->oid);
+	ReleaseSysCacheList(members);
+	list_sort(labels, list_oid_cmp);
+	return labels;
+}
+
 static void
 add_labels(StringInfo text, Oid type)
 {
-	CatCList   *labels = SearchSysCacheList1(ENUMTYPOIDNAME, ObjectIdGetDatum(type));
+	ListCell   *lc;
 
-	for (int i = 0; i < labels->n_members; i++)
+	foreach(lc, labels_of(type))
 	{
-		Form_pg_enum row = (Form_pg_enum) GETSTRUCT(&labels->members[i]->tuple);
+		HeapTuple	tuple = SearchSysCache1(ENUMOID, ObjectIdGetDatum(lfirst_oid(lc)));
 
-		appendStringInfo(text, " %u %s", row->oid, quote_identifier(NameStr(row->enumlabel)));
+		if (!HeapTupleIsValid(tuple))
+			continue;
+		appendStringInfo(text, " %u %s", lfirst_oid(lc), quote_identifier(NameStr(((Form_pg_enum) GETSTRUCT(tuple))->enumlabel)));
+		ReleaseSysCache(tuple);
 	}
-	ReleaseSysCacheList(labels);
 }
 
-/* Labels of an enum and fields of a row: they stand in its values' text. */
+/* Its name, and labels of an enum and fields of a row: they stand in its values' text. */
 static void
 add_type(StringInfo text, Oid type)
 {
-	Oid			relid = get_typ_typrelid(type);
+	HeapTuple	tuple = SearchSysCache1(TYPEOID, ObjectIdGetDatum(type));
+	Form_pg_type row;
+	Oid			relid;
 
-	if (get_typtype(type) != TYPTYPE_ENUM && !OidIsValid(relid))
+	if (!HeapTupleIsValid(tuple))
+	{
+		appendStringInfo(text, "type %u gone\n", type);
 		return;
-	appendStringInfo(text, "type %u", type);
-	if (get_typtype(type) == TYPTYPE_ENUM)
+	}
+	row = (Form_pg_type) GETSTRUCT(tuple);
+	relid = row->typrelid;
+	appendStringInfo(text, "type %u ", type);
+	add_name(text, row->typnamespace, &row->typname);
+	if (row->typtype == TYPTYPE_ENUM)
 		add_labels(text, type);
-	for (int attnum = 1; SearchSysCacheExists2(ATTNUM, ObjectIdGetDatum(relid), Int16GetDatum(attnum)); attnum++)
+	for (int attnum = 1; OidIsValid(relid) && SearchSysCacheExists2(ATTNUM, ObjectIdGetDatum(relid), Int16GetDatum(attnum)); attnum++)
 		add_column(text, relid, attnum);
 	appendStringInfoChar(text, '\n');
+	ReleaseSysCache(tuple);
 }
 
 char *

@@ -83,6 +83,7 @@ typedef struct Walk
 	TdUses	   *uses;
 	TdError    *err;
 	bool		ok;
+	Oid			type;			/* the last one that can't become text */
 } Walk;
 
 static bool uses_type(Walk *walk, Oid type, bool input);
@@ -115,6 +116,19 @@ note_function(Walk *walk, Oid function)
 		return;
 	walk->uses->functions = list_append_unique_oid(walk->uses->functions, function);
 	walk->uses->pinned = true;
+}
+
+/* The types that the expression names, and that somebody could change. */
+static void
+note_type(Walk *walk, Node *node)
+{
+	static const NodeTag named[] = {T_Const, T_RelabelType, T_CoerceViaIO, T_CoerceToDomain, T_ArrayCoerceExpr, T_ArrayExpr, T_RowExpr, T_FuncExpr};
+
+	for (int i = 0; i < lengthof(named); i++)
+	{
+		if (nodeTag(node) == named[i] && exprType(node) >= FirstNormalObjectId)
+			walk->uses->types = list_append_unique_oid(walk->uses->types, exprType(node));
+	}
 }
 
 /* ---- functions ---- */
@@ -158,6 +172,7 @@ uses_type_function(Walk *walk, Oid type, bool input)
 	else
 		getTypeOutputInfo(type, &function, &varlena);
 	note_function(walk, function);
+	walk->type = type;
 	return LISTED(function, text_functions) || func_volatile(function) == PROVOLATILE_IMMUTABLE;
 }
 
@@ -181,7 +196,8 @@ static bool
 uses_type(Walk *walk, Oid type, bool input)
 {
 	check_stack_depth();
-	walk->uses->types = list_append_unique_oid(walk->uses->types, type);
+	if (type >= FirstNormalObjectId)
+		walk->uses->types = list_append_unique_oid(walk->uses->types, type);
 	switch (get_typtype(type))
 	{
 		case TYPTYPE_DOMAIN:
@@ -195,6 +211,7 @@ uses_type(Walk *walk, Oid type, bool input)
 		case TYPTYPE_ENUM:
 			return true;
 		case TYPTYPE_PSEUDO:
+			walk->type = type;
 			return type == CSTRINGOID || type == UNKNOWNOID;
 		default:
 			if (OidIsValid(get_element_type(type)))
@@ -222,7 +239,7 @@ uses_text_of(Walk *walk, Node *node)
 	if (exprType(node) == RECORDOID && IsA(node, RowExpr))
 		uses_text_of_row(walk, (RowExpr *) node);
 	else if (!uses_type(walk, exprType(node), false))
-		refuse(walk, TD_NOT_TYPE_TEXT, format_type_be(exprType(node)));
+		refuse(walk, TD_NOT_TYPE_TEXT, format_type_be(walk->type));
 }
 
 static void
@@ -241,7 +258,7 @@ uses_cast(Walk *walk, CoerceViaIO *cast)
 {
 	uses_text_of(walk, (Node *) cast->arg);
 	if (!uses_type(walk, cast->resulttype, true))
-		refuse(walk, TD_NOT_TYPE_TEXT, format_type_be(cast->resulttype));
+		refuse(walk, TD_NOT_TYPE_TEXT, format_type_be(walk->type));
 }
 
 static const char *
@@ -288,13 +305,12 @@ uses_node(Walk *walk, Node *node)
 		uses_cast(walk, (CoerceViaIO *) node);
 	else if (IsA(node, SQLValueFunction))
 		refuse(walk, TD_NOT_SESSION_VALUE, value_name((SQLValueFunction *) node));
-	else
+	else if (!IsA(node, Aggref))	/* group.c says which */
 		check_functions_in_node(node, uses_function, walk);
 	uses_text_of_all(walk, text_arguments(node));
 	if (IsA(node, XmlExpr) || IsA(node, CoerceToDomain))
 		walk->uses->pinned = true;
-	if (IsA(node, RowExpr) && ((RowExpr *) node)->row_typeid != RECORDOID)
-		walk->uses->types = list_append_unique_oid(walk->uses->types, ((RowExpr *) node)->row_typeid);
+	note_type(walk, node);
 }
 
 static bool
@@ -309,7 +325,7 @@ walker(Node *node, Walk *walk)
 bool
 td_collect_uses(Node *node, TdUses *uses, TdError *err)
 {
-	Walk		walk = {uses, err, true};
+	Walk		walk = {uses, err, true, InvalidOid};
 
 	walker(node, &walk);
 	return walk.ok;

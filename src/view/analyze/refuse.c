@@ -289,7 +289,7 @@ expression_is_known(NodeTag tag)
 		T_Var, T_Const, T_FuncExpr, T_NamedArgExpr, T_OpExpr, T_DistinctExpr, T_NullIfExpr, T_ScalarArrayOpExpr, T_BoolExpr, T_RelabelType,
 		T_CoerceViaIO, T_ArrayCoerceExpr, T_ConvertRowtypeExpr, T_CollateExpr, T_CaseExpr, T_CaseWhen, T_CaseTestExpr, T_ArrayExpr, T_RowExpr,
 		T_RowCompareExpr, T_CoalesceExpr, T_MinMaxExpr, T_NullTest, T_BooleanTest, T_CoerceToDomain, T_CoerceToDomainValue, T_FieldSelect,
-		T_SubscriptingRef, T_XmlExpr, T_Aggref, T_SQLValueFunction, T_TargetEntry, T_List, T_FromExpr, T_JoinExpr, T_RangeTblRef
+		T_SubscriptingRef, T_XmlExpr, T_Aggref, T_SQLValueFunction, T_TargetEntry, T_SortGroupClause, T_List, T_FromExpr, T_JoinExpr, T_RangeTblRef
 	};
 
 	for (int i = 0; i < lengthof(known); i++)
