@@ -167,8 +167,8 @@ image_bytes(const TdNormal *normal, Datum value, Size *len, void **owner)
 	if (normal->len != -1)
 		return DatumGetPointer(value);
 	whole = normal->deep ? (struct varlena *) DatumGetPointer(td_normal_deep(normal->type, value)) : PG_DETOAST_DATUM_PACKED(value);
-	if ((Pointer) whole != DatumGetPointer(value))
-		*owner = whole;
+	if ((Pointer) whole != DatumGetPointer(value) && !normal->deep)
+		*owner = whole;			/* a composite one is not a chunk of its own */
 	*len = VARSIZE_ANY_EXHDR(whole);
 	return VARDATA_ANY(whole);
 }

@@ -85,7 +85,8 @@ td_normal_value(const TdNormal *normal, Datum value)
 		return value;
 	if (normal->deep)
 		return td_normal_deep(normal->type, value);
-	if (normal->packable && VARATT_IS_SHORT(DatumGetPointer(value)))
+	/* a pointer to a value out of line counts as short, too */
+	if (normal->packable && VARATT_IS_SHORT(DatumGetPointer(value)) && !VARATT_IS_EXTERNAL(DatumGetPointer(value)))
 		return value;
 	return PointerGetDatum(PG_DETOAST_DATUM(value));
 }

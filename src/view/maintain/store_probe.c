@@ -159,6 +159,8 @@ find_only(TdStore *s)
 	TableScanDesc scan = table_beginscan(s->target.rel, s->snapshot, 0, NULL);
 	bool		found = table_scan_getnextslot(scan, ForwardScanDirection, s->found);
 
+	if (found)
+		ExecMaterializeSlot(s->found);	/* the scan has only one place for a row */
 	if (found && table_scan_getnextslot(scan, ForwardScanDirection, s->image))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
