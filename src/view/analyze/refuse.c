@@ -316,7 +316,7 @@ check_node(Node *node, const Query *query, TdError *err)
 		return td_refuse(err, TD_NOT_SYSTEM_COLUMN, get_rte_attribute_name(rt_fetch(var->varno, query->rtable), var->varattno));
 	}
 	if (!expression_is_known(nodeTag(node)))
-		return td_refuse(err, TD_NOT_OTHER_EXPRESSION, "SQL/JSON expressions and others of their age");
+		return td_refuse(err, TD_NOT_OTHER_EXPRESSION, "SQL/JSON expressions");
 	return true;
 }
 
