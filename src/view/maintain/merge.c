@@ -172,6 +172,17 @@ carry_on(Merge *m, int i, TupleTableSlot *old, TupleTableSlot *delta)
 
 /* ---- a group ---- */
 
+/* The state row of a group; not in the memory of one row: an index scan keeps what it allocates. */
+static TupleTableSlot *
+find_state(Merge *m, TupleTableSlot *group)
+{
+	MemoryContext old = MemoryContextSwitchTo(m->tick->context);
+	TupleTableSlot *found = td_store_find(m->state, group, m->tick->run->kept->keys);
+
+	MemoryContextSwitchTo(old);
+	return found;
+}
+
 static void
 not_what_it_should_be(Merge *m, int64 before, int64 change)
 {
@@ -258,7 +269,7 @@ static void
 merge_group(TupleTableSlot *delta, void *arg)
 {
 	Merge	   *m = arg;
-	TupleTableSlot *old = td_store_find(m->state, delta, m->tick->run->kept->keys);
+	TupleTableSlot *old = find_state(m, delta);
 	int64		rows;
 
 	slot_getallattrs(delta);
@@ -284,7 +295,7 @@ static void
 take_group(TupleTableSlot *slot, void *arg)
 {
 	Merge	   *m = arg;
-	TupleTableSlot *old = td_store_find(m->state, slot, m->tick->run->kept->keys);
+	TupleTableSlot *old = find_state(m, slot);
 
 	td_weighed(m->row, slot, 1);
 	if (old)
