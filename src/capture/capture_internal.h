@@ -203,7 +203,7 @@ extern TdRelation *td_relation_get(TdDecoder *d, Relation rel);
 extern List *td_relation_roots(TdDecoder *d, Oid relid);	/* of TdRoot *: also what it belonged to before it changed */
 
 /* row.c */
-extern void td_row_change(TdDecoder *d, TdRelation *rel, TdTarget *target, HeapTuple old, HeapTuple new);
+extern void td_row_change(TdDecoder *d, TdRelation *rel, TdTarget *target, bool minus, HeapTuple old, bool plus, HeapTuple new);
 
 extern PGDLLEXPORT void td_capture_main(Datum main_arg);
 

@@ -70,7 +70,7 @@ td_decode(TdDecoder *d)
 			if (td_worker_should_stop())
 				break;
 		}
-		if (d->len > 0 || d->told_version != d->version)
+		if (d->len > 0 || d->told_version != d->version || news_due(d))
 			td_out_progress(d);
 		rest(d);
 	}

@@ -179,29 +179,23 @@ change_of(TdDecoder *d, TdRelation *rel, TdTarget *target, ReorderBufferChange *
 	switch (change->action)
 	{
 		case REORDER_BUFFER_CHANGE_INSERT:
-			old = NULL;
-			break;
+			td_row_change(d, rel, target, false, NULL, true, new);
+			return;
 		case REORDER_BUFFER_CHANGE_UPDATE:
-			if (target->old_whole && !rel->full && old == NULL)
-				return;			/* the key has not changed, and it is all that is wanted */
-			if (!target->old_whole || old == NULL)
-			{
+			if (!target->old_whole || (old == NULL && rel->full))
 				td_plugin_unknown(d, target->root, TD_UNKNOWN_OLD_IMAGE);
-				return;
-			}
-			break;
+			else if (old != NULL)	/* else the key has not changed, and it is all that is wanted */
+				td_row_change(d, rel, target, true, old, true, new);
+			return;
 		case REORDER_BUFFER_CHANGE_DELETE:
-			new = NULL;
 			if (!target->old_whole || (old == NULL && target->root->ncolumns > 0))
-			{
 				td_plugin_unknown(d, target->root, TD_UNKNOWN_OLD_IMAGE);
-				return;
-			}
-			break;
+			else
+				td_row_change(d, rel, target, true, old, false, NULL);
+			return;
 		default:
 			return;
 	}
-	td_row_change(d, rel, target, old, new);
 }
 
 /* Once for each relation and transaction. */

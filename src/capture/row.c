@@ -37,26 +37,26 @@ static void put_row(TdDecoder *d, TdLayout *layout, TdImage *image, int64 weight
 static void put_layout(TdDecoder *d, TdRoot *root, TdLayout *layout);
 static TupleTableSlot *store(TdRelation *rel, TupleTableSlot *slot, HeapTuple tuple);
 
-/* old, new: as logged; one of them may be missing. */
+/* minus, plus: an image goes, comes.  old, new: as logged; when nothing of it is wanted, an old one need not be there. */
 void
-td_row_change(TdDecoder *d, TdRelation *rel, TdTarget *target, HeapTuple old, HeapTuple new)
+td_row_change(TdDecoder *d, TdRelation *rel, TdTarget *target, bool minus, HeapTuple old, bool plus, HeapTuple new)
 {
 	TupleTableSlot *old_slot = old ? store(rel, rel->old_slot, old) : NULL;
 	TupleTableSlot *new_slot = new ? store(rel, rel->new_slot, new) : NULL;
 	TdUnknown	why;
 
-	if ((old && !take_image(d, target, old_slot, NULL, d->old_image, &why)) ||
-		(new && !take_image(d, target, new_slot, old_slot, d->new_image, &why)))
+	if ((minus && !take_image(d, target, old_slot, NULL, d->old_image, &why)) ||
+		(plus && !take_image(d, target, new_slot, old_slot, d->new_image, &why)))
 		td_plugin_unknown(d, target->root, why);
-	else if (!old || !new || !same(target->layout, d->old_image, d->new_image))
+	else if (!minus || !plus || !same(target->layout, d->old_image, d->new_image))
 	{
 		td_out_room(d);
 		td_plugin_begin(d);
 		if (!target->layout->sent)
 			put_layout(d, target->root, target->layout);
-		if (old)
+		if (minus)
 			put_row(d, target->layout, d->old_image, -1);
-		if (new)
+		if (plus)
 			put_row(d, target->layout, d->new_image, 1);
 	}
 	if (d->row_dirty)
@@ -94,6 +94,15 @@ take_image(TdDecoder *d, TdTarget *target, TupleTableSlot *slot, TupleTableSlot 
 	return image->size <= TD_CAPTURE_ROW_MAX;
 }
 
+/* A short header is as good as a long one, unless the type knows none.  (VARATT_IS_SHORT is true of pointers, too.) */
+static inline bool
+is_fit(struct varlena *value, char storage)
+{
+	if (VARATT_IS_EXTERNAL(value))
+		return false;
+	return VARATT_IS_SHORT(value) ? storage != TYPSTORAGE_PLAIN : !VARATT_IS_EXTENDED(value);
+}
+
 /* Values out of line, compressed, or short where their type forbids it.  Sizes are added up before any memory is taken. */
 static bool
 make_whole(TdDecoder *d, TdTarget *target, TupleTableSlot *other, TdImage *image, TdUnknown *why)
@@ -107,7 +116,7 @@ make_whole(TdDecoder *d, TdTarget *target, TupleTableSlot *other, TdImage *image
 		struct varlena *value = (struct varlena *) DatumGetPointer(image->values[i]);
 		MemoryContext old;
 
-		if (image->nulls[i] || !VARATT_IS_EXTENDED(value) || (VARATT_IS_SHORT(value) && layout->columns[i].storage != TYPSTORAGE_PLAIN))
+		if (image->nulls[i] || is_fit(value, layout->columns[i].storage))
 			continue;
 		if (VARATT_IS_EXTERNAL_ONDISK(value))
 		{
@@ -120,7 +129,7 @@ make_whole(TdDecoder *d, TdTarget *target, TupleTableSlot *other, TdImage *image
 			if (VARATT_IS_EXTERNAL_ONDISK(value))
 				return false;
 			image->values[i] = PointerGetDatum(value);
-			if (!VARATT_IS_EXTENDED(value))
+			if (is_fit(value, layout->columns[i].storage))
 				continue;
 		}
 		*why = TD_UNKNOWN_TOO_LARGE;

@@ -37,6 +37,7 @@ PG_MODULE_MAGIC;
 PG_FUNCTION_INFO_V1(td_cap_open);
 PG_FUNCTION_INFO_V1(td_cap_want);
 PG_FUNCTION_INFO_V1(td_cap_read);
+PG_FUNCTION_INFO_V1(td_cap_started);
 PG_FUNCTION_INFO_V1(td_cap_spool);
 PG_FUNCTION_INFO_V1(td_cap_nothing);
 PG_FUNCTION_INFO_V1(td_cap_confirm);
@@ -58,12 +59,14 @@ static TdCapture *capture = NULL;
 static MemoryContext context = NULL;	/* of its layouts */
 static List *layouts = NIL;
 static uint32 wanted = 0;		/* version */
+static uint64 started = 0;		/* the next xid that START named */
 
 /* What one call has seen. */
 typedef struct Seen
 {
 	ReturnSetInfo *result;		/* NULL = count only */
 	bool		text;			/* rows as text, else counted by commit */
+	bool		xids;			/* BEGIN with its xid */
 	TdSpool    *spool;
 	int64		rows;
 	int64		bytes;
@@ -219,11 +222,10 @@ take_message(Seen *seen, const TdCaptureMessage *m)
 {
 	static const char *const why[] = {"truncate", "old image", "column", "too large"};
 
-	if (seen->progress != InvalidXLogRecPtr && seen->version >= wanted && m->kind == TD_CAPTURE_START)
-		elog(ERROR, "START is not the first");
 	switch (m->kind)
 	{
 		case TD_CAPTURE_START:
+			started = m->xid;
 			say(seen, m->created ? "start created" : "start");
 			break;
 		case TD_CAPTURE_LAYOUT:
@@ -231,7 +233,7 @@ take_message(Seen *seen, const TdCaptureMessage *m)
 			break;
 		case TD_CAPTURE_BEGIN:
 			seen->in_transaction = 0;
-			say(seen, psprintf("begin v%u", m->version));
+			say(seen, seen->xids ? psprintf("begin " UINT64_FORMAT, m->xid) : psprintf("begin v%u", m->version));
 			break;
 		case TD_CAPTURE_ROW:
 			seen->rows++;
@@ -309,7 +311,7 @@ read_all(Seen *seen, int timeout_ms)
 Datum
 td_cap_read(PG_FUNCTION_ARGS)
 {
-	Seen		seen = {.text = PG_GETARG_BOOL(1)};
+	Seen		seen = {.text = PG_GETARG_BOOL(1),.xids = PG_GETARG_BOOL(2)};
 
 	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
 	seen.result = (ReturnSetInfo *) fcinfo->resultinfo;
@@ -357,6 +359,12 @@ td_cap_nothing(PG_FUNCTION_ARGS)
 		ResetLatch(MyLatch);
 		CHECK_FOR_INTERRUPTS();
 	}
+}
+
+Datum
+td_cap_started(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_INT64(started);
 }
 
 Datum
