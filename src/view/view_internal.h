@@ -25,6 +25,7 @@
 #include "nodes/parsenodes.h"
 #include "utils/queryenvironment.h"
 #include "utils/relcache.h"
+#include "utils/resowner.h"
 #include "utils/snapshot.h"
 #include "utils/timestamp.h"
 #include "utils/tuplestore.h"
@@ -209,6 +210,7 @@ typedef struct TdDelta
 typedef struct TdDeltas
 {
 	MemoryContext context;
+	ResourceOwner owner;		/* of the tuplestores, also of those that are added in a subtransaction: the one in force at creation */
 	List	   *list;			/* of TdDelta * */
 } TdDeltas;
 

@@ -6,8 +6,10 @@
  * NOTES
  *		View worker, inside the tick's transaction.  All of them live in one
  *		context; a tuplestore that outgrows its share of tapdata.worker_memory
- *		goes to a temporary file of the resource owner in force.  Ephemeral named
- *		relations read them any number of times (rewinding is all they need).
+ *		goes to a temporary file.  Files belong to the resource owner in force when
+ *		the deltas were created: a view's own delta is added in a subtransaction
+ *		and outlives it.  Ephemeral named relations read them any number of times
+ *		(rewinding is all they need).
  *
  * src/view/maintain/deltas.c
  *
@@ -28,6 +30,7 @@ td_deltas_create(MemoryContext parent)
 	TdDeltas   *deltas = MemoryContextAllocZero(context, sizeof(TdDeltas));
 
 	deltas->context = context;
+	deltas->owner = CurrentResourceOwner;
 	return deltas;
 }
 
@@ -65,6 +68,7 @@ TdDelta *
 td_deltas_add(TdDeltas *deltas, Oid relid, TupleDesc desc, const AttrNumber *attnums)
 {
 	MemoryContext caller = MemoryContextSwitchTo(deltas->context);
+	ResourceOwner owner = CurrentResourceOwner;
 	TdDelta    *delta = get_or_make(deltas, relid);
 	Size		size = sizeof(AttrNumber) * (desc->natts - 1);
 
@@ -73,7 +77,9 @@ td_deltas_add(TdDeltas *deltas, Oid relid, TupleDesc desc, const AttrNumber *att
 	delta->attnums = palloc(Max(size, 1));
 	memcpy(delta->attnums, attnums, size);
 	delta->desc = CreateTupleDescCopy(desc);
+	CurrentResourceOwner = deltas->owner;
 	delta->rows = tuplestore_begin_heap(false, false, td_worker_memory / DELTA_SHARE);
+	CurrentResourceOwner = owner;
 	MemoryContextSwitchTo(caller);
 	return delta;
 }

@@ -276,8 +276,8 @@ give_part(TdNet *net, Tuplestorestate *part, Tuplestorestate *into)
 	check_stack_depth();
 	while (tuplestore_gettupleslot(part, true, false, net->slot))
 	{
-		bool		free;
-		MinimalTuple tuple = ExecFetchSlotMinimalTuple(net->slot, &free);
+		bool		should_free;
+		MinimalTuple tuple = ExecFetchSlotMinimalTuple(net->slot, &should_free);
 
 		add_row(below, tuple, td_weight_of(tuple));
 		if ((++n & 1023) == 0)

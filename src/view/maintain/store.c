@@ -277,12 +277,12 @@ delete_images(TdStore *s, int64 copies)
 static void
 apply_images(TdStore *s, Tuplestorestate *delta)
 {
-	bool		free;
+	bool		should_free;
 
 	tuplestore_rescan(delta);
 	while (tuplestore_gettupleslot(delta, true, false, s->input))
 	{
-		int64		weight = td_weight_of(ExecFetchSlotMinimalTuple(s->input, &free));
+		int64		weight = td_weight_of(ExecFetchSlotMinimalTuple(s->input, &should_free));
 
 		if (weight < 0)
 			delete_images(s, -weight);
@@ -291,7 +291,7 @@ apply_images(TdStore *s, Tuplestorestate *delta)
 	tuplestore_rescan(delta);
 	while (tuplestore_gettupleslot(delta, true, false, s->input))
 	{
-		int64		weight = td_weight_of(ExecFetchSlotMinimalTuple(s->input, &free));
+		int64		weight = td_weight_of(ExecFetchSlotMinimalTuple(s->input, &should_free));
 
 		for (; weight > 0; weight--)
 			td_store_target_add(&s->target, s->input);

@@ -111,8 +111,8 @@ new_pair(TdPairs *pairs, KeyBytes key)
 static void
 add_row(TdStore *s, TdPairs *pairs, KeyBytes key)
 {
-	bool		free;
-	MinimalTuple tuple = ExecFetchSlotMinimalTuple(s->input, &free);
+	bool		should_free;
+	MinimalTuple tuple = ExecFetchSlotMinimalTuple(s->input, &should_free);
 	int64		weight = td_weight_of(tuple);
 	uint32		hash = hash_bytes((const unsigned char *) key.bytes, (int) key.len);
 	bool		found;
@@ -180,9 +180,9 @@ count_parts(TdStore *s, Tuplestorestate *delta, Size limit)
 	tuplestore_rescan(delta);
 	while (tuplestore_gettupleslot(delta, true, false, s->input))
 	{
-		bool		free;
+		bool		should_free;
 
-		bytes += ExecFetchSlotMinimalTuple(s->input, &free)->t_len + sizeof(KeyedPair) + sizeof(PairBucket);
+		bytes += ExecFetchSlotMinimalTuple(s->input, &should_free)->t_len + sizeof(KeyedPair) + sizeof(PairBucket);
 		if ((++n & 1023) == 0)
 			CHECK_FOR_INTERRUPTS();
 	}
