@@ -341,7 +341,7 @@ begin_select(StringInfo buf, const TdPlanned *p, const char *more, const char *n
 static void
 end_select(StringInfo buf, const TdPlanned *p, const char *source, bool barrier, const char *more)
 {
-	appendStringInfo(buf, "\nFROM (%s%s) z", source, barrier ? "\nOFFSET 0" : "");
+	appendStringInfo(buf, "\nFROM (%s%s) z", source, barrier ? "\nOFFSET '0'" : "");
 	if (p->plan.nkeys > 0 || more[0])
 		appendStringInfo(buf, "\nGROUP BY %s%s%s", keys_text(p), p->plan.nkeys && more[0] ? ", " : "", more);
 }
