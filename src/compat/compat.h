@@ -355,4 +355,13 @@ td_executor_run_compat(QueryDesc *query)
 #endif
 }
 
+/* Since 18 a descriptor keeps a short form of each column, to be renewed after a change of the column by hand. */
+static inline void
+td_populate_compact_attribute_compat(TupleDesc desc, int i)
+{
+#if PG_VERSION_NUM >= 180000
+	populate_compact_attribute(desc, i);
+#endif
+}
+
 #endif							/* TD_COMPAT_H */

@@ -1,0 +1,546 @@
+/*-------------------------------------------------------------------------
+ *
+ * fill.c
+ *		A view that is new, or computed anew: the view worker's side and the fill
+ *		worker.
+ *
+ * NOTES
+ *		View worker: one fill at a time, lower views first.  The fill worker gets
+ *		the snapshot of a tick; the deltas of all ticks after that one, of what the
+ *		view reads, go to the backlog, and the tick that finds the view filled runs
+ *		it with backlog and its own delta.  Nothing of a fill outlives the view
+ *		worker: the next one begins anew.
+ *
+ *		The snapshot is handed over as the last act of a tick: a tick that fails
+ *		after it makes the fill begin anew, because its repetition may see more.
+ *
+ *		Fill worker: process "tapdata fill", connected as the view's owner,
+ *		replication role replica, one transaction: locks, snapshot, rows, state.
+ *		Until the snapshot is there nothing in it may take one.
+ *
+ * IDENTIFICATION
+ *		src/view/maintain/fill.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "replication/origin.h"
+#include "storage/ipc.h"
+#include "storage/lmgr.h"
+#include "util/util.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+
+#include "view/maintain/tick_internal.h"
+#include "view/view.h"
+
+#define NO_WORKER_MS 5000		/* foreign workers end without telling us */
+#define IMPORT_TIMEOUT_MS (10 * 60 * 1000)
+
+/* Before each row in the backlog; with the spool's own four bytes and these the tuple is maximally aligned. */
+typedef struct KeptHead
+{
+	uint32		pad;
+	uint32		layout;
+	uint32		zero;
+} KeptHead;
+
+StaticAssertDecl(MAXALIGN(sizeof(uint32) + sizeof(KeptHead)) == sizeof(uint32) + sizeof(KeptHead), "a kept tuple is aligned");
+
+static bool does_not_stream(const TdMember *m);
+static TdMember *next_member(TdKeeper *k);
+static void begin_fill(TdKeeper *k, TdMember *m);
+static bool plan_member(TdKeeper *k, TdMember *m);
+static void no_worker(TdKeeper *k, TdMember *m);
+static void fill_ended(TdKeeper *k);
+static void release_backlog(void *arg);
+static void keep_delta(TdKeeper *k, TdDelta *delta);
+static uint32 layout_number(TdFill *fill, const TdDelta *delta);
+static void fail_later(TdKeeper *k);
+static void fill_view(TdView *view, volatile bool *started);
+static void leave_fill_error(int32 id, bool started, ErrorData *edata);
+
+/* ---- the view worker ---- */
+
+static bool
+does_not_stream(const TdMember *m)
+{
+	return !m->streams;
+}
+
+/* Whose turn it is; NULL = nobody's. */
+static TdMember *
+next_member(TdKeeper *k)
+{
+	ListCell   *lc;
+
+	foreach(lc, k->members)
+	{
+		TdMember   *m = lfirst(lc);
+
+		if (m->wants_fill && !td_member_below(k, m, does_not_stream))
+			return m;
+	}
+	return NULL;
+}
+
+/* Outside of transactions: starts the next fill, or looks how the one under way stands. */
+void
+td_fill_step(TdKeeper *k)
+{
+	TdFill	   *fill = &k->fill;
+	TdMember   *m;
+
+	if (fill->state == TD_FILL_STARTED || fill->state == TD_FILL_RUNS)
+	{
+		if (!td_worker_runs(TD_WORKER_FILL, fill->member->id))
+			fill_ended(k);
+		return;
+	}
+	if (fill->state != TD_FILL_NONE || td_fill_timeout(k) > 0)
+		return;
+	m = next_member(k);
+	if (m && (m->run || plan_member(k, m)) && !td_member_below(k, m, does_not_stream))
+		begin_fill(k, m);
+}
+
+/* Milliseconds until a fill that has to wait may begin; -1 = none waits. */
+int
+td_fill_timeout(TdKeeper *k)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (k->fill.state != TD_FILL_NONE || k->fill.not_before == 0 || next_member(k) == NULL)
+		return -1;
+	return now >= k->fill.not_before ? 0 : (int) TimestampDifferenceMilliseconds(now, k->fill.not_before) + 1;
+}
+
+/* The next attempt is not at once. */
+static void
+fail_later(TdKeeper *k)
+{
+	k->fill.failures++;
+	k->fill.not_before = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), td_backoff_ms(k->fill.failures));
+}
+
+/* The definition as it is now; a view that can't be planned fails. */
+static bool
+plan_member(TdKeeper *k, TdMember *m)
+{
+	TdError		err = {0};
+	bool		planned;
+
+	td_transaction_begin();
+	planned = td_member_plan(k, m, &err);
+	if (!planned)
+	{
+		td_view_set_status(m->id, "failed", NULL, &err);
+		m->wants_fill = false;
+	}
+	td_transaction_commit();
+	MemoryContextSwitchTo(k->context);
+	return planned;
+}
+
+static void
+release_backlog(void *arg)
+{
+	TdFill	   *fill = arg;
+
+	if (fill->backlog)
+		td_spool_destroy(fill->backlog);
+	fill->backlog = NULL;
+}
+
+/* Starts the worker of a view. */
+static void
+begin_fill(TdKeeper *k, TdMember *m)
+{
+	TdFill	   *fill = &k->fill;
+	TdError		err = {0};
+	MemoryContextCallback *callback;
+
+	fill->version = td_bases_want(k);
+	if (!td_worker_start(TD_WORKER_FILL, MyDatabaseId, m->id, m->view->owner, m->view->name, "td_fill_main"))
+	{
+		no_worker(k, m);
+		return;
+	}
+	fill->context = AllocSetContextCreate(k->context, "tapdata fill", ALLOCSET_DEFAULT_SIZES);
+	callback = MemoryContextAllocZero(fill->context, sizeof(MemoryContextCallback));
+	callback->func = release_backlog;
+	callback->arg = fill;
+	MemoryContextRegisterResetCallback(fill->context, callback);
+	fill->state = TD_FILL_STARTED;
+	fill->member = m;
+	fill->backlog = td_spool_create(td_spool_path(), (size_t) td_worker_memory * 1024 / 6, (uint64_t) td_spool_limit * 1024 * 1024, &err);
+	if (fill->backlog == NULL)
+		td_error_raise(&err);
+	m->told_waiting = false;
+
+	td_transaction_begin();
+	td_view_set_status(m->id, "snapshot", NULL, NULL);
+	td_transaction_commit();
+	MemoryContextSwitchTo(k->context);
+}
+
+/* Nothing runs it now; said once. */
+static void
+no_worker(TdKeeper *k, TdMember *m)
+{
+	TdError		err = {0};
+
+	k->fill.not_before = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), NO_WORKER_MS);
+	if (m->told_waiting || td_worker_should_stop())
+		return;
+	m->told_waiting = true;
+	td_error_set(&err, "53000", "no background worker is free to fill the view");
+	td_error_hint(&err, "Raise max_worker_processes or tapdata.max_workers; it is tried again when one ends.");
+	td_transaction_begin();
+	td_view_set_status(m->id, "created", NULL, &err);
+	td_transaction_commit();
+	MemoryContextSwitchTo(k->context);
+}
+
+/* The worker is gone: with the view filled under the snapshot that it had from us, or not. */
+static void
+fill_ended(TdKeeper *k)
+{
+	TdFill	   *fill = &k->fill;
+	TdView	   *view;
+	bool		filled;
+	bool		failed;
+
+	td_transaction_begin();
+	view = td_view_load(fill->member->id);
+	filled = view && view->filled && fill->state == TD_FILL_RUNS && view->snapshot && strcmp(view->snapshot, fill->snapshot) == 0;
+	failed = view == NULL || strcmp(view->status, "failed") == 0;
+	td_transaction_commit();
+	MemoryContextSwitchTo(k->context);
+	k->members_stale = true;
+	if (filled)
+		fill->state = TD_FILL_JOINS;
+	else
+	{
+		if (failed)
+			fill->member->wants_fill = false;
+		else
+			fail_later(k);
+		td_fill_cancel(k);
+	}
+}
+
+/* Forgets the fill; whether it is begun again is what the member's status says. */
+void
+td_fill_cancel(TdKeeper *k)
+{
+	TdFill	   *fill = &k->fill;
+
+	if (fill->state == TD_FILL_NONE)
+		return;
+	(void) td_worker_request_stop(TD_WORKER_FILL, fill->member->id, true);
+	MemoryContextDelete(fill->context);
+	fill->context = NULL;
+	fill->state = TD_FILL_NONE;
+	fill->member = NULL;
+	fill->snapshot = NULL;
+	fill->layouts = fill->unknown = fill->ddl = NIL;
+	fill->recompute = fill->spoilt = fill->offered = false;
+}
+
+/* Does it wait for a tick? */
+bool
+td_fill_due(TdKeeper *k)
+{
+	TdFill	   *fill = &k->fill;
+
+	return fill->state == TD_FILL_JOINS ||
+		(fill->state == TD_FILL_STARTED && k->inbox->version >= fill->version && td_share_asked(TD_SHARE_FILL, fill->member->id));
+}
+
+/*
+ * The last act of a tick: hands its snapshot over, if all changes to come
+ * have the columns that the view needs.
+ */
+void
+td_fill_offer(TdKeeper *k, const TdSeen *seen, uint32 oldest_version)
+{
+	TdFill	   *fill = &k->fill;
+
+	if (fill->state != TD_FILL_STARTED || !td_fill_due(k) || oldest_version < fill->version)
+		return;
+	fill->snapshot = MemoryContextStrdup(fill->context, td_seen_text(seen));
+	fill->offered = td_share_offer_fill(fill->member->id);
+}
+
+/* The tick is committed. */
+void
+td_fill_committed(TdKeeper *k)
+{
+	TdFill	   *fill = &k->fill;
+
+	if (fill->offered)
+		fill->state = TD_FILL_RUNS;
+	fill->offered = fill->spoilt = false;
+	if (fill->state != TD_FILL_JOINS)
+		return;
+	if (fill->member->joined)
+		fill->failures = 0;
+	if (fill->member->joined || fill->member->frozen || fill->member->refill)
+		td_fill_cancel(k);
+}
+
+/* What it has handed over or written down is not what the repetition will find. */
+void
+td_fill_tick_failed(TdKeeper *k)
+{
+	TdFill	   *fill = &k->fill;
+
+	if (fill->offered)
+		td_fill_cancel(k);
+	if (fill->spoilt)
+		fill->recompute = true;
+	fill->spoilt = false;
+}
+
+/* ---- the backlog ---- */
+
+/* In a tick, after its views: remembers what the filling view must be told. */
+void
+td_fill_keep(TdKeeper *k, TdDeltas *deltas, List *ddl)
+{
+	TdFill	   *fill = &k->fill;
+	TdMember   *m = fill->member;
+	MemoryContext old;
+	ListCell   *lc;
+
+	if (fill->state != TD_FILL_RUNS)
+		return;
+	old = MemoryContextSwitchTo(fill->context);
+	fill->spoilt = true;
+	foreach(lc, ddl)
+	{
+		TdDdl	   *d = lfirst(lc);
+
+		if (!OidIsValid(d->relid) || td_member_reads(m, d->relid))
+		{
+			TdDdl	   *kept = palloc(sizeof(TdDdl));
+
+			*kept = *d;
+			fill->ddl = lappend(fill->ddl, kept);
+		}
+	}
+	foreach(lc, deltas->list)
+	{
+		TdDelta    *delta = lfirst(lc);
+
+		if (!td_member_reads(m, delta->relid))
+			continue;
+		if (delta->unknown)
+			fill->unknown = list_append_unique_oid(fill->unknown, delta->relid);
+		if (delta->nrows > 0 && !fill->recompute)
+			keep_delta(k, delta);
+	}
+	MemoryContextSwitchTo(old);
+}
+
+/* Appends all rows; when they do not fit, the view will be computed anew when it joins. */
+static void
+keep_delta(TdKeeper *k, TdDelta *delta)
+{
+	TdFill	   *fill = &k->fill;
+	KeptHead	head = {0, layout_number(fill, delta), 0};
+	TupleTableSlot *slot = td_delta_rewind(delta);
+	StringInfoData block;
+	TdError		err = {0};
+
+	initStringInfo(&block);
+	while (!fill->recompute && tuplestore_gettupleslot(delta->rows, true, false, slot))
+	{
+		bool		free;
+		MinimalTuple tuple = ExecFetchSlotMinimalTuple(slot, &free);
+
+		resetStringInfo(&block);
+		enlargeStringInfo(&block, sizeof(KeptHead) + MAXALIGN(tuple->t_len));
+		memcpy(block.data, &head, sizeof(KeptHead));
+		memcpy(block.data + sizeof(KeptHead), tuple, tuple->t_len);
+		memset(block.data + sizeof(KeptHead) + tuple->t_len, 0, MAXALIGN(tuple->t_len) - tuple->t_len);
+		if (!td_spool_append(fill->backlog, block.data, sizeof(KeptHead) + MAXALIGN(tuple->t_len), &err))
+		{
+			ereport(LOG,
+					(errmsg("changes do not fit into the spool while view %s is filled, it will be computed once more",
+							fill->member->view->name),
+					 errdetail_internal("%s", err.message)));
+			fill->recompute = true;
+			td_spool_reset(fill->backlog);
+		}
+		if (free)
+			pfree(tuple);
+	}
+	pfree(block.data);
+	ExecDropSingleTupleTableSlot(slot);
+}
+
+/* The place of the delta's layout in our list. */
+static uint32
+layout_number(TdFill *fill, const TdDelta *delta)
+{
+	for (int i = 0; i < list_length(fill->layouts); i++)
+	{
+		if (td_layout_is(list_nth(fill->layouts, i), delta))
+			return i;
+	}
+	fill->layouts = lappend(fill->layouts, td_layout_of(delta));
+	return list_length(fill->layouts) - 1;
+}
+
+/* In the tick in which the view joins: backlog and this tick, for it alone; also what DDL since then makes of it. */
+TdDeltas *
+td_fill_join(TdKeeper *k, TdDeltas *deltas)
+{
+	TdFill	   *fill = &k->fill;
+	TdMember   *m = fill->member;
+	TdDeltas   *own = td_deltas_create(k->tick_context);
+	TdBytes		block;
+	TdError		err = {0};
+	int			rc;
+	ListCell   *lc;
+
+	m->recompute |= fill->recompute;
+	foreach(lc, fill->ddl)
+	{
+		if (((TdDdl *) lfirst(lc))->lsn < m->planned)
+			m->recompute = true;
+		else
+			m->compare = true;
+	}
+	foreach(lc, fill->unknown)
+		td_deltas_unknown(own, lfirst_oid(lc));
+	foreach(lc, deltas->list)
+	{
+		if (td_member_reads(m, ((TdDelta *) lfirst(lc))->relid))
+			td_rows_copy(k, own, lfirst(lc));
+	}
+	if (!td_spool_rewind(fill->backlog, &err))
+		td_error_raise(&err);
+	while ((rc = td_spool_read(fill->backlog, &block, &err)) > 0)
+	{
+		KeptHead	head;
+
+		memcpy(&head, block.data, sizeof(KeptHead));
+		td_rows_add(k, own, list_nth(fill->layouts, head.layout), (MinimalTuple) (block.data + sizeof(KeptHead)));
+	}
+	if (rc < 0)
+		td_error_raise(&err);
+	return own;
+}
+
+/* ---- the fill worker ---- */
+
+/* Entry of the worker: main_arg names its slot, whose object is the view. */
+void
+td_fill_main(Datum main_arg)
+{
+	MemoryContext context;
+	int32		id;
+	volatile bool started = false;
+
+	td_worker_begin(main_arg, TD_WORKER_FILL);
+	id = td_my_slot->object;
+	context = AllocSetContextCreate(TopMemoryContext, "tapdata fill worker", ALLOCSET_DEFAULT_SIZES);
+	MemoryContextSwitchTo(context);
+	PG_TRY();
+	{
+		TdView	   *view;
+		char		origin[NAMEDATALEN];
+
+		td_worker_status("starting");
+		td_transaction_begin();
+		MemoryContextSwitchTo(context);
+		view = td_view_load(id);
+		td_transaction_commit();
+		MemoryContextSwitchTo(context);
+		if (view != NULL)
+		{
+			snprintf(origin, sizeof(origin), "g%d_fill", view->group);
+			td_worker_origin_named(origin);
+			fill_view(view, &started);
+		}
+	}
+	PG_CATCH();
+	{
+		ErrorData  *edata;
+
+		MemoryContextSwitchTo(TopMemoryContext);
+		edata = CopyErrorData();
+		HOLD_INTERRUPTS();
+		if (edata->sqlerrcode != ERRCODE_TD_STOP)
+			EmitErrorReport();
+		FlushErrorState();
+		AbortOutOfAnyTransaction();
+		MemoryContextDelete(context);
+		RESUME_INTERRUPTS();
+		MemoryContextSwitchTo(TopMemoryContext);
+		leave_fill_error(id, started, edata);
+	}
+	PG_END_TRY();
+	proc_exit(0);
+}
+
+/*
+ * Locks first, then the snapshot, under which everything else is read.  An
+ * error before the snapshot is there says nothing about the view.
+ */
+static void
+fill_view(TdView *view, volatile bool *started)
+{
+	TdViewRun  *run;
+	TdSeen	   *seen;
+
+	replorigin_session_origin_timestamp = 0;
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	XactIsoLevel = XACT_REPEATABLE_READ;
+	if (!OidIsValid(td_extension_hold()))
+		ereport(ERROR, (errcode(ERRCODE_TD_STOP), errmsg("the extension was dropped")));
+	LockRelationOid(view->relation, RowExclusiveLock);
+	td_lock_twin(view->twin);
+	td_worker_status("waiting");
+	td_share_ask(TD_SHARE_FILL, view->group, view->id);
+	td_share_import(IMPORT_TIMEOUT_MS);
+	td_share_end();
+	*started = true;
+
+	td_worker_status("snapshot");
+	PushActiveSnapshot(GetTransactionSnapshot());
+	seen = td_seen_of(GetActiveSnapshot());
+	run = td_run_create(view, CurrentMemoryContext);
+	ereport(DEBUG1, (errmsg_internal("filling view %s", view->name)));
+	(void) td_run_fill(run);
+	td_view_filled(view->id, td_seen_text(seen));
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+	pgstat_report_stat(true);
+}
+
+/*
+ * What an error leaves: a view that has failed; or, when it may go away by
+ * itself or came before the snapshot, one that the view worker tries again.
+ */
+static void
+leave_fill_error(int32 id, bool started, ErrorData *edata)
+{
+	TdError		err;
+
+	if (td_worker_should_stop() || edata->sqlerrcode == ERRCODE_TD_STOP || edata->sqlerrcode == ERRCODE_T_R_SERIALIZATION_FAILURE)
+		return;
+	td_error_from_edata(&err, edata);
+	td_transaction_begin();
+	if (td_view_load(id) != NULL)
+		td_view_set_status(id, started && !td_error_passes(edata->sqlerrcode) ? "failed" : "snapshot", NULL, &err);
+	td_transaction_commit();
+}

@@ -1,0 +1,227 @@
+/*-------------------------------------------------------------------------
+ *
+ * members.c
+ *		The group's views as the worker keeps them, after the catalog.
+ *
+ * NOTES
+ *		View worker, in transactions of its own between ticks.  The catalog is the
+ *		truth: what sessions ask for (create, drop, alter, refresh) stands in it, and
+ *		what ticks decide is written there in the tick's transaction.  It is read
+ *		again after wakes, at most four times a second; an idle worker is not woken.
+ *
+ *		A member's memory is its own context, emptied when its definition changes.
+ *
+ * IDENTIFICATION
+ *		src/view/maintain/members.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "util/util.h"
+#include "utils/memutils.h"
+
+#include "view/maintain/tick_internal.h"
+
+static TdMember *enter(TdKeeper *k, const TdView *view);
+static bool same_settings(const List *a, const List *b);
+static bool same_definition(const TdView *a, const TdView *b);
+static void define(TdKeeper *k, TdMember *m);
+static void take_status(TdKeeper *k, TdMember *m, const TdView *view);
+static void forget_unseen(TdKeeper *k);
+static void plan_streaming(TdKeeper *k, TdMember *m);
+static void follow_lower(TdKeeper *k, TdMember *m);
+static bool wants_fill(const TdMember *m);
+static bool has_failed(const TdMember *m);
+
+/* Reads group and views, and plans those that stream. */
+void
+td_members_read(TdKeeper *k)
+{
+	List	   *members = NIL;
+	MemoryContext old;
+	TdGroup    *group;
+	ListCell   *lc;
+
+	k->members_stale = false;
+	k->members_read = GetCurrentTimestamp();
+	td_transaction_begin();
+	group = td_group_load(k->group);
+	if (group == NULL)
+		ereport(ERROR, (errcode(ERRCODE_TD_STOP), errmsg("the group was dropped")));
+	k->max_lag_ms = group->max_lag_ms;
+	foreach(lc, k->members)
+		((TdMember *) lfirst(lc))->seen = false;
+	foreach(lc, td_group_views(k->group))
+	{
+		TdMember   *m = enter(k, lfirst(lc));
+
+		m->seen = true;
+		take_status(k, m, lfirst(lc));
+		old = MemoryContextSwitchTo(k->context);
+		members = lappend(members, m);
+		MemoryContextSwitchTo(old);
+	}
+	forget_unseen(k);
+	list_free(k->members);
+	k->members = members;
+	foreach(lc, k->members)
+	{
+		plan_streaming(k, lfirst(lc));
+		follow_lower(k, lfirst(lc));
+	}
+	td_transaction_commit();
+	MemoryContextSwitchTo(k->context);
+	if (k->capture)
+		(void) td_bases_want(k);
+}
+
+/* The member of a view, made or defined anew if need be. */
+static TdMember *
+enter(TdKeeper *k, const TdView *view)
+{
+	TdMember   *m = td_member_find(k, view->id);
+	MemoryContext old;
+
+	if (m && m->view && same_definition(m->view, view))
+		return m;
+	if (m == NULL)
+	{
+		old = MemoryContextSwitchTo(k->context);
+		m = palloc0(sizeof(TdMember));
+		m->id = view->id;
+		m->context = AllocSetContextCreate(k->context, "tapdata view", ALLOCSET_DEFAULT_SIZES);
+		k->members = lappend(k->members, m);
+		MemoryContextSwitchTo(old);
+	}
+	define(k, m);
+	return m;
+}
+
+/* Takes the definition from the catalog; a plan made for another one goes. */
+static void
+define(TdKeeper *k, TdMember *m)
+{
+	MemoryContext old;
+
+	if (k->fill.state != TD_FILL_NONE && k->fill.member == m)
+		td_fill_cancel(k);
+	if (m->run)
+		td_run_destroy(m->run);
+	m->run = NULL;
+	m->view = NULL;
+	MemoryContextReset(m->context);
+	old = MemoryContextSwitchTo(m->context);
+	m->view = td_view_load(m->id);
+	MemoryContextSwitchTo(old);
+}
+
+static bool
+same_settings(const List *a, const List *b)
+{
+	if (list_length(a) != list_length(b))
+		return false;
+	for (int i = 0; i < list_length(a); i++)
+	{
+		const TdPair *x = list_nth(a, i);
+		const TdPair *y = list_nth(b, i);
+
+		if (strcmp(x->name, y->name) != 0 || strcmp(x->value ? x->value : "", y->value ? y->value : "") != 0)
+			return false;
+	}
+	return true;
+}
+
+static bool
+same_definition(const TdView *a, const TdView *b)
+{
+	return a->owner == b->owner && a->relation == b->relation && a->twin == b->twin && strcmp(a->name, b->name) == 0 &&
+		a->timeout_ms == b->timeout_ms && same_settings(a->settings, b->settings);
+}
+
+/* What the catalog says of it; "created" while it is being filled means that it was asked to be filled once more. */
+static void
+take_status(TdKeeper *k, TdMember *m, const TdView *view)
+{
+	bool		created = strcmp(view->status, "created") == 0;
+
+	m->streams = strcmp(view->status, "streaming") == 0;
+	m->wants_fill = created || strcmp(view->status, "snapshot") == 0;
+	if (created && k->fill.state != TD_FILL_NONE && k->fill.member == m)
+		td_fill_cancel(k);
+}
+
+/* Members whose view is gone. */
+static void
+forget_unseen(TdKeeper *k)
+{
+	ListCell   *lc;
+
+	foreach(lc, k->members)
+	{
+		TdMember   *m = lfirst(lc);
+
+		if (m->seen)
+			continue;
+		if (k->fill.state != TD_FILL_NONE && k->fill.member == m)
+			td_fill_cancel(k);
+		if (m->run)
+			td_run_destroy(m->run);
+		MemoryContextDelete(m->context);
+		pfree(m);
+	}
+}
+
+/* A view that streams has a plan, or fails. */
+static void
+plan_streaming(TdKeeper *k, TdMember *m)
+{
+	TdError		err = {0};
+
+	if (m->run && !m->streams && !m->wants_fill)
+	{
+		td_run_destroy(m->run);
+		m->run = NULL;
+	}
+	if (!m->streams || m->run || td_member_plan(k, m, &err))
+		return;
+	td_view_set_status(m->id, "failed", k->seen ? td_seen_text(k->seen) : NULL, &err);
+	m->streams = false;
+}
+
+static bool
+wants_fill(const TdMember *m)
+{
+	return m->wants_fill;
+}
+
+static bool
+has_failed(const TdMember *m)
+{
+	return !m->streams && !m->wants_fill;
+}
+
+/* A view can't go on from one that does not: it fails with it, or is filled after it. */
+static void
+follow_lower(TdKeeper *k, TdMember *m)
+{
+	char	   *snapshot = k->seen ? td_seen_text(k->seen) : NULL;
+
+	if (!m->streams)
+		return;
+	if (td_member_below(k, m, has_failed))
+	{
+		TdError		err = {0};
+
+		td_error_set(&err, "55000", "a view that %s reads has failed", m->view->name);
+		td_error_hint(&err, "Mend that view, and revive it with tapdata.refresh_view().");
+		td_view_set_status(m->id, "failed", snapshot, &err);
+		m->streams = false;
+	}
+	else if (td_member_below(k, m, wants_fill))
+	{
+		td_view_set_status(m->id, "snapshot", snapshot, NULL);
+		m->streams = false;
+		m->wants_fill = true;
+	}
+}

@@ -1,0 +1,118 @@
+/*-------------------------------------------------------------------------
+ *
+ * recover.c
+ *		Is the slot the one that the checkpoint was made with?
+ *
+ * NOTES
+ *		View worker, at the begin of a session with a capture worker, outside of
+ *		transactions.  The slot is never confirmed beyond the bound of a flushed
+ *		checkpoint: one that is ahead of it has let changes go that no view has
+ *		(it was advanced by hand, or is another one of the same name, or the
+ *		catalog is older than the slot).  What was lost can't be told, so every
+ *		view is filled anew, from a new slot.
+ *
+ *		Around the creation of a slot commits can be missed for ever: their record
+ *		is before the point from which the slot decodes, but they become visible
+ *		after it.  The first checkpoint waits until its snapshot sees no such
+ *		transaction open.
+ *
+ * IDENTIFICATION
+ *		src/view/maintain/recover.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "util/util.h"
+#include "utils/memutils.h"
+#include "view/maintain/tick_internal.h"
+
+static void read_checkpoint(TdKeeper *k);
+static void refill_all(TdKeeper *k);
+
+/* The checkpoint as it is in the catalog. */
+static void
+read_checkpoint(TdKeeper *k)
+{
+	TdGroup    *group;
+
+	td_transaction_begin();
+	group = td_group_load(k->group);
+	if (group == NULL)
+		ereport(ERROR, (errcode(ERRCODE_TD_STOP), errmsg("the group was dropped")));
+	MemoryContextReset(k->seen_context);
+	k->seen = NULL;
+	k->bound = k->checked = group->bound;
+	k->max_lag_ms = group->max_lag_ms;
+	if (group->snapshot)
+	{
+		MemoryContext old = MemoryContextSwitchTo(k->seen_context);
+
+		k->seen = td_seen_read(group->snapshot);
+		MemoryContextSwitchTo(old);
+	}
+	td_transaction_commit();
+}
+
+/* Before the capture worker is started: a slot that has lost something goes. */
+void
+td_recover_slot(TdKeeper *k)
+{
+	XLogRecPtr	confirmed;
+	bool		lost;
+
+	read_checkpoint(k);
+	if (!td_capture_slot_state(k->slot, &confirmed, &lost))
+		return;
+	if (!lost && k->seen && confirmed <= k->bound)
+		return;
+	if (k->seen)
+		ereport(LOG,
+				(errmsg("replication slot \"%s\" does not belong to the checkpoint of its views, a new one is made", k->slot),
+				 lost ? errdetail("The server has removed WAL that it needs.") :
+				 errdetail("It is at %X/%X, the checkpoint at %X/%X.", LSN_FORMAT_ARGS(confirmed), LSN_FORMAT_ARGS(k->bound))));
+	td_capture_slot_drop(k->slot);
+}
+
+/* After START. */
+void
+td_recover_start(TdKeeper *k)
+{
+	TdInbox    *inbox = k->inbox;
+
+	k->first_xid = 0;
+	if (!inbox->created && inbox->start <= k->bound)
+		return;
+	if (!inbox->created)
+		ereport(ERROR,
+				(errcode(ERRCODE_CONNECTION_FAILURE),	/* retried: td_recover_slot drops it */
+				 errmsg("replication slot \"%s\" was moved while it was opened", k->slot)));
+	k->first_xid = inbox->first_xid;
+	k->checked = inbox->start;
+	refill_all(k);
+}
+
+/* A new slot: whatever a view has, it can't be taken on from there. */
+static void
+refill_all(TdKeeper *k)
+{
+	ListCell   *lc;
+	char	   *snapshot;
+	TdError		reason = {0};
+
+	td_error_set(&reason, "55000", "changes since the last checkpoint are not to be had, the view is filled anew");
+	td_error_detail(&reason, "Its replication slot was lost, moved, or is a new one.");
+	td_transaction_begin();
+	snapshot = k->seen ? td_seen_text(k->seen) : NULL;
+	foreach(lc, k->members)
+	{
+		TdMember   *m = lfirst(lc);
+
+		if (!m->streams)
+			continue;
+		td_view_set_status(m->id, "snapshot", snapshot, &reason);
+		m->streams = false;
+		m->wants_fill = true;
+	}
+	td_transaction_commit();
+}

@@ -1,0 +1,312 @@
+/*-------------------------------------------------------------------------
+ *
+ * tick_internal.h
+ *		What the files of a group's worker share: main.c, members.c,
+ *		inbox.c, bases.c, locks.c, tick.c, views.c, fill.c, recover.c, pace.c,
+ *		share.c.
+ *
+ * NOTES
+ *		README.md of view/ has the protocol.  Memory: TdKeeper and its members live
+ *		as long as the worker, the inbox and the bases as long as a session with
+ *		a capture worker, everything else as long as a tick.
+ *
+ * src/view/maintain/tick_internal.h
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef TD_TICK_INTERNAL_H
+#define TD_TICK_INTERNAL_H
+
+#include "replication/origin.h"
+#include "utils/hsearch.h"
+#include "view/view_internal.h"
+#include "workers/workers.h"
+
+/* ======== bases.c: base relations and layouts of rows ======== */
+
+/* A relation that the group's views read, as rows of it stand in a delta. */
+typedef struct TdBase
+{
+	Oid			relid;
+	Bitmapset  *columns;		/* wanted by capture */
+	uint64		checked;		/* number of the tick in which desc was compared with the catalog */
+	bool		fits;			/* then: all wanted columns are there */
+	bool		warned;			/* of a replica identity that is not full */
+	TupleDesc	desc;			/* wanted columns by today's names and types, weight last; NULL = not made yet */
+	AttrNumber *attnums;
+	MemoryContext context;		/* of the two */
+} TdBase;
+
+/* How the rows of one layout get into a delta. */
+typedef enum TdRowWay
+{
+	TD_ROW_COPY,				/* same columns of the same types */
+	TD_ROW_CONVERT,				/* by attribute number; null where the layout has none */
+	TD_ROW_UNKNOWN				/* types differ: bytes are never read as another type */
+} TdRowWay;
+
+typedef struct TdRowLayout
+{
+	uint32		number;			/* hash key; of capture's stream */
+	Oid			relid;
+	int			ncolumns;
+	TdLayoutColumn *columns;
+	TupleDesc	desc;			/* of rows that come from a delta (number 0); else NULL */
+	uint64		touched;		/* epoch of the inbox that knows that relid has changed */
+	/* where its rows went last */
+	uint64		tick;			/* number of the tick */
+	TdDeltas   *deltas;
+	TdDelta    *delta;
+	TdRowWay	way;
+	int		   *map;			/* CONVERT: per column of the delta, position here; -1 = null */
+	TupleTableSlot *in;			/* of this layout (CONVERT) or of the delta (COPY) */
+	TupleTableSlot *out;
+} TdRowLayout;
+
+/* ======== inbox.c ======== */
+
+typedef struct TdInbox
+{
+	MemoryContext context;
+	TdSpool    *whole;			/* transactions that are complete */
+	TdSpool    *open;			/* the one whose commit has not come yet */
+	TdSpool    *spare;			/* what the tick under way carries */
+	int64		waiting;		/* transactions in whole */
+	uint64		epoch;			/* moves when `touched` begins anew */
+	List	   *touched;		/* oids of relations that the transactions in here may have changed; InvalidOid = any */
+	bool		in_transaction; /* a BEGIN without its COMMIT has come */
+	bool		in_open;		/* and a part of it is in open */
+	uint64		open_xid;
+	XLogRecPtr	open_lsn;
+	uint32		open_version;
+	/* what did not fit: all views are recomputed until a snapshot sees all of these */
+	bool		lost;
+	bool		lost_open;		/* the transaction in open is one of them, although lost is over */
+	int			nlost;
+	int			alost;
+	uint64	   *lost_xids;
+	bool		reading;		/* a tick reads whole */
+	bool		gone;			/* the capture worker has ended */
+	TdError		error;			/* why, if it could say */
+	/* from messages outside transactions */
+	bool		started;
+	bool		created;		/* the slot is new */
+	uint64		first_xid;		/* then: the first snapshot must have no xid before this one open */
+	XLogRecPtr	start;			/* the slot's position */
+	XLogRecPtr	progress;
+	uint32		version;		/* of all that comes from now on */
+	HTAB	   *layouts;
+	TdRowLayout *last;			/* the one looked up last */
+	uint8	   *scratch;		/* a block with the prefix that keeps it aligned in a spool */
+	size_t		scratch_size;
+} TdInbox;
+
+/* Walks over whole transactions. */
+typedef struct TdInboxReader
+{
+	TdInbox    *inbox;
+	TdReader	block;
+} TdInboxReader;
+
+extern TdInbox *td_inbox_create(MemoryContext parent);
+extern void td_inbox_destroy(TdInbox *inbox);
+extern bool td_inbox_fetch(TdInbox *inbox, TdCapture *capture); /* all blocks that are there; false = the capture worker is gone */
+extern bool td_inbox_wait(TdInbox *inbox, TdCapture *capture, XLogRecPtr lsn, int timeout_ms);	/* until progress >= lsn; false = not in time, capture gone, or asked to stop */
+extern bool td_inbox_due(const TdInbox *inbox); /* something in it is for a tick */
+extern void td_inbox_rewind(TdInboxReader *r, TdInbox *inbox);
+extern bool td_inbox_next(TdInboxReader *r, TdCaptureMessage *m);
+extern void td_inbox_carry(TdInbox *inbox, const TdCaptureMessage *m);	/* to the next inbox */
+extern void td_inbox_taken(TdInbox *inbox, const TdSeen *seen, int64 carried, List *touched);	/* the tick is committed: what was carried is the inbox now */
+extern void td_inbox_return(TdInbox *inbox);	/* it is not: all as before */
+extern TdRowLayout *td_inbox_layout(TdInbox *inbox, uint32 number);
+extern void td_touch(TdInbox *inbox, Oid relid);
+
+/* ======== the worker ======== */
+
+/* A view of the group. */
+typedef struct TdMember
+{
+	int32		id;
+	TdView	   *view;			/* as last read; the run's own, if it has one */
+	MemoryContext context;		/* of view and run */
+	bool		streams;		/* its status is "streaming" */
+	bool		wants_fill;		/* "created" or "snapshot" */
+	TdViewRun  *run;			/* NULL = not planned */
+	XLogRecPtr	planned;		/* insert position after the run was made: DDL before it may already be in its fingerprint */
+	TimestampTz counted;		/* when its counters were written last */
+	bool		told_waiting;	/* for a worker to fill it */
+	bool		missing;		/* a relation of it was gone at the last attempt */
+	bool		seen;			/* mark of td_members_read */
+	/* of the tick under way */
+	bool		touched;
+	bool		recompute;
+	bool		compare;		/* DDL: the fingerprint */
+	bool		frozen;			/* failed in it */
+	bool		refill;			/* must be filled anew */
+	bool		joined;
+	bool		counting;
+} TdMember;
+
+typedef enum TdFillState
+{
+	TD_FILL_NONE = 0,
+	TD_FILL_STARTED,			/* its worker runs; no snapshot yet */
+	TD_FILL_RUNS,				/* has one: changes since go to the backlog */
+	TD_FILL_JOINS				/* is committed: the next tick takes the view in */
+} TdFillState;
+
+/* The one fill of the group (fill.c). */
+typedef struct TdFill
+{
+	TdFillState state;
+	TdMember   *member;
+	uint32		version;		/* of capture, with its columns */
+	char	   *snapshot;		/* that was handed over */
+	MemoryContext context;
+	TdSpool    *backlog;
+	List	   *layouts;		/* of TdRowLayout *: of rows in the backlog, which name them by position */
+	List	   *unknown;		/* oids */
+	bool		recompute;		/* the backlog is not whole */
+	bool		spoilt;			/* a tick failed after it had written to it: some rows are there twice */
+	List	   *ddl;			/* of TdDdl * */
+	bool		offered;		/* in the tick under way */
+	int			failures;		/* in a row */
+	TimestampTz not_before;
+} TdFill;
+
+/* A mark of wait_view that was taken. */
+typedef struct TdWaiting
+{
+	uint64		number;
+	XLogRecPtr	lsn;			/* everything committed before it was asked is before this */
+	TimestampTz time;
+} TdWaiting;
+
+typedef struct TdPace
+{
+	TimestampTz started;		/* of the last tick */
+	double		last_ms;
+	TransactionId horizon;
+	TimestampTz horizon_since;	/* it has not moved */
+	TimestampTz horizon_read;
+	int			empty;			/* ticks in a row that took nothing of what waits */
+} TdPace;
+
+typedef struct TdKeeper
+{
+	int32		group;
+	char		slot[NAMEDATALEN];
+	RepOriginId origins[2];		/* ours and that of the fills */
+	MemoryContext context;
+	MemoryContext session_context;
+	MemoryContext tick_context;
+	int			max_lag_ms;
+	List	   *members;		/* of TdMember *, each after those it reads */
+	TimestampTz members_read;
+	bool		members_stale;	/* woken since */
+	/* checkpoint */
+	TdSeen	   *seen;			/* NULL = none */
+	MemoryContext seen_context;
+	XLogRecPtr	bound;
+	XLogRecPtr	checked;		/* insert position of the last checkpoint */
+	XLogRecPtr	commit_end;		/* of the tick whose bound is not confirmed yet; 0 = none */
+	TimestampTz commit_time;
+	/* session */
+	TdCapture  *capture;
+	TdInbox    *inbox;
+	List	   *bases;			/* of TdBase * */
+	uint32		version;
+	uint64		first_xid;		/* of a new slot, until the first checkpoint; 0 = none */
+	uint64		tick;			/* number, ascending */
+	bool		in_view;		/* a view is being run: an error is its own */
+	TdFill		fill;
+	List	   *waiting;		/* of TdWaiting * */
+	TdPace		pace;
+	int			failures;		/* of ticks, in a row */
+	int			again;			/* ticks given up, in a row */
+	TimestampTz not_before;		/* backoff */
+	bool		retrying;		/* the catalog says so */
+} TdKeeper;
+
+/* bases.c */
+extern uint32 td_bases_want(TdKeeper *k);	/* tells capture what all runs read; the version that has it */
+extern TdBase *td_base_find(TdKeeper *k, Oid relid);
+extern void td_rows_add(TdKeeper *k, TdDeltas *deltas, TdRowLayout *layout, MinimalTuple tuple);
+extern void td_rows_copy(TdKeeper *k, TdDeltas *to, TdDelta *from); /* all of it, unknown too */
+extern TdRowLayout *td_layout_of(const TdDelta *delta); /* in CurrentMemoryContext */
+extern bool td_layout_is(const TdRowLayout *layout, const TdDelta *delta);
+extern TupleTableSlot *td_delta_rewind(TdDelta *delta); /* a slot to read it with tuplestore_gettupleslot, to be dropped */
+extern void td_base_warn_identity(TdKeeper *k, Oid relid);
+
+/* locks.c */
+typedef enum TdLocked
+{
+	TD_LOCKED,
+	TD_LOCK_BUSY,
+	TD_LOCK_GONE				/* a relation is not there: the catalog must be read again */
+} TdLocked;
+
+extern TdLocked td_lock_touched(TdKeeper *k);
+extern void td_lock_twin(Oid twin); /* waits; also all that it reads down to the tables and their partitions */
+
+/* members.c: who they are; views.c: what a tick does with them */
+extern TdMember *td_member_find(TdKeeper *k, int32 id);
+extern void td_members_read(TdKeeper *k);	/* in a transaction of its own; exits when the group is gone */
+extern bool td_member_reads(const TdMember *m, Oid relid);
+extern bool td_member_below(const TdKeeper *k, const TdMember *m, bool (*test) (const TdMember *lower));	/* any view that it reads directly */
+extern bool td_member_plan(TdKeeper *k, TdMember *m, TdError *err);	/* makes its run, in a subtransaction; false = can't */
+extern bool td_members_unplanned(const TdKeeper *k);
+extern bool td_error_passes(int sqlerrcode);
+extern void td_members_reset(TdKeeper *k);
+extern bool td_members_touch(TdKeeper *k, List *relids);
+extern void td_members_compare(TdKeeper *k, List *ddl);
+extern void td_members_run(TdKeeper *k, TdDeltas *deltas, bool careful);
+extern void td_members_count(TdKeeper *k);
+extern void td_members_ran(TdKeeper *k);	/* the tick is committed */
+
+/* One relation named by DDL, in the tick. */
+typedef struct TdDdl
+{
+	Oid			relid;
+	XLogRecPtr	lsn;			/* of the commit */
+} TdDdl;
+
+/* tick.c */
+typedef enum TdTickResult
+{
+	TD_TICK_DONE,
+	TD_TICK_AGAIN,				/* locks or the end of WAL were not to be had: soon */
+	TD_TICK_STALE				/* the catalog of views must be read first */
+} TdTickResult;
+
+extern TdTickResult td_tick(TdKeeper *k);
+extern bool td_tick_segment_passed(const TdKeeper *k);	/* a checkpoint is due, be it only for the slot */
+extern void td_tick_confirm(TdKeeper *k, bool force);	/* what is flushed; force: flushes */
+extern void td_transaction_begin(void); /* ERRCODE_TD_STOP when the extension is gone */
+extern void td_transaction_commit(void);
+
+/* fill.c */
+extern void td_fill_step(TdKeeper *k);	/* outside of transactions: starts, watches */
+extern bool td_fill_due(TdKeeper *k);	/* wants a tick */
+extern int	td_fill_timeout(TdKeeper *k);	/* ms until it has something to do; -1 = only when woken */
+extern void td_fill_keep(TdKeeper *k, TdDeltas *deltas, List *ddl); /* in the tick: into the backlog */
+extern TdDeltas *td_fill_join(TdKeeper *k, TdDeltas *deltas);	/* backlog and this tick */
+extern void td_fill_committed(TdKeeper *k);
+extern void td_fill_offer(TdKeeper *k, const TdSeen *seen, uint32 oldest_version);	/* last act of a tick */
+extern void td_fill_tick_failed(TdKeeper *k);
+extern void td_fill_cancel(TdKeeper *k); /* forgets it, and ends its worker */
+
+/* recover.c */
+extern void td_recover_slot(TdKeeper *k);	/* before capture is opened */
+extern void td_recover_start(TdKeeper *k);	/* after START */
+
+/* pace.c */
+extern int	td_pace_wait(TdKeeper *k);	/* ms until the next tick may start, 0 = now */
+extern void td_pace_started(TdKeeper *k);
+extern void td_pace_done(TdKeeper *k, bool took);
+extern void td_pace_horizon(TdKeeper *k, Relation relation);
+
+/* share.c */
+extern void td_share_init(void);	/* from td_view_init */
+
+#endif							/* TD_TICK_INTERNAL_H */

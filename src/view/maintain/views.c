@@ -1,0 +1,471 @@
+/*-------------------------------------------------------------------------
+ *
+ * views.c
+ *		The views of a group within a tick: which are touched, planned anew, run,
+ *		frozen.
+ *
+ * NOTES
+ *		View worker, in a transaction.  An error of a view ends the first attempt
+ *		at a tick.  The second one runs each view in a subtransaction: the view that
+ *		fails is frozen in the same commit that takes the others on, and so are
+ *		those above it.  Errors that are not the view's fault (resources, locks, a
+ *		cancel) go on to the tick.
+ *
+ *		Fingerprints: a run is planned from the catalog as it is, which may be newer
+ *		than the tick's snapshot.  DDL whose commit record is before the moment of
+ *		planning may thus be in the fingerprint already, and can't be told by
+ *		comparing: it always recomputes.
+ *
+ *		What a tick decides about a member is remembered in flags and becomes true
+ *		in td_members_ran, when the tick is committed.
+ *
+ * IDENTIFICATION
+ *		src/view/maintain/views.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "access/xlog.h"
+#include "miscadmin.h"
+#include "util/util.h"
+#include "utils/memutils.h"
+#include "utils/resowner.h"
+#include "utils/snapmgr.h"
+
+#include "view/maintain/tick_internal.h"
+
+#define COUNT_EVERY_MS 1000
+
+static bool takes_part(const TdKeeper *k, const TdMember *m);
+static bool is_touched(const TdMember *m);
+static bool is_frozen(const TdMember *m);
+static bool is_refilled(const TdMember *m);
+static bool has_changed(const TdMember *m, TdDeltas *deltas);
+static void run_member(TdKeeper *k, TdMember *m, TdDeltas *deltas, bool careful);
+static void run_here(TdKeeper *k, TdMember *m, TdDeltas *deltas);
+static bool plan_anew(TdKeeper *k, TdMember *m);
+static bool capture_covers(TdKeeper *k, const TdViewRun *run);
+static void refill(TdKeeper *k, TdMember *m);
+static void freeze(TdKeeper *k, TdMember *m, const TdError *err);
+
+/* ---- who reads what ---- */
+
+TdMember *
+td_member_find(TdKeeper *k, int32 id)
+{
+	ListCell   *lc;
+
+	foreach(lc, k->members)
+	{
+		TdMember   *m = lfirst(lc);
+
+		if (m->id == id)
+			return m;
+	}
+	return NULL;
+}
+
+/* Does the view read the relation directly? */
+bool
+td_member_reads(const TdMember *m, Oid relid)
+{
+	for (int i = 0; m->run && i < m->run->shape->noccurrences; i++)
+	{
+		if (m->run->shape->occurrences[i].relid == relid)
+			return true;
+	}
+	return false;
+}
+
+/* Is that true of a view that it reads directly? */
+bool
+td_member_below(const TdKeeper *k, const TdMember *m, bool (*test) (const TdMember *lower))
+{
+	for (int i = 0; m->run && i < m->run->shape->noccurrences; i++)
+	{
+		int32		view = m->run->shape->occurrences[i].view;
+		TdMember   *lower = view ? td_member_find((TdKeeper *) k, view) : NULL;
+
+		if (lower && test(lower))
+			return true;
+	}
+	return false;
+}
+
+/* Those that stream, and the one that joins with this tick. */
+static bool
+takes_part(const TdKeeper *k, const TdMember *m)
+{
+	return m->run && (m->streams || (k->fill.state == TD_FILL_JOINS && k->fill.member == m));
+}
+
+static bool
+is_touched(const TdMember *m)
+{
+	return m->touched;
+}
+
+static bool
+is_frozen(const TdMember *m)
+{
+	return m->frozen;
+}
+
+static bool
+is_refilled(const TdMember *m)
+{
+	return m->refill;
+}
+
+/* Marks those that a change of these relations (InvalidOid: of any) may change; true = one that was not marked before. */
+bool
+td_members_touch(TdKeeper *k, List *relids)
+{
+	bool		more = false;
+	ListCell   *lc;
+
+	foreach(lc, k->members)
+	{
+		TdMember   *m = lfirst(lc);
+		bool		touched = !m->streams || list_member_oid(relids, InvalidOid) || td_member_below(k, m, is_touched);
+		ListCell   *at;
+
+		if (!takes_part(k, m))
+		{
+			m->touched = false;
+			continue;
+		}
+		foreach(at, relids)
+			touched |= td_member_reads(m, lfirst_oid(at));
+		more |= touched && !m->touched;
+		m->touched |= touched;
+	}
+	return more;
+}
+
+/* Forgets what an earlier tick decided. */
+void
+td_members_reset(TdKeeper *k)
+{
+	ListCell   *lc;
+
+	foreach(lc, k->members)
+	{
+		TdMember   *m = lfirst(lc);
+
+		m->touched = m->recompute = m->compare = m->frozen = m->refill = m->joined = m->counting = false;
+	}
+}
+
+/* ---- plans ---- */
+
+/* Is the error none of the view, and may go away by itself? */
+bool
+td_error_passes(int sqlerrcode)
+{
+	const char *sqlstate = unpack_sql_state(sqlerrcode);
+
+	if (sqlerrcode == ERRCODE_CONFIGURATION_LIMIT_EXCEEDED)
+		return false;			/* temp_file_limit and the like */
+	return td_sqlstate_retryable(sqlstate) || sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE || sqlerrcode == ERRCODE_TD_STOP;
+}
+
+/* Is there one that streams, but has no plan?  Then no tick may be: it would leave that one behind. */
+bool
+td_members_unplanned(const TdKeeper *k)
+{
+	ListCell   *lc;
+
+	foreach(lc, k->members)
+	{
+		TdMember   *m = lfirst(lc);
+
+		if (m->streams && m->run == NULL)
+			return true;
+	}
+	return false;
+}
+
+/* Makes the member's run.  false = its definition is not one that we keep, *err says why. */
+bool
+td_member_plan(TdKeeper *k, TdMember *m, TdError *err)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	volatile bool planned = false;
+
+	BeginInternalSubTransaction(NULL);
+	PG_TRY();
+	{
+		MemoryContextSwitchTo(caller);
+		m->run = td_run_create(m->view, m->context);
+		m->planned = GetXLogInsertRecPtr();
+		ReleaseCurrentSubTransaction();
+		planned = true;
+	}
+	PG_CATCH();
+	{
+		ErrorData  *edata = td_caught_in_subtransaction(caller, owner);
+
+		if (td_error_passes(edata->sqlerrcode))
+			ReThrowError(edata);
+		td_error_from_edata(err, edata);
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(caller);
+	CurrentResourceOwner = owner;
+	return planned;
+}
+
+/* For each relation (InvalidOid: all) named by DDL: who reads it is to be compared, or recomputed at once. */
+void
+td_members_compare(TdKeeper *k, List *ddl)
+{
+	ListCell   *lc;
+
+	foreach(lc, k->members)
+	{
+		TdMember   *m = lfirst(lc);
+		ListCell   *at;
+
+		if (!takes_part(k, m))
+			continue;
+		foreach(at, ddl)
+		{
+			TdDdl	   *d = lfirst(at);
+
+			if (OidIsValid(d->relid) && !td_member_reads(m, d->relid))
+				continue;
+			if (d->lsn < m->planned)
+				m->recompute = true;
+			else
+				m->compare = true;
+		}
+	}
+}
+
+/* Has capture been asked for all that the run reads? */
+static bool
+capture_covers(TdKeeper *k, const TdViewRun *run)
+{
+	for (int i = 0; i < run->shape->noccurrences; i++)
+	{
+		const TdOccurrence *o = &run->shape->occurrences[i];
+		TdBase	   *base = td_base_find(k, o->relid);
+
+		if (o->view == 0 && (base == NULL || !bms_is_subset(o->columns, base->columns)))
+			return false;
+	}
+	return true;
+}
+
+/* DDL: takes the definition as it is now.  false = it needs columns that capture does not send yet, the view must be filled. */
+static bool
+plan_anew(TdKeeper *k, TdMember *m)
+{
+	TdViewRun  *run = td_run_create(m->view, m->context);
+	TdViewRun  *old = m->run;
+
+	if (strcmp(run->fingerprint, old->fingerprint) == 0)
+	{
+		td_run_destroy(run);
+		return true;
+	}
+	run->ticks = old->ticks;
+	run->recomputes = old->recomputes;
+	m->run = run;
+	m->planned = GetXLogInsertRecPtr();
+	m->recompute = true;
+	td_run_destroy(old);
+	return capture_covers(k, run);
+}
+
+/* ---- running ---- */
+
+/* Is there anything in the deltas for the view? */
+static bool
+has_changed(const TdMember *m, TdDeltas *deltas)
+{
+	for (int i = 0; i < m->run->shape->noccurrences; i++)
+	{
+		TdDelta    *delta = td_deltas_get(deltas, m->run->shape->occurrences[i].relid);
+
+		if (delta && (delta->unknown || delta->nrows > 0))
+			return true;
+	}
+	return false;
+}
+
+/* Takes each view on, in order. */
+void
+td_members_run(TdKeeper *k, TdDeltas *deltas, bool careful)
+{
+	ListCell   *lc;
+
+	foreach(lc, k->members)
+	{
+		TdMember   *m = lfirst(lc);
+
+		if (!takes_part(k, m))
+			continue;
+		CHECK_FOR_INTERRUPTS();
+		if (td_member_below(k, m, is_frozen))
+		{
+			TdError		err = {0};
+
+			td_error_set(&err, "55000", "a view that %s reads has failed", m->view->name);
+			td_error_hint(&err, "Mend that view, and revive it with tapdata.refresh_view().");
+			freeze(k, m, &err);
+		}
+		else if (td_member_below(k, m, is_refilled))
+			refill(k, m);
+		else if (!m->streams)
+			run_member(k, m, td_fill_join(k, deltas), careful);
+		else if (m->missing || m->recompute || m->compare || has_changed(m, deltas))
+			run_member(k, m, deltas, careful);
+	}
+}
+
+/* One view; when careful, its failure is its own affair. */
+static void
+run_member(TdKeeper *k, TdMember *m, TdDeltas *deltas, bool careful)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	TdError		err = {0};
+	volatile bool failed = false;
+
+	k->in_view = true;
+	if (!careful)
+	{
+		run_here(k, m, deltas);
+		k->in_view = false;
+		return;
+	}
+	BeginInternalSubTransaction(NULL);
+	PG_TRY();
+	{
+		MemoryContextSwitchTo(caller);
+		run_here(k, m, deltas);
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		ErrorData  *edata;
+
+		MemoryContextSwitchTo(caller);
+		edata = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+		MemoryContextSwitchTo(caller);
+		CurrentResourceOwner = owner;
+		if (td_error_passes(edata->sqlerrcode) && !m->run->timed_out)
+			ReThrowError(edata);
+		td_error_from_edata(&err, edata);
+		failed = true;
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(caller);
+	CurrentResourceOwner = owner;
+	k->in_view = false;
+	if (failed)
+		freeze(k, m, &err);
+}
+
+/* The view's part of the tick, with the tick's snapshot and what the views before it have written. */
+static void
+run_here(TdKeeper *k, TdMember *m, TdDeltas *deltas)
+{
+	m->run->timed_out = false;
+	PushCopiedSnapshot(GetTransactionSnapshot());
+	if (m->missing)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("a relation that view %s is made of is gone", m->view->name),
+				 errhint("Drop the view with tapdata.drop_view() and create it anew.")));
+	if (m->compare && !plan_anew(k, m))
+		refill(k, m);
+	else
+	{
+		td_run_tick(m->run, deltas, m->recompute);
+		m->joined = !m->streams;
+	}
+	PopActiveSnapshot();
+	if (m->joined)
+		td_view_set_status(m->id, "streaming", NULL, NULL);
+	CommandCounterIncrement();
+}
+
+/* The view stays as the last checkpoint has it until it is filled anew. */
+static void
+refill(TdKeeper *k, TdMember *m)
+{
+	m->refill = true;
+	td_view_set_status(m->id, "snapshot", m->streams && k->seen ? td_seen_text(k->seen) : NULL, NULL);
+	CommandCounterIncrement();
+}
+
+/* The view stays as the last checkpoint has it. */
+static void
+freeze(TdKeeper *k, TdMember *m, const TdError *err)
+{
+	m->frozen = true;
+	m->joined = m->refill = false;
+	td_view_set_status(m->id, "failed", m->streams && k->seen ? td_seen_text(k->seen) : NULL, err);
+	CommandCounterIncrement();
+}
+
+/* ---- counters, and the end ---- */
+
+/* Writes counters that have not been written for a second. */
+void
+td_members_count(TdKeeper *k)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	ListCell   *lc;
+
+	foreach(lc, k->members)
+	{
+		TdMember   *m = lfirst(lc);
+
+		if (m->run == NULL || m->frozen || m->refill || m->run->ticks == 0 ||
+			!TimestampDifferenceExceeds(m->counted, now, COUNT_EVERY_MS))
+			continue;
+		td_view_count(m->id, m->run->ticks, m->run->recomputes, m->run->last_ms);
+		m->counting = true;
+	}
+}
+
+/* The tick is committed. */
+void
+td_members_ran(TdKeeper *k)
+{
+	ListCell   *lc;
+
+	foreach(lc, k->members)
+	{
+		TdMember   *m = lfirst(lc);
+
+		if (m->counting)
+		{
+			m->run->ticks = m->run->recomputes = 0;
+			m->counted = GetCurrentTimestamp();
+		}
+		if (m->joined)
+			m->streams = true;
+		if (m->joined || m->frozen || m->refill)
+			m->wants_fill = m->refill;
+		if (m->frozen || m->refill)
+		{
+			m->streams = false;
+			k->members_stale = true;
+		}
+		if (m->frozen)
+		{
+			td_run_destroy(m->run);
+			m->run = NULL;
+		}
+	}
+}
