@@ -229,6 +229,8 @@ take_outputs(TdShape *shape, TdError *err)
 			continue;
 		if (get_typtype(exprType(expr)) == TYPTYPE_PSEUDO)
 			return td_refuse(err, TD_NOT_PSEUDO_COLUMN, tle->resname);
+		if (strcmp(tle->resname, TD_WEIGHT) == 0)
+			return td_refuse(err, TD_NOT_COLUMN_NAME, tle->resname);
 		column->name = pstrdup(tle->resname);
 		column->type = exprType(expr);
 		column->typmod = exprTypmod(expr);

@@ -29,6 +29,7 @@
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "nodes/nodeFuncs.h"
+#include "parser/parse_coerce.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
@@ -176,6 +177,19 @@ uses_type_function(Walk *walk, Oid type, bool input)
 	return LISTED(function, text_functions) || func_volatile(function) == PROVOLATILE_IMMUTABLE;
 }
 
+/* JSON is made of values of a type that is not built in by its cast to json, where it has one. */
+static bool
+uses_json_cast(Walk *walk, Oid type)
+{
+	Oid			function;
+
+	if (type < FirstNormalObjectId || find_coercion_pathway(JSONOID, type, COERCION_EXPLICIT, &function) != COERCION_PATH_FUNC)
+		return true;
+	note_function(walk, function);
+	walk->type = type;
+	return func_volatile(function) == PROVOLATILE_IMMUTABLE;
+}
+
 static bool
 uses_fields(Walk *walk, Oid type, bool input)
 {
@@ -216,7 +230,7 @@ uses_type(Walk *walk, Oid type, bool input)
 		default:
 			if (OidIsValid(get_element_type(type)))
 				return uses_type(walk, get_element_type(type), input);
-			return uses_type_function(walk, type, input);
+			return uses_type_function(walk, type, input) && (input || uses_json_cast(walk, type));
 	}
 }
 

@@ -132,7 +132,7 @@ check_children(const Form_pg_class row, bool inherited, TdError *err)
 	return true;
 }
 
-/* Since 18 generated columns may be computed at each reading. */
+/* Since 18 generated columns may be computed at each reading; and the weight's name is taken. */
 static bool
 check_columns(const TdOccurrence *occurrence, TdError *err)
 {
@@ -140,8 +140,12 @@ check_columns(const TdOccurrence *occurrence, TdError *err)
 
 	while ((attnum = bms_next_member(occurrence->columns, attnum)) >= 0)
 	{
+		char	   *name = get_attname(occurrence->relid, attnum, false);
+
+		if (strcmp(name, TD_WEIGHT) == 0)
+			return td_refuse(err, TD_NOT_COLUMN_NAME, name);
 		if (get_attgenerated(occurrence->relid, attnum) == 'v')
-			return td_refuse(err, TD_NOT_VIRTUAL_COLUMN, get_attname(occurrence->relid, attnum, false));
+			return td_refuse(err, TD_NOT_VIRTUAL_COLUMN, name);
 	}
 	return true;
 }
