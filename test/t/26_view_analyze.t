@@ -110,25 +110,25 @@ for my $rename ([ 'ALTER TABLE typed RENAME TO named', 'ALTER TABLE named RENAME
 }
 
 # ---- explain ----
-sub explain { my ($q) = @_; return rows('unit', "SELECT node || ' | ' || strategy || ' | ' || detail FROM td_view_test.explain(\$q\$$q\$q\$)") }
-my $plan = explain("SELECT o.id, c.name, l.n FROM orders o JOIN customers c ON c.id = o.customer JOIN lines l ON l.order_id = o.id WHERE o.status = 'x'");
+sub plan_of { my ($q) = @_; return rows('unit', "SELECT node || ' | ' || strategy || ' | ' || detail FROM td_view_test.explain(\$q\$$q\$q\$)") }
+my $plan = plan_of("SELECT o.id, c.name, l.n FROM orders o JOIN customers c ON c.id = o.customer JOIN lines l ON l.order_id = o.id WHERE o.status = 'x'");
 like($plan, qr/^view \| delta \| key: id, n$/m, 'explain: the view');
 like($plan, qr/^  join of 3 \| delta/m, 'the join');
 like($plan, qr/^    r1 public\.orders \| delta \| columns: id, customer, status; filter: /m, 'an occurrence');
 like($plan, qr/index on public\.orders \(customer\) \| wanted \| .*; CREATE INDEX ON public\.orders \(customer\);$/m, 'an index that is missing');
 like($plan, qr/index on public\.lines \(order_id\) \| present \| .*lines_pkey serves$/m, 'an index that serves');
 like($plan, qr/old rows of public\.orders \| replica identity full \| .*bytes, to [\d.]+ times$/m, 'the price of old rows');
-$plan = explain('SELECT status, count(*), min(at), sum(total), avg(id::float8) FROM orders GROUP BY status HAVING count(*) > 1');
+$plan = plan_of('SELECT status, count(*), min(at), sum(total), avg(id::float8) FROM orders GROUP BY status HAVING count(*) > 1');
 like($plan, qr/^view \| counters \| key: status$/m, 'a grouped view');
 like($plan, qr/^  min\(at\) \| extremum \|.*\n    index on public\.orders \(status, at\) \| wanted/m, 'an extremum, and its index');
 like($plan, qr/^  sum\(total\) \| added /m, 'a sum');
 like($plan, qr/^  avg\(\(id\)::double precision\) \| computed anew /m, 'floats');
 like($plan, qr/^  HAVING \| filter /m, 'HAVING');
-like(explain('SELECT id FROM customers'), qr/old rows of public\.customers \| as it is \|/, 'a key that suffices costs nothing');
-unlike(explain('SELECT n FROM live'), qr/old rows/, 'nor does another view');
+like(plan_of('SELECT id FROM customers'), qr/old rows of public\.customers \| as it is \|/, 'a key that suffices costs nothing');
+unlike(plan_of('SELECT n FROM live'), qr/old rows/, 'nor does another view');
 execute('unit', 'CREATE TABLE documents (id int PRIMARY KEY, body text)', 'ALTER TABLE documents ALTER body SET STORAGE EXTERNAL',
 	"INSERT INTO documents SELECT i, repeat('x', 20000) FROM generate_series(1, 20) i", 'VACUUM ANALYZE documents');
-like(explain('SELECT id, length(body) AS n FROM documents'), qr/old rows of public\.documents \| replica identity full \| .*WARNING: wide rows/, 'wide rows are warned of');
+like(plan_of('SELECT id, length(body) AS n FROM documents'), qr/old rows of public\.documents \| replica identity full \| .*WARNING: wide rows/, 'wide rows are warned of');
 
 server('drop');
 done_testing();

@@ -48,3 +48,11 @@ CREATE TABLE coded (code varchar(10) PRIMARY KEY, m mood NOT NULL UNIQUE, u uuid
 CREATE UNIQUE INDEX ON coded (t text_pattern_ops);
 CREATE VIEW live_twin AS SELECT id AS k, count(*) AS n FROM customers GROUP BY id;
 CREATE VIEW upper_twin AS SELECT l.k, to_jsonb(l) AS j, c.name FROM live_twin l JOIN customers c ON c.id = l.k;
+CREATE TABLE weighted ("tapdata$w" bigint, a int);
+CREATE TYPE shown;
+CREATE FUNCTION shown_in(cstring) RETURNS shown IMMUTABLE STRICT LANGUAGE internal AS 'int4in';
+CREATE FUNCTION shown_out(shown) RETURNS cstring IMMUTABLE STRICT LANGUAGE internal AS 'int4out';
+CREATE TYPE shown (INPUT = shown_in, OUTPUT = shown_out, LIKE = int4);
+CREATE FUNCTION shown_json(shown) RETURNS json STABLE LANGUAGE sql AS 'SELECT ''1''::json';
+CREATE CAST (shown AS json) WITH FUNCTION shown_json(shown);
+CREATE TABLE shows (s shown);
