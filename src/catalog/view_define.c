@@ -92,7 +92,7 @@ td_view_add_base(int32 id, Oid relation, const Bitmapset *columns)
 {
 	static TdStatement add = {
 		"INSERT INTO tapdata.view_base (view, relation, columns) VALUES ($1, $2, $3::int2[]) "
-	"ON CONFLICT (view, relation) DO UPDATE SET columns = ARRAY(SELECT unnest(view_base.columns || excluded.columns) UNION ORDER BY 1)", NULL};
+	"ON CONFLICT (view, relation) DO UPDATE SET columns = ARRAY(SELECT DISTINCT unnest(view_base.columns || excluded.columns) ORDER BY 1)", NULL};
 	StringInfoData array;
 	TdCatalogScope scope;
 	int			column = -1;

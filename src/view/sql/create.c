@@ -88,12 +88,12 @@ create(const TdViewName *name, const char *sql, List *options)
 	Query	   *query = td_query_analyse(sql);
 	TdShape    *shape = td_query_shape(query, GetUserId());
 
-	td_identity_need(shape);
 	view->owner = GetUserId();
 	view->relation = td_view_create_table(name, shape, options);
 	view->twin = td_view_create_twin(name, view->relation, td_query_text(query));
 	shape = td_query_shape(td_twin_query(view->twin), view->owner);
 	add_rows(view, shape, options);
+	td_identity_need(shape);
 	if (shape->grouped)
 		td_view_create_state(view, td_plan(shape), options);
 	td_write_guard(view->relation, !view->writable);

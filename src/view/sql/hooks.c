@@ -40,6 +40,13 @@
 
 #include "view/sql/sql_internal.h"
 
+/* What is added to an error that says that a view depends on something. */
+typedef struct TdHint
+{
+	char	   *text;
+	List	   *tables;			/* of the views concerned: of char *, as such an error names them */
+} TdHint;
+
 static ProcessUtility_hook_type next_utility = NULL;
 static object_access_hook_type next_access = NULL;
 static bool table_dropped = false;	/* by this transaction, not looked at yet */
@@ -50,14 +57,17 @@ static void utility(PlannedStmt *pstmt, const char *query, bool read_only, Proce
 static void access_object(ObjectAccessType access, Oid class, Oid object, int sub, void *arg);
 static void at_end_of_transaction(XactEvent event, void *arg);
 static bool may_concern(Node *statement);
+static bool extension_is_there(void);
 static void refuse(Node *statement);
 static void refuse_on_twin(Oid relation);
 static void refuse_on_table(Oid relation, const char *what);
 static void refuse_alter(AlterTableStmt *statement, Oid relation);
-static char *hint_for(Node *statement);
+static bool hint_for(Node *statement, TdHint *hint);
+static List *named_relations(Node *statement);
 static List *readers_of(Oid relation);
 static Oid	find_relation(RangeVar *range);
-static void add_hint(const char *hint, MemoryContext caller);
+static void add_hint(const TdHint *hint, MemoryContext caller);
+static bool is_about_views(const ErrorData *edata, const TdHint *hint);
 static bool moves_views(Node *statement);
 static void follow(void);
 
@@ -78,7 +88,8 @@ utility(PlannedStmt *pstmt, const char *query, bool read_only, ProcessUtilityCon
 	ProcessUtility_hook_type next = next_utility ? next_utility : standard_ProcessUtility;
 	Node	   *statement = pstmt->utilityStmt;
 	MemoryContext caller = CurrentMemoryContext;
-	char	   *hint = NULL;
+	TdHint		hint = {NULL, NIL};
+	bool		hinted;
 	bool		moves;
 
 	if (td_view_ddl || !may_concern(statement))
@@ -87,7 +98,7 @@ utility(PlannedStmt *pstmt, const char *query, bool read_only, ProcessUtilityCon
 		return;
 	}
 	refuse(statement);
-	hint = hint_for(statement);
+	hinted = hint_for(statement, &hint);
 	moves = moves_views(statement);
 	PG_TRY();
 	{
@@ -95,7 +106,9 @@ utility(PlannedStmt *pstmt, const char *query, bool read_only, ProcessUtilityCon
 	}
 	PG_CATCH();
 	{
-		add_hint(hint, caller);
+		if (hinted)
+			add_hint(&hint, caller);
+		PG_RE_THROW();
 	}
 	PG_END_TRY();
 	if (moves || table_dropped)
@@ -134,10 +147,19 @@ may_concern(Node *statement)
 		case T_ReassignOwnedStmt:
 		case T_ViewStmt:
 		case T_RuleStmt:
-			return OidIsValid(get_extension_oid("tapdata", true));
+			return extension_is_there();
 		default:
 			return false;
 	}
+}
+
+/* Whole: not while its own script runs. */
+static bool
+extension_is_there(void)
+{
+	Oid			extension = get_extension_oid("tapdata", true);
+
+	return OidIsValid(extension) && !(creating_extension && CurrentExtensionObject == extension);
 }
 
 /* ---- refusing ---- */
@@ -234,36 +256,50 @@ refuse_alter(AlterTableStmt *statement, Oid relation)
 
 /* ---- hints ---- */
 
-/* What to do when PostgreSQL says that a view depends on what the statement is about; NULL = no statement of that kind. */
-static char *
-hint_for(Node *statement)
+/* What to do when PostgreSQL says that a view depends on what the statement is about; false = no statement of that kind. */
+static bool
+hint_for(Node *statement, TdHint *hint)
 {
-	List	   *relations = NIL;
-	List	   *calls = NIL;
+	char	   *call = NULL;
 	ListCell   *lc;
 
-	if (IsA(statement, AlterTableStmt))
-		relations = list_make1_oid(find_relation(castNode(AlterTableStmt, statement)->relation));
-	else if (IsA(statement, DropStmt))
-	{
-		DropStmt   *drop = castNode(DropStmt, statement);
-
-		if (drop->removeType == OBJECT_TABLE || drop->removeType == OBJECT_VIEW)
-			foreach(lc, drop->objects)
-				relations = lappend_oid(relations, find_relation(makeRangeVarFromNameList(lfirst_node(List, lc))));
-	}
-	else if (!IsA(statement, AlterTypeStmt))
-		return NULL;
-	foreach(lc, relations)
+	if (!IsA(statement, AlterTableStmt) && !IsA(statement, DropStmt) && !IsA(statement, AlterTypeStmt))
+		return false;
+	foreach(lc, named_relations(statement))
 	{
 		ListCell   *reader;
 
 		foreach(reader, readers_of(lfirst_oid(lc)))
-			calls = list_append_unique(calls, makeString(psprintf("SELECT tapdata.drop_view(%s)", quote_literal_cstr(((TdView *) lfirst(reader))->name))));
+		{
+			TdView	   *view = lfirst(reader);
+
+			hint->tables = lappend(hint->tables, pstrdup(quote_identifier(get_rel_name(view->relation))));
+			if (call == NULL)
+				call = psprintf("SELECT tapdata.drop_view(%s)", quote_literal_cstr(view->name));
+		}
 	}
-	if (calls == NIL)
-		return pstrdup("A live view is made of it: drop that first, SELECT tapdata.drop_view(...); SELECT view, twin FROM tapdata.views tells which.");
-	return psprintf("A live view is made of it: drop that first, %s; and create it again afterwards.", strVal(linitial(calls)));
+	hint->text = call ? psprintf("A live view is made of it: drop that first, %s; and create it again afterwards.", call) :
+		pstrdup("A live view is made of it: drop that first, SELECT tapdata.drop_view(...); SELECT view, twin FROM tapdata.views tells which.");
+	return true;
+}
+
+/* The tables and views that it is about. */
+static List *
+named_relations(Node *statement)
+{
+	List	   *relations = NIL;
+	DropStmt   *drop;
+	ListCell   *lc;
+
+	if (IsA(statement, AlterTableStmt))
+		return list_make1_oid(find_relation(castNode(AlterTableStmt, statement)->relation));
+	if (!IsA(statement, DropStmt))
+		return NIL;
+	drop = castNode(DropStmt, statement);
+	if (drop->removeType == OBJECT_TABLE || drop->removeType == OBJECT_VIEW)
+		foreach(lc, drop->objects)
+			relations = lappend_oid(relations, find_relation(makeRangeVarFromNameList(lfirst_node(List, lc))));
+	return relations;
 }
 
 /* The views that read a relation, or one that it is a partition of; of a twin, its own view. */
@@ -294,22 +330,38 @@ find_relation(RangeVar *range)
 	return range == NULL ? InvalidOid : RangeVarGetRelid(range, NoLock, true);
 }
 
-/* In PG_CATCH: the error goes on, with our hint if it is one about a twin. */
+/* In PG_CATCH: the error goes on with our hint, if it is one about a view; otherwise returns. */
 static void
-add_hint(const char *hint, MemoryContext caller)
+add_hint(const TdHint *hint, MemoryContext caller)
 {
 	ErrorData  *edata;
 
-	if (hint == NULL)
-		PG_RE_THROW();
 	MemoryContextSwitchTo(caller);
 	edata = CopyErrorData();
-	if ((edata->sqlerrcode != ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST && edata->sqlerrcode != ERRCODE_FEATURE_NOT_SUPPORTED) ||
-		edata->detail == NULL || strstr(edata->detail, "tapdata_views.") == NULL)
-		PG_RE_THROW();
+	if (!is_about_views(edata, hint))
+	{
+		FreeErrorData(edata);
+		return;
+	}
 	FlushErrorState();
-	edata->hint = pstrdup(hint);
+	edata->hint = pstrdup(hint->text);
 	ReThrowError(edata);
+}
+
+/* PostgreSQL names the twin, or the view's table when it goes with the twin. */
+static bool
+is_about_views(const ErrorData *edata, const TdHint *hint)
+{
+	ListCell   *lc;
+
+	if ((edata->sqlerrcode != ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST && edata->sqlerrcode != ERRCODE_FEATURE_NOT_SUPPORTED) || edata->detail == NULL)
+		return false;
+	if (strstr(edata->detail, "tapdata_views.") != NULL)
+		return true;
+	foreach(lc, hint->tables)
+		if (strstr(edata->detail, lfirst(lc)) != NULL)
+			return true;
+	return false;
 }
 
 /* ---- following ---- */
@@ -340,7 +392,7 @@ follow(void)
 	List	   *moved;
 
 	table_dropped = false;
-	if (!OidIsValid(get_extension_oid("tapdata", true)))	/* it went by the same command */
+	if (!extension_is_there())	/* it went by the same command */
 		return;
 	CommandCounterIncrement();
 	moved = td_views_follow();

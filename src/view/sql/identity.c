@@ -10,8 +10,10 @@
  *		in tapdata.replica_identity until no view needs it any more; then it is
  *		set back, unless somebody has changed it meanwhile.
  *
- *		The change needs ACCESS EXCLUSIVE for a moment: it is waited for TRY_MS at
- *		a time, so that writers never queue behind it for longer.
+ *		The change needs ACCESS EXCLUSIVE until the end of the transaction.  It is
+ *		waited for a short time at a time, so that writers never queue behind it
+ *		for longer.  Who makes a view holds ACCESS SHARE on what it reads until its
+ *		rows are committed; so with the exclusive lock one knows of all views.
  *
  * IDENTIFICATION
  *		src/view/sql/identity.c
@@ -45,7 +47,7 @@ static void need_of_table(Oid relation, Oid root, const Bitmapset *columns);
 static Bitmapset *same_columns(Oid from, Oid to, const Bitmapset *columns);
 static Bitmapset *identity_columns(Relation rel, char kind, Oid index);
 static Oid	identity_index(Relation rel);
-static bool set_identity(const char *statement, int tries);
+static bool run_with_timeout(const char *statement, int tries);
 static bool try_once(const char *statement);
 static char *full_statement(Relation rel);
 static bool still_needed(const TdIdentity *was);
@@ -53,7 +55,7 @@ static void restore(const TdIdentity *was);
 
 /* ---- a new view ---- */
 
-/* Before the view's own rows are in the catalog. */
+/* The view's own rows are in the catalog, or what is done here could be set back at once. */
 void
 td_identity_need(const TdShape *shape)
 {
@@ -92,7 +94,7 @@ need_of_table(Oid relation, Oid root, const Bitmapset *columns)
 				 errmsg("the view needs old values of table \"%s\", and only its owner may have them written", get_rel_name(relation)),
 				 errdetail("Columns that it uses are not in the table's replica identity."),
 				 errhint("Let %s run: %s;", td_role_text(owner), statement)));
-	if (!set_identity(statement, TRIES))
+	if (!run_with_timeout(statement, TRIES))
 		ereport(ERROR,
 				(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
 				 errmsg("table \"%s\" could not be locked to change its replica identity", get_rel_name(relation)),
@@ -161,7 +163,7 @@ full_statement(Relation rel)
 
 /* With the rights in force; false = the lock was not to be had. */
 static bool
-set_identity(const char *statement, int tries)
+run_with_timeout(const char *statement, int tries)
 {
 	int			level = NewGUCNestLevel();
 	bool		done = false;
@@ -248,7 +250,7 @@ restore(const TdIdentity *was)
 	char	   *table;
 	char	   *statement;
 	TdCatalogScope scope;
-	bool		done;
+	bool		locked;
 
 	if (HeapTupleIsValid(tuple))
 		ReleaseSysCache(tuple);
@@ -259,9 +261,15 @@ restore(const TdIdentity *was)
 							 was->kind == REPLICA_IDENTITY_NOTHING ? "NOTHING" : index ? "USING INDEX " : "DEFAULT",
 							 index ? quote_identifier(index) : "");
 		td_catalog_enter(&scope);
-		done = set_identity(statement, 1);
+		locked = run_with_timeout(psprintf("LOCK TABLE ONLY %s IN ACCESS EXCLUSIVE MODE", table), 1);
+		if (locked && !still_needed(was))	/* who held the lock may have made a view */
+			td_run_as_caller(statement);
+		else if (locked)
+			statement = NULL;
 		td_catalog_leave(&scope);
-		if (!done)
+		if (statement == NULL)
+			return;
+		if (!locked)
 		{
 			ereport(NOTICE,
 					(errmsg("table %s keeps REPLICA IDENTITY FULL, it could not be locked", table),

@@ -33,7 +33,7 @@ extern Oid	td_view_create_twin(const TdViewName *name, Oid table, const char *qu
 extern void td_view_create_state(const TdView *view, const TdPlan *plan, List *options);
 
 /* ---- identity.c: replica identities of base tables ---- */
-extern void td_identity_need(const TdShape *shape); /* as the caller, before the rows of the view are there */
+extern void td_identity_need(const TdShape *shape); /* as the caller; the rows of the view are there */
 extern void td_identity_restore(void);	/* those that no view needs any more */
 
 /* ---- control.c ---- */
