@@ -511,8 +511,7 @@ fill_view(TdView *view, volatile bool *started)
 	td_lock_twin(view->twin);
 	td_worker_status("waiting");
 	td_share_ask(TD_SHARE_FILL, view->group, view->id);
-	td_share_import(IMPORT_TIMEOUT_MS);
-	td_share_end();
+	td_share_import(IMPORT_TIMEOUT_MS);	/* the request stays as it is until the end: the view worker looks whether we have it */
 	*started = true;
 
 	td_worker_status("snapshot");

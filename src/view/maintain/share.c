@@ -352,10 +352,15 @@ release(void)
 	mine = NULL;
 }
 
-/* The segment goes with the transaction's resource owner. */
+/* The segment goes with the transaction's resource owner, which complains when it is left to it at a commit. */
 static void
 release_at_end(XactEvent event, void *arg)
 {
+	if ((event == XACT_EVENT_PRE_COMMIT || event == XACT_EVENT_PRE_PREPARE) && segment)
+	{
+		dsm_detach(segment);
+		segment = NULL;
+	}
 	if (event != XACT_EVENT_COMMIT && event != XACT_EVENT_ABORT && event != XACT_EVENT_PREPARE)
 		return;
 	release();
