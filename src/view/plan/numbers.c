@@ -85,12 +85,9 @@ static TdNumbers
 to_scale(const TdNumbers *a, const TdNumbers *b, List *args)
 {
 	Const	   *c = lsecond(args);
-	TdNumbers	r = *a;
+	int32		scale = IsA(c, Const) && !c->constisnull ? DatumGetInt32(c->constvalue) : MAX_ROUND_SCALE + 1;
 
-	r.scale = -1;
-	if (IsA(c, Const) && !c->constisnull && Abs(DatumGetInt32(c->constvalue)) <= MAX_ROUND_SCALE)
-		r.scale = Max(DatumGetInt32(c->constvalue), 0);
-	return r;
+	return (TdNumbers) {scale <= MAX_ROUND_SCALE ? Max(scale, 0) : -1, a->nan, a->infinite};
 }
 
 static const struct
