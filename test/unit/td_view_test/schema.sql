@@ -1,4 +1,5 @@
 -- What queries.txt asks about.
+SET client_min_messages = warning;
 CREATE ROLE td_reader;
 CREATE TABLE customers (id int PRIMARY KEY, name text NOT NULL, city varchar(40), born date);
 CREATE TABLE orders (id bigint PRIMARY KEY, customer int NOT NULL, at timestamptz, status varchar(10), note text, total numeric(12,2), paid money);
