@@ -307,19 +307,6 @@ td_feed_row(TupleTableSlot *slot, void *arg)
 	feed->rows++;
 }
 
-/* It outlives the subtransaction that this view may be run in: its temporary file, if it gets one, belongs to the whole transaction. */
-static TdDelta *
-add_own_delta(TdTick *t, TupleDesc desc)
-{
-	ResourceOwner owner = CurrentResourceOwner;
-	TdDelta    *own;
-
-	CurrentResourceOwner = TopTransactionResourceOwner;
-	own = td_deltas_add(t->deltas, t->run->view->relation, desc, t->run->kept->attnums);
-	CurrentResourceOwner = owner;
-	return own;
-}
-
 void
 td_apply_to_view(TdTick *t, TdStore *store, TdNet *net)
 {
@@ -332,7 +319,7 @@ td_apply_to_view(TdTick *t, TdStore *store, TdNet *net)
 	}
 	else
 	{
-		TdDelta    *own = add_own_delta(t, td_store_desc(store));
+		TdDelta    *own = td_deltas_add(t->deltas, t->run->view->relation, td_store_desc(store), t->run->kept->attnums);
 
 		own->nrows = td_net_finish(net, own->rows);
 		t->changed += own->nrows;

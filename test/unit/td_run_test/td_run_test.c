@@ -1,0 +1,261 @@
+/*-------------------------------------------------------------------------
+ *
+ * td_run_test.c
+ *		SQL functions that plan, fill and tick live views in a backend, without
+ *		capture and workers.
+ *
+ * NOTES
+ *		The deltas of a tick come from queries: all columns of a relation and a
+ *		weight behind.  Views that were opened stay so for the session, as in the
+ *		view worker.
+ *
+ * test/unit/td_run_test/td_run_test.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "fmgr.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "portability/instr_time.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+
+#include "util/util.h"
+#include "view/view_internal.h"
+
+PG_MODULE_MAGIC;
+
+PG_FUNCTION_INFO_V1(td_run_test_describe);
+PG_FUNCTION_INFO_V1(td_run_test_open);
+PG_FUNCTION_INFO_V1(td_run_test_close);
+PG_FUNCTION_INFO_V1(td_run_test_fill);
+PG_FUNCTION_INFO_V1(td_run_test_tick);
+PG_FUNCTION_INFO_V1(td_run_test_texts);
+
+static MemoryContext context = NULL;
+static List *runs = NIL;		/* of TdViewRun * */
+
+static TdShape *
+shape_of(Oid twin)
+{
+	TdError		err;
+	TdShape    *shape = td_analyze(td_twin_query(twin), GetUserId(), &err);
+
+	if (shape == NULL)
+		td_error_raise(&err);
+	return shape;
+}
+
+/* (state text: columns of its table, nkeys integer, key integer[], one_group boolean, columns text) */
+Datum
+td_run_test_describe(PG_FUNCTION_ARGS)
+{
+	TdShape    *shape = shape_of(PG_GETARG_OID(0));
+	TdPlan	   *plan = td_plan(shape);
+	int			n = plan->grouped ? plan->nkeys + 1 + plan->ncounters : 0;
+	Datum	   *keys = palloc(sizeof(Datum) * (list_length(shape->unique) + 1));
+	StringInfoData state,
+				columns;
+	TupleDesc	desc;
+	Datum		values[5];
+	bool		nulls[5] = {!plan->grouped};
+
+	initStringInfo(&state);
+	initStringInfo(&columns);
+	for (int i = 0; i < n; i++)
+		appendStringInfo(&state, "%s%s %s%s", i ? ", " : "", quote_identifier(plan->state[i].name),
+						 format_type_with_typemod(plan->state[i].type, plan->state[i].typmod), i < plan->nkeys ? "" : i == plan->nkeys ? " NOT NULL" : "");
+	for (int i = 0; i < shape->ncolumns; i++)
+		appendStringInfo(&columns, "%s%s", i ? ", " : "", quote_identifier(shape->columns[i].name));
+	for (int i = 0; i < list_length(shape->unique); i++)
+		keys[i] = Int32GetDatum(list_nth_int(shape->unique, i));
+	get_call_result_type(fcinfo, NULL, &desc);
+	values[0] = CStringGetTextDatum(state.data);
+	values[1] = Int32GetDatum(plan->nkeys);
+	values[2] = PointerGetDatum(construct_array(keys, list_length(shape->unique), INT4OID, 4, true, TYPALIGN_INT));
+	values[3] = BoolGetDatum(shape->one_group);
+	values[4] = CStringGetTextDatum(columns.data);
+	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls));
+}
+
+/* The texts of a plan, for reading. */
+Datum
+td_run_test_texts(PG_FUNCTION_ARGS)
+{
+	TdPlan	   *plan = td_plan(shape_of(PG_GETARG_OID(0)));
+	Bitmapset  *all = NULL;
+	StringInfoData s;
+	ListCell   *lc;
+
+	initStringInfo(&s);
+	appendStringInfo(&s, "core: %s\noutput: %s\n", plan->core_sql, plan->output_sql ? plan->output_sql : "-");
+	foreach(lc, plan->leaves)
+		appendStringInfo(&s, "%s: %s\n", ((TdLeaf *) lfirst(lc))->name, ((TdLeaf *) lfirst(lc))->sql);
+	for (int i = 1; i <= plan->shape->noccurrences; i++)
+		all = bms_add_member(all, i);
+	appendStringInfo(&s, "delta: %s\n", td_plan_delta(plan, all));
+	if (plan->nkeys > 0)
+		appendStringInfo(&s, "groups: %s\n", td_plan_groups(plan, 0));
+	PG_RETURN_TEXT_P(cstring_to_text(s.data));
+}
+
+static TdViewRun *
+run_of(int32 id)
+{
+	ListCell   *lc;
+
+	foreach(lc, runs)
+		if (((TdViewRun *) lfirst(lc))->view->id == id)
+			return lfirst(lc);
+	elog(ERROR, "view %d is not open", id);
+	return NULL;
+}
+
+/* open(view integer) */
+Datum
+td_run_test_open(PG_FUNCTION_ARGS)
+{
+	MemoryContext old;
+	TdView	   *view;
+	TdViewRun  *run;
+
+	if (context == NULL)
+		context = AllocSetContextCreate(TopMemoryContext, "td_run_test", ALLOCSET_DEFAULT_SIZES);
+	old = MemoryContextSwitchTo(context);
+	view = td_view_load(PG_GETARG_INT32(0));
+	if (view == NULL)
+		elog(ERROR, "there is no view %d", PG_GETARG_INT32(0));
+	run = td_run_create(view, context);
+	runs = lappend(runs, run);
+	MemoryContextSwitchTo(old);
+	PG_RETURN_VOID();
+}
+
+Datum
+td_run_test_close(PG_FUNCTION_ARGS)
+{
+	while (runs != NIL)
+	{
+		TdViewRun  *run = linitial(runs);
+
+		runs = list_delete_first(runs);
+		td_run_destroy(run);
+	}
+	if (context)
+		MemoryContextReset(context);
+	PG_RETURN_VOID();
+}
+
+Datum
+td_run_test_fill(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_INT64(td_run_fill(run_of(PG_GETARG_INT32(0))));
+}
+
+/* Rows of a query (all columns of relid and a weight) as its delta. */
+static void
+add_delta(TdDeltas *deltas, Oid relid, const char *query)
+{
+	TdDelta    *delta = td_deltas_get(deltas, relid);
+	TupleTableSlot *slot;
+	TupleDesc	desc;
+	AttrNumber *attnums;
+
+	SPI_connect();
+	if (SPI_execute(query, false, 0) != SPI_OK_SELECT && SPI_result != SPI_OK_DELETE_RETURNING)
+		elog(ERROR, "query of a delta: %s", SPI_result_code_string(SPI_result));
+	desc = CreateTupleDescCopy(SPI_tuptable->tupdesc);
+	namestrcpy(&TupleDescAttr(desc, desc->natts - 1)->attname, TD_WEIGHT);
+	attnums = palloc(sizeof(AttrNumber) * desc->natts);
+	for (int i = 0; i < desc->natts - 1; i++)
+		attnums[i] = get_attnum(relid, NameStr(TupleDescAttr(desc, i)->attname));
+	if (delta == NULL || delta->desc == NULL)
+		delta = td_deltas_add(deltas, relid, desc, attnums);
+	slot = MakeSingleTupleTableSlot(SPI_tuptable->tupdesc, &TTSOpsHeapTuple);
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		ExecForceStoreHeapTuple(SPI_tuptable->vals[i], slot, false);
+		tuplestore_puttupleslot(delta->rows, slot);
+		delta->nrows++;
+	}
+	ExecDropSingleTupleTableSlot(slot);
+	SPI_finish();
+}
+
+/* One view in a subtransaction; its error as text, NULL = none. */
+static char *
+tick_apart(TdViewRun *run, TdDeltas *deltas, bool recompute)
+{
+	MemoryContext old = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	ErrorData  *volatile edata = NULL;
+
+	BeginInternalSubTransaction(NULL);
+	PG_TRY();
+	{
+		td_run_tick(run, deltas, recompute);
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(old);
+		edata = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(old);
+	CurrentResourceOwner = owner;
+	return edata ? psprintf("%s%s %s%s%s", run->timed_out ? "timeout " : "", unpack_sql_state(edata->sqlerrcode), edata->message,
+							edata->hint ? " - " : "", edata->hint ? edata->hint : "") : NULL;
+}
+
+/* tick(views integer[], relations regclass[], queries text[] (null: unknown), recompute boolean, apart boolean) -> text: "id: error" lines */
+Datum
+td_run_test_tick(PG_FUNCTION_ARGS)
+{
+	TdDeltas   *deltas = td_deltas_create(CurrentMemoryContext);
+	Datum	   *views,
+			   *relations,
+			   *queries;
+	bool	   *nulls;
+	int			nviews,
+				nrelations,
+				nqueries;
+	StringInfoData errors;
+
+	deconstruct_array(PG_GETARG_ARRAYTYPE_P(0), INT4OID, 4, true, TYPALIGN_INT, &views, NULL, &nviews);
+	deconstruct_array(PG_GETARG_ARRAYTYPE_P(1), REGCLASSOID, 4, true, TYPALIGN_INT, &relations, NULL, &nrelations);
+	deconstruct_array(PG_GETARG_ARRAYTYPE_P(2), TEXTOID, -1, false, TYPALIGN_INT, &queries, &nulls, &nqueries);
+	for (int i = 0; i < nrelations; i++)
+	{
+		if (nulls[i])
+			td_deltas_unknown(deltas, DatumGetObjectId(relations[i]));
+		else
+			add_delta(deltas, DatumGetObjectId(relations[i]), TextDatumGetCString(queries[i]));
+	}
+	initStringInfo(&errors);
+	for (int i = 0; i < nviews; i++)
+	{
+		TdViewRun  *run = run_of(DatumGetInt32(views[i]));
+		char	   *error = NULL;
+
+		if (PG_GETARG_BOOL(4))
+			error = tick_apart(run, deltas, PG_GETARG_BOOL(3));
+		else
+			td_run_tick(run, deltas, PG_GETARG_BOOL(3));
+		if (error)
+			appendStringInfo(&errors, "%s%d: %s", errors.len ? "\n" : "", run->view->id, error);
+	}
+	td_deltas_destroy(deltas);
+	PG_RETURN_TEXT_P(cstring_to_text(errors.data));
+}
