@@ -171,6 +171,26 @@ find_only(TdStore *s)
 	return found;
 }
 
+/* The next row of the index scan; what the scan allocates on the way it keeps as long as it lives. */
+static bool
+next_found(TdStore *s)
+{
+	MemoryContext caller = MemoryContextSwitchTo(s->target.context);
+	bool		found = index_getnext_slot(s->scan, ForwardScanDirection, s->found);
+
+	MemoryContextSwitchTo(caller);
+	return found;
+}
+
+static void
+begin_search(TdStore *s)
+{
+	MemoryContext caller = MemoryContextSwitchTo(s->target.context);
+
+	index_rescan(s->scan, s->skeys, s->nskeys, NULL, 0);
+	MemoryContextSwitchTo(caller);
+}
+
 /* The row with the key in the given columns of row, nulls equal, into s->found. */
 bool
 td_store_probe_key(TdStore *s, TupleTableSlot *row, const AttrNumber *columns)
@@ -186,8 +206,8 @@ td_store_probe_key(TdStore *s, TupleTableSlot *row, const AttrNumber *columns)
 		s->skeys[i].sk_flags = null ? SK_ISNULL | SK_SEARCHNULL : 0;
 		s->skeys[i].sk_argument = null ? (Datum) 0 : value;
 	}
-	index_rescan(s->scan, s->skeys, s->nskeys, NULL, 0);
-	return index_getnext_slot(s->scan, ForwardScanDirection, s->found);
+	begin_search(s);
+	return next_found(s);
 }
 
 /* Begins a search for the rows that are the same image as row, which is laid out as the relation. */
@@ -204,7 +224,7 @@ td_store_probe_image(TdStore *s, TupleTableSlot *row)
 	if (nulls[0])
 		elog(ERROR, "hash of a row of view %s is null", s->target.name);
 	s->skeys[0].sk_argument = values[0];
-	index_rescan(s->scan, s->skeys, 1, NULL, 0);
+	begin_search(s);
 }
 
 /* Same image in all columns? */
@@ -233,7 +253,7 @@ td_store_probe_image_next(TdStore *s, TupleTableSlot *row)
 {
 	MemoryContext scratch = GetPerTupleMemoryContext(s->target.estate);
 
-	while (index_getnext_slot(s->scan, ForwardScanDirection, s->found))
+	while (next_found(s))
 	{
 		MemoryContext caller = MemoryContextSwitchTo(scratch);
 		bool		same = same_image(s, s->found, row);

@@ -344,14 +344,22 @@ ts_deltas(PG_FUNCTION_ARGS)
 	EphemeralNamedRelation name;
 	TdDelta    *delta;
 	TupleTableSlot *slot;
+	MemoryContext caller = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
 	int64		first;
 	int64		second;
 	bool		unknown;
 
 	run(PG_GETARG_TEXT_PP(0));
+	caller = CurrentMemoryContext;
 	td_deltas_unknown(deltas, 2);
 	td_deltas_unknown(deltas, 1);
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(caller);
 	delta = td_deltas_add(deltas, 1, SPI_tuptable->tupdesc, attnums);
+	ReleaseCurrentSubTransaction();
+	MemoryContextSwitchTo(caller);
+	CurrentResourceOwner = owner;
 	if (td_deltas_get(deltas, 1) != delta || td_deltas_get(deltas, 2)->desc || td_deltas_get(deltas, 2)->rows || td_deltas_get(deltas, 3))
 		elog(ERROR, "deltas are not kept by relation");
 	slot = MakeSingleTupleTableSlot(SPI_tuptable->tupdesc, &TTSOpsHeapTuple);
