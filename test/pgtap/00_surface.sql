@@ -10,6 +10,7 @@ SELECT * FROM no_plan();
 
 SELECT has_schema('tapdata');
 SELECT has_schema('tapdata_state');
+SELECT has_schema('tapdata_views');
 SELECT is(extversion, '0.1', 'version') FROM pg_extension WHERE extname = 'tapdata';
 SELECT is((SELECT extrelocatable FROM pg_extension WHERE extname = 'tapdata'), false, 'not relocatable');
 
@@ -43,7 +44,17 @@ FROM (VALUES
     ('wait_pipeline', 'name text, timeout interval DEFAULT ''00:01:00''::interval, source_position text DEFAULT NULL::text', 'timestamp with time zone'),
     ('adopt_database', '', 'void'),
     ('doctor', 'OUT item text, OUT ok boolean, OUT detail text, OUT fix text', 'SETOF record'),
-    ('refuse_write', '', 'trigger')
+    ('refuse_write', '', 'trigger'),
+    ('create_view', 'name text, query text, options jsonb DEFAULT ''{}''::jsonb, or_replace boolean DEFAULT false', 'regclass'),
+    ('drop_view', 'view regclass', 'void'),
+    ('refresh_view', 'view regclass', 'void'),
+    ('alter_view', 'view regclass, options jsonb', 'void'),
+    ('explain_query', 'query text, OUT node text, OUT strategy text, OUT detail text', 'SETOF record'),
+    ('explain_view', 'view regclass, OUT node text, OUT strategy text, OUT detail text', 'SETOF record'),
+    ('wait_view', 'view regclass, timeout interval DEFAULT ''00:01:00''::interval', 'timestamp with time zone'),
+    ('check_view', 'view regclass, max_rows integer DEFAULT 100, OUT diff text, OUT copies bigint, OUT "row" jsonb', 'SETOF record'),
+    ('group_caught_up', 'id integer', 'boolean'),
+    ('row_hash', 'VARIADIC "any"', 'bigint')
 ) AS v(f, a, r);
 
 -- views: exactly these columns
@@ -55,6 +66,8 @@ FROM (VALUES
         'source_time timestamp with time zone, lag interval, rows_loaded bigint, rows_applied bigint, sqlstate text, error text, hint text, '
         'retry_at timestamp with time zone, options jsonb'),
     ('pipeline_tables', 'pipeline text, source_table text, target text, status text, rows_loaded bigint, row_estimate bigint, has_key boolean, error text'),
+    ('views', 'view regclass, twin regclass, owner name, group_name text, status text, exact boolean, since timestamp with time zone, snapshot pg_snapshot, '
+        'freshness interval, ticks bigint, last_tick timestamp with time zone, strategy text, sqlstate text, error text, hint text, options jsonb, state_tables regclass[]'),
     ('workers', 'pid integer, kind text, database text, object text, status text, since timestamp with time zone, restarts integer, memory bigint'),
     ('errors', 'id bigint, at timestamp with time zone, pipeline text, step text, table_name text, position text, sqlstate text, message text, record jsonb'),
     ('log', 'at timestamp with time zone, level text, kind text, object text, sqlstate text, message text, detail text, hint text')
@@ -84,11 +97,15 @@ SELECT is_empty($$SELECT c.oid::regclass FROM pg_class c WHERE relnamespace = 't
     AND NOT coalesce('security_barrier=true' = ANY (reloptions), false)$$, 'every view with an owner has a security barrier');
 SELECT ok(NOT has_schema_privilege('pg_monitor', 'tapdata_state', 'USAGE'), 'nobody looks into tapdata_state');
 SELECT ok(NOT has_schema_privilege('pg_monitor', 'tapdata', 'CREATE'), 'nobody creates in tapdata');
+SELECT ok(NOT has_schema_privilege('pg_monitor', 'tapdata_views', 'CREATE'), 'nor in tapdata_views');
+SELECT ok(has_schema_privilege('pg_monitor', 'tapdata_views', 'USAGE'), 'twins can be reached');
 SELECT ok(NOT has_foreign_data_wrapper_privilege('pg_monitor', 'tapdata', 'USAGE'), 'nobody may create connections by default');
 SELECT ok(NOT has_function_privilege('pg_monitor', 'tapdata.extension_created()', 'EXECUTE'), 'extension_created is internal');
 SELECT is_empty($$SELECT oid::regprocedure FROM pg_proc WHERE pronamespace = 'tapdata'::regnamespace AND prosecdef$$, 'no SECURITY DEFINER function');
+-- but two that read the caller's query in his own search_path, and those that work on values and look up no name
 SELECT is_empty($$SELECT oid::regprocedure FROM pg_proc WHERE pronamespace = 'tapdata'::regnamespace
-    AND proname NOT IN ('worker_list', 'extension_created') AND NOT coalesce('search_path=pg_catalog, pg_temp' = ANY (proconfig), false)$$,
+    AND proname NOT IN ('worker_list', 'extension_created',
+        'create_view', 'explain_query', 'row_hash', 'numeric_place', 'numeric_sum') AND NOT coalesce('search_path=pg_catalog, pg_temp' = ANY (proconfig), false)$$,
     'every function has a pinned search_path');
 
 SELECT * FROM finish();

@@ -60,6 +60,7 @@ static bool may_concern(Node *statement);
 static bool extension_is_there(void);
 static void refuse(Node *statement);
 static void refuse_on_twin(Oid relation);
+static void refuse_drop(DropStmt *statement);
 static void refuse_on_table(Oid relation, const char *what);
 static void refuse_alter(AlterTableStmt *statement, Oid relation);
 static bool hint_for(Node *statement, TdHint *hint);
@@ -191,6 +192,8 @@ refuse(Node *statement)
 		relation = find_relation(castNode(RuleStmt, statement)->relation);
 		refuse_on_table(relation, "its rules");
 	}
+	else if (IsA(statement, DropStmt) && castNode(DropStmt, statement)->removeType == OBJECT_VIEW)
+		refuse_drop(castNode(DropStmt, statement));
 	refuse_on_twin(relation);
 }
 
@@ -205,6 +208,25 @@ refuse_on_twin(Oid relation)
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("the definition of live view %s can't be changed", view->name),
 				 errhint("Drop the view and create it anew: SELECT tapdata.drop_view(%s).", quote_literal_cstr(view->name))));
+}
+
+/* A twin goes with its view only; PostgreSQL says so too, but does not know the call. */
+static void
+refuse_drop(DropStmt *statement)
+{
+	ListCell   *lc;
+
+	foreach(lc, named_relations((Node *) statement))
+	{
+		TdView	   *view = OidIsValid(lfirst_oid(lc)) ? td_view_of_twin(lfirst_oid(lc)) : NULL;
+
+		if (view != NULL)
+			ereport(ERROR,
+					(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
+					 errmsg("view %s.%s can't be dropped alone", get_namespace_name(get_rel_namespace(lfirst_oid(lc))), get_rel_name(lfirst_oid(lc))),
+					 errdetail("It is the definition of live view %s.", view->name),
+					 errhint("Drop both: SELECT tapdata.drop_view(%s).", quote_literal_cstr(view->name))));
+	}
 }
 
 static void
