@@ -46,7 +46,7 @@ sub connect_to
 {
 	my ($db, $user, $fresh) = @_;
 	my $key = "$db/$user";
-	delete $handles{$key} if $handles{$key} && !$handles{$key}->ping;
+	delete $handles{$key} if !$fresh && $handles{$key} && !$handles{$key}->ping;    # a forked child must not speak on its parent's
 	return $handles{$key} if $handles{$key} && !$fresh;
 	my $dbh = DBI->connect("DBI:Pg:host=$env{PGHOST};port=$env{PGPORT};dbname=$db", $user, '',
 		{ RaiseError => 1, PrintError => 0, AutoCommit => 1, PrintWarn => 0 });
