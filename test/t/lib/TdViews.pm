@@ -231,8 +231,8 @@ sub over_views
 	my @columns = map { $_->[0] } @{ $dbh->selectall_arrayref("SELECT attname FROM pg_attribute WHERE attrelid = '$schema.$v'::regclass AND attnum > 0 AND NOT attisdropped") };
 	my $c = pick(@columns);
 	return pick("SELECT count(*) AS c1, count(w.$c) AS c2 FROM $schema.$v w", "SELECT w.$c AS c1, count(*) AS c2 FROM $schema.$v w GROUP BY w.$c",
-		"SELECT DISTINCT w.$c AS c1 FROM $schema.$v w", "SELECT w.$c AS c1, q.id AS c2 FROM $schema.$v w, $schema.t1 q WHERE w.$c::text = q.a::text",
-		"SELECT min(w.$c::text) AS c1, u.c1 AS c2 FROM $schema.$v w, $schema." . pick(@$views) . ' u WHERE u.c1::text = w.c1::text GROUP BY u.c1');
+		"SELECT DISTINCT w.$c AS c1 FROM $schema.$v w", "SELECT w.$c AS c1, q.id AS c2 FROM $schema.$v w, $schema.t1 q WHERE w.${c}::text = q.a::text",
+		"SELECT min(w.${c}::text) AS c1, u.c1 AS c2 FROM $schema.$v w, $schema." . pick(@$views) . ' u WHERE u.c1::text = w.c1::text GROUP BY u.c1');
 }
 
 # ---- verdicts ----
