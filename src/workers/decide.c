@@ -122,6 +122,9 @@ decide_wanted(const TdSituation *s, Meaning meaning, int64_t *wake_ms)
 				return TD_ACT_START;
 			return TD_ACT_LOST;
 		case FAILED:
+			if (s->again)
+				return TD_ACT_START;
+			break;
 		case ENDED:
 			break;
 	}

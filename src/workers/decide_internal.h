@@ -34,6 +34,7 @@ typedef struct TdSituation
 	const char *status;			/* of the pipeline or group */
 	bool		wanted;			/* desired = running; the group has views */
 	bool		forget_failure; /* a failed one that is not wanted any more is stopped: nobody else would */
+	bool		again;			/* a failed one is to be tried again */
 	bool		here;			/* the catalog was made here */
 	bool		running;		/* a slot exists */
 	bool		stop_asked;

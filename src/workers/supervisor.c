@@ -188,6 +188,7 @@ situation_of(TdSupervised *p, bool here, TimestampTz now)
 		.status = p->status,
 		.wanted = p->wanted,
 		.forget_failure = p->kind->forget_failure,
+		.again = p->again,
 		.here = here,
 		.starts = p->starts,
 		.first_look = first_look,

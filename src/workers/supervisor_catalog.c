@@ -139,6 +139,7 @@ read_row(const TdSupervisedKind *kind, uint64 row, MemoryContext context)
 		p->retry_at = 0;
 	p->starts = DatumGetInt32(SPI_getbinval(tuple, desc, 7, &null));
 	p->restarts = DatumGetInt32(SPI_getbinval(tuple, desc, 8, &null));
+	p->again = DatumGetBool(SPI_getbinval(tuple, desc, 9, &null));
 	p->wake_ms = -1;
 	return p;
 }
@@ -222,7 +223,7 @@ static void
 write_start(TdSupervised *p)
 {
 	bool		ended_well = strcmp(p->status, "stopped") == 0 || strcmp(p->status, "created") == 0 || strcmp(p->status, "fenced") == 0;
-	int			starts = ended_well ? 1 : p->starts + 1;
+	int			starts = ended_well || p->again ? 1 : p->starts + 1;
 
 	if (run(p->kind->count, p->id, psprintf("%d", starts)) == 1)
 		p->restarts = pg_strtoint32(SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1));

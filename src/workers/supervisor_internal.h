@@ -53,6 +53,7 @@ typedef struct TdSupervised
 	TimestampTz retry_at;		/* 0 = none */
 	int			starts;			/* in a row, each ended soon, without progress and without a reason */
 	int			restarts;		/* in all, since it was wanted */
+	bool		again;			/* it failed, and somebody has asked for another try */
 	int64		wake_ms;		/* out: look again then; -1 = as decided */
 } TdSupervised;
 

@@ -81,6 +81,10 @@ main(void)
 	check("retry not due: wait for it", (TdSituation) {.status = "retrying", .wanted = true, NONE, .retry_in_ms = 1500}, TD_ACT_NOTHING, 1500);
 	check("retry due: start", (TdSituation) {.status = "retrying", .wanted = true, NONE, .starts = 5}, TD_ACT_START, -1);
 	check("failed: for a person", (TdSituation) {.status = "failed", .wanted = true, NONE}, TD_ACT_NOTHING, -1);
+	check("failed, asked for again: start", (TdSituation) {.status = "failed", .wanted = true, .again = true, NONE, .starts = 10}, TD_ACT_START, -1);
+	check("streaming, asked for again: lost as ever",
+		  (TdSituation) {.status = "streaming", .wanted = true, .again = true, NONE, .starts = 1}, TD_ACT_LOST, -1);
+	check("failed, asked for again in a copy: fenced", (TdSituation) {.status = "failed", .wanted = true, .again = true}, TD_ACT_FENCE, -1);
 	check("failed after starts: calm", (TdSituation) {.status = "failed", .wanted = true, NONE, .starts = 1}, TD_ACT_CALM, -1);
 	check("completed: nothing", (TdSituation) {.status = "completed", .wanted = true, NONE}, TD_ACT_NOTHING, -1);
 	check("an unknown status is for a person", (TdSituation) {.status = "dancing", .wanted = true, NONE}, TD_ACT_NOTHING, -1);
