@@ -105,17 +105,6 @@ columns_of(const TdPlanned *p, int n, bool leaf)
 	return columns;
 }
 
-/* A column of this name would make the weight ambiguous. */
-static void
-check_name(const char *name)
-{
-	if (strcmp(name, TD_WEIGHT) == 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_RESERVED_NAME),
-				 errmsg("column name \"%s\" is reserved for tapdata", name),
-				 errhint("Give the column another name.")));
-}
-
 static TdRowNames
 occurrence_names(const TdOccurrence *o, const Bitmapset *columns)
 {
@@ -126,12 +115,7 @@ occurrence_names(const TdOccurrence *o, const Bitmapset *columns)
 	while ((a = bms_next_member(columns, a)) >= 0)
 		last = a;
 	for (a = 1; a <= last; a++)
-	{
-		char	   *name = bms_is_member(a, columns) ? get_attname(o->relid, a, false) : "";
-
-		check_name(name);
-		row.columns = lappend(row.columns, name);
-	}
+		row.columns = lappend(row.columns, bms_is_member(a, columns) ? get_attname(o->relid, a, false) : "");
 	return row;
 }
 
@@ -168,8 +152,6 @@ make_texts(TdPlanned *p)
 		p->items[i].text = td_names_typed(p->items[i].expr, p->items[i].type, p->items[i].typmod, context);
 	for (int i = 0; i < p->nquals; i++)
 		p->quals[i].text = td_names_text(p->quals[i].expr, context);
-	for (int i = 0; i < p->plan.shape->ncolumns; i++)
-		check_name(p->plan.shape->columns[i].name);
 }
 
 /* ---- the plan ---- */
