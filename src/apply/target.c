@@ -36,7 +36,6 @@
 #include "compat/compat.h"
 
 #define LOAD_SCHEMA "tapdata_state"
-#define GUARD_TRIGGER "tapdata_refuse_write"
 
 static char *load_name(const TdPipeline *p, const TdPipelineTable *t);
 static char *key_columns(const TdSchema *schema);
@@ -46,7 +45,6 @@ static void ensure_schema(const TdPipeline *p, const char *name);
 static void make_room(const TdPipeline *p, const TdPipelineTable *t, Oid existing);
 static void move_table(const TdPipeline *p, const TdPipelineTable *t, Oid schema);
 static void rename_key(const TdPipelineTable *t, Oid schema);
-static void guard_table(Oid relid);
 static void publish_one(const TdPipeline *p, TdPipelineTable *t);
 
 /* Runs one statement as role. */
@@ -196,7 +194,7 @@ publish_one(const TdPipeline *p, TdPipelineTable *t)
 				 errhint("SELECT tapdata.reset_pipeline(...) loads it again; SELECT tapdata.drop_pipeline(...) ends the mirror.")));
 	t->relation = existing;
 	if (!p->writable)
-		guard_table(existing);
+		td_write_guard(existing, true);	/* it does not fire in our replica sessions */
 }
 
 /* The target schema; made if missing and the pipeline's owner may. */
@@ -272,20 +270,4 @@ rename_key(const TdPipelineTable *t, Oid schema)
 	name = ChooseRelationName(t->target_table, NULL, "pkey", schema, true);
 	execute(BOOTSTRAP_SUPERUSERID, "ALTER INDEX %s RENAME TO %s",
 			quote_qualified_identifier(t->target_schema, get_rel_name(index)), quote_identifier(name));
-}
-
-/*
- * Users' writes are refused by a statement trigger, which does not fire in our
- * replica sessions.  It goes with the extension.
- */
-static void
-guard_table(Oid relid)
-{
-	char	   *name = quote_qualified_identifier(get_namespace_name(get_rel_namespace(relid)), get_rel_name(relid));
-
-	execute(BOOTSTRAP_SUPERUSERID,
-			"CREATE OR REPLACE TRIGGER %s BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON %s FOR EACH STATEMENT EXECUTE FUNCTION tapdata.refuse_write()",
-			GUARD_TRIGGER, name);
-	if (OidIsValid(get_extension_oid("tapdata", true)))
-		execute(BOOTSTRAP_SUPERUSERID, "ALTER TRIGGER %s ON %s DEPENDS ON EXTENSION tapdata", GUARD_TRIGGER, name);
 }

@@ -18,6 +18,7 @@
 
 #include "catalog/catalog_internal.h"
 #include "catalog/dependency.h"
+#include "catalog/pg_extension.h"
 #include "catalog/pg_trigger.h"
 #include "commands/trigger.h"
 #include "storage/lmgr.h"
@@ -29,6 +30,7 @@
 static char *keeper(Relation rel, bool *is_view);
 static void guard_on(Oid relation);
 static void guard_off(Oid relation);
+static void go_with_extension(Oid trigger);
 
 PG_FUNCTION_INFO_V1(td_sql_refuse_write);
 
@@ -148,8 +150,25 @@ guard_on(Oid relation)
 	td_catalog_enter(&scope);
 	td_run_as_caller(psprintf("CREATE TRIGGER tapdata_refuse_write BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON %s "
 							  "FOR EACH STATEMENT EXECUTE FUNCTION tapdata.refuse_write()", table));
-	td_run_as_caller(psprintf("ALTER TRIGGER tapdata_refuse_write ON %s DEPENDS ON EXTENSION tapdata", table));
 	td_catalog_leave(&scope);
+	go_with_extension(find_guard(relation));
+}
+
+/*
+ * As ALTER TRIGGER ... DEPENDS ON EXTENSION, whose exclusive lock on the
+ * extension would wait for every worker in the middle of something, a fill that
+ * takes hours among them.
+ */
+static void
+go_with_extension(Oid trigger)
+{
+	ObjectAddress guard;
+	ObjectAddress extension;
+
+	ObjectAddressSet(guard, TriggerRelationId, trigger);
+	ObjectAddressSet(extension, ExtensionRelationId, td_extension_hold());
+	if (OidIsValid(extension.objectId))
+		recordDependencyOn(&guard, &extension, DEPENDENCY_AUTO_EXTENSION);
 }
 
 static void

@@ -41,11 +41,12 @@ sub make_tables
 
 sub null_or { my ($v) = @_; return rand() < 0.2 ? 'NULL' : $v }
 
+# floats whose sums do not depend on the order of rows
 my @literals = (
 	sub { null_or(int rand 4) }, sub { null_or(int rand 3) }, sub { null_or(int(rand 6) - 2) },
 	sub { null_or(pick("'x'", "'y'", "''", "repeat('long', 900)", "'X y'")) },
 	sub { null_or(pick('1', '1.0', '1.00', '-2.5', '0.001', '12345678901234567890', "'NaN'", rand() < 0.1 ? "'Infinity'" : '3.50')) },
-	sub { null_or(pick('0.10', '1.00', '-3.25', '7')) }, sub { null_or(pick('0.1', '0.2', '-1e10', '3')) },
+	sub { null_or(pick('0.10', '1.00', '-3.25', '7')) }, sub { null_or(pick('0.5', '0.25', '-1e6', '3')) },
 	sub { null_or(pick("'2026-01-01'", "'2026-02-28'", "'1999-12-31'")) }, sub { null_or(pick(q('{"k": 1}'), q('[1, 2]'), q('null'))) },
 	sub { null_or("'u" . int(rand 1000) . "'") });
 my @names = qw(a b x s n m f d j unused);
