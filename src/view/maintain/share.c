@@ -62,6 +62,7 @@ typedef enum ShareState
 typedef struct ShareEntry
 {
 	ShareState	state;
+	bool		claimed;		/* asked before the snapshot that is to be lent was taken */
 	TdShareKind kind;
 	Oid			database;
 	int32		group;
@@ -565,7 +566,25 @@ td_share_offer_fill(int32 view)
 	return state == SHARE_TAKEN;
 }
 
-/* Copies the transaction's snapshot for all who ask; they get it when the tick is committed. */
+/*
+ * Before the tick takes its snapshot: who asks now has an older one, which
+ * keeps what the tick's sees.  Who asks later waits for the next tick.
+ */
+void
+td_share_claim(void)
+{
+	if (pg_atomic_read_u32(&shared->asked) == 0)
+		return;
+	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	for (int i = 0; i < SHARE_ENTRIES; i++)
+	{
+		if (is_mine_to_serve(&shared->entries[i], TD_SHARE_CHECK))
+			shared->entries[i].claimed = true;
+	}
+	LWLockRelease(shared->lock);
+}
+
+/* Copies the transaction's snapshot for all who asked before it was taken; they get it when the tick is committed. */
 int
 td_share_offer_checks(void)
 {
@@ -579,7 +598,7 @@ td_share_offer_checks(void)
 		bool		wanted;
 
 		LWLockAcquire(shared->lock, LW_SHARED);
-		wanted = is_mine_to_serve(e, TD_SHARE_CHECK) && e->state == SHARE_ASKED;
+		wanted = is_mine_to_serve(e, TD_SHARE_CHECK) && e->state == SHARE_ASKED && e->claimed;
 		LWLockRelease(shared->lock);
 		if (wanted && offer(e, TD_SHARE_CHECK))
 			offered++;

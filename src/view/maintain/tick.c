@@ -215,6 +215,7 @@ take_snapshot(TdKeeper *k, TdCut *cut)
 	if (locked != TD_LOCKED)
 		return locked == TD_LOCK_BUSY ? TD_TICK_AGAIN : TD_TICK_STALE;
 
+	td_share_claim();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	MemoryContextSwitchTo(k->tick_context);
 	cut->seen = td_seen_of(GetActiveSnapshot());

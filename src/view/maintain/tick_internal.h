@@ -307,6 +307,6 @@ extern void td_pace_done(TdKeeper *k, bool took);
 extern void td_pace_horizon(TdKeeper *k, Relation relation);
 
 /* share.c */
-extern void td_share_init(void);	/* from td_view_init */
+extern void td_share_claim(void);	/* before the tick's snapshot is taken */
 
 #endif							/* TD_TICK_INTERNAL_H */
