@@ -58,6 +58,8 @@ static bool plan_member(TdKeeper *k, TdMember *m);
 static void no_worker(TdKeeper *k, TdMember *m);
 static void fill_ended(TdKeeper *k);
 static void release_backlog(void *arg);
+static void keep_change(TdKeeper *k, TdDelta *delta);
+static void keep_lower(TdKeeper *k, TdDeltas *deltas);
 static void keep_delta(TdKeeper *k, TdDelta *delta);
 static uint32 layout_number(TdFill *fill, const TdDelta *delta);
 static void fail_later(TdKeeper *k);
@@ -267,7 +269,7 @@ td_fill_due(TdKeeper *k)
  * have the columns that the view needs.
  */
 void
-td_fill_offer(TdKeeper *k, const TdSeen *seen, uint32 oldest_version)
+td_fill_offer(TdKeeper *k, const TdSeen *seen, TdDeltas *deltas, uint32 oldest_version)
 {
 	TdFill	   *fill = &k->fill;
 
@@ -275,6 +277,8 @@ td_fill_offer(TdKeeper *k, const TdSeen *seen, uint32 oldest_version)
 		return;
 	fill->snapshot = MemoryContextStrdup(fill->context, td_seen_text(seen));
 	fill->offered = td_share_offer_fill(fill->member->id);
+	if (fill->offered)
+		keep_lower(k, deltas);
 }
 
 /* The tick is committed. */
@@ -335,15 +339,39 @@ td_fill_keep(TdKeeper *k, TdDeltas *deltas, List *ddl)
 		}
 	}
 	foreach(lc, deltas->list)
-	{
-		TdDelta    *delta = lfirst(lc);
+		keep_change(k, lfirst(lc));
+	MemoryContextSwitchTo(old);
+}
 
-		if (!td_member_reads(m, delta->relid))
-			continue;
-		if (delta->unknown)
-			fill->unknown = list_append_unique_oid(fill->unknown, delta->relid);
-		if (delta->nrows > 0 && !fill->recompute)
-			keep_delta(k, delta);
+/* One relation's, if the view reads it. */
+static void
+keep_change(TdKeeper *k, TdDelta *delta)
+{
+	TdFill	   *fill = &k->fill;
+
+	if (!td_member_reads(fill->member, delta->relid))
+		return;
+	if (delta->unknown)
+		fill->unknown = list_append_unique_oid(fill->unknown, delta->relid);
+	if (delta->nrows > 0 && !fill->recompute)
+		keep_delta(k, delta);
+}
+
+/*
+ * In the tick whose snapshot was handed over: the snapshot sees base tables as
+ * this tick leaves them, but the tables of other views as the tick before left
+ * them.
+ */
+static void
+keep_lower(TdKeeper *k, TdDeltas *deltas)
+{
+	MemoryContext old = MemoryContextSwitchTo(k->fill.context);
+	ListCell   *lc;
+
+	foreach(lc, deltas->list)
+	{
+		if (td_base_find(k, ((TdDelta *) lfirst(lc))->relid) == NULL)
+			keep_change(k, lfirst(lc));
 	}
 	MemoryContextSwitchTo(old);
 }

@@ -194,7 +194,7 @@ attempt(TdKeeper *k, bool careful)
 	td_fill_keep(k, cut.deltas, cut.ddl);
 	(void) td_share_offer_checks();
 	td_share_settle(SETTLE_MS);
-	td_fill_offer(k, cut.seen, cut.oldest_version);
+	td_fill_offer(k, cut.seen, cut.deltas, cut.oldest_version);
 	PopActiveSnapshot();
 	td_deltas_destroy(cut.deltas);
 	CommitTransactionCommand();

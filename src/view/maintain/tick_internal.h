@@ -292,7 +292,7 @@ extern int	td_fill_timeout(TdKeeper *k);	/* ms until it has something to do; -1 
 extern void td_fill_keep(TdKeeper *k, TdDeltas *deltas, List *ddl); /* in the tick: into the backlog */
 extern TdDeltas *td_fill_join(TdKeeper *k, TdDeltas *deltas);	/* backlog and this tick */
 extern void td_fill_committed(TdKeeper *k);
-extern void td_fill_offer(TdKeeper *k, const TdSeen *seen, uint32 oldest_version);	/* last act of a tick */
+extern void td_fill_offer(TdKeeper *k, const TdSeen *seen, TdDeltas *deltas, uint32 oldest_version);	/* last act of a tick */
 extern void td_fill_tick_failed(TdKeeper *k);
 extern void td_fill_cancel(TdKeeper *k); /* forgets it, and ends its worker */
 
