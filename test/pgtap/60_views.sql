@@ -126,6 +126,8 @@ FROM (VALUES
 ) AS v(q, f);
 SELECT alike(public.failure($$SELECT tapdata.create_view('v', 'SELECT now()::text AS t FROM shop')$$), '0A000: %', 'a refused query is 0A000');
 SELECT alike(public.failure($$SELECT * FROM tapdata.explain_query('SELECT id, row_number() OVER () FROM shop')$$), '0A000: %window%', 'also in explain_query');
+CREATE TEMPORARY TABLE scratch (a integer);
+SELECT alike(public.failure($$SELECT tapdata.create_view('v', 'SELECT a FROM scratch')$$), '0A000: %temporary%', 'a temporary table');
 SELECT isnt_empty($$SELECT * FROM tapdata.explain_query('SELECT city, count(*) FROM shop GROUP BY city')$$, 'explain_query');
 SELECT is((SELECT strategy FROM tapdata.explain_view('totals') LIMIT 1), 'counters', 'explain_view');
 SELECT hasnt_table('s', 'v', 'nothing was made');

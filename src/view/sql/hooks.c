@@ -70,6 +70,7 @@ static Oid	find_relation(RangeVar *range);
 static void add_hint(const TdHint *hint, MemoryContext caller);
 static bool is_about_views(const ErrorData *edata, const TdHint *hint);
 static bool moves_views(Node *statement);
+static bool drops_extension(Node *statement);
 static void follow(void);
 
 void
@@ -90,6 +91,7 @@ utility(PlannedStmt *pstmt, const char *query, bool read_only, ProcessUtilityCon
 	Node	   *statement = pstmt->utilityStmt;
 	MemoryContext caller = CurrentMemoryContext;
 	TdHint		hint = {NULL, NIL};
+	List	   *identities;		/* to be set back when the extension goes */
 	bool		hinted;
 	bool		moves;
 
@@ -101,6 +103,7 @@ utility(PlannedStmt *pstmt, const char *query, bool read_only, ProcessUtilityCon
 	refuse(statement);
 	hinted = hint_for(statement, &hint);
 	moves = moves_views(statement);
+	identities = drops_extension(statement) ? td_identities() : NIL;
 	PG_TRY();
 	{
 		next(pstmt, query, read_only, context, params, env, dest, qc);
@@ -112,6 +115,8 @@ utility(PlannedStmt *pstmt, const char *query, bool read_only, ProcessUtilityCon
 		PG_RE_THROW();
 	}
 	PG_END_TRY();
+	if (identities != NIL && !extension_is_there())
+		td_identity_restore_all(identities);
 	if (moves || table_dropped)
 		follow();
 }
@@ -404,6 +409,13 @@ moves_views(Node *statement)
 		if (lfirst_node(AlterTableCmd, lc)->subtype == AT_ChangeOwner)
 			return true;
 	return false;
+}
+
+/* DROP EXTENSION tapdata, perhaps: its views, and the memory of what they changed, go with it. */
+static bool
+drops_extension(Node *statement)
+{
+	return IsA(statement, DropStmt) && castNode(DropStmt, statement)->removeType == OBJECT_EXTENSION;
 }
 
 /* The catalog is as the tables are; a twin belongs to whom its table does. */

@@ -52,6 +52,7 @@ static bool try_once(const char *statement);
 static char *full_statement(Relation rel);
 static bool still_needed(const TdIdentity *was);
 static void restore(const TdIdentity *was);
+static bool set_back(const TdIdentity *was, bool unconditional);
 
 /* ---- a new view ---- */
 
@@ -240,9 +241,26 @@ still_needed(const TdIdentity *was)
 	return needed;
 }
 
-/* By the extension: the owner agreed when it was changed. */
+/* When the extension has gone, with all views: what td_identities() said before. */
+void
+td_identity_restore_all(List *identities)
+{
+	ListCell   *lc;
+
+	foreach(lc, identities)
+		(void) set_back(lfirst(lc), true);
+}
+
 static void
 restore(const TdIdentity *was)
+{
+	if (set_back(was, false))
+		td_identity_keep(was, false);
+}
+
+/* By the extension: the owner agreed when it was changed.  False = it is needed, or could not be locked. */
+static bool
+set_back(const TdIdentity *was, bool unconditional)
 {
 	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(was->relation));
 	bool		changed = HeapTupleIsValid(tuple) && ((Form_pg_class) GETSTRUCT(tuple))->relreplident == REPLICA_IDENTITY_FULL;
@@ -251,31 +269,25 @@ restore(const TdIdentity *was)
 	char	   *statement;
 	TdCatalogScope scope;
 	bool		locked;
+	bool		needed;
 
 	if (HeapTupleIsValid(tuple))
 		ReleaseSysCache(tuple);
-	if (changed)
-	{
-		table = quote_qualified_identifier(get_namespace_name(get_rel_namespace(was->relation)), get_rel_name(was->relation));
-		statement = psprintf("ALTER TABLE ONLY %s REPLICA IDENTITY %s%s", table,
-							 was->kind == REPLICA_IDENTITY_NOTHING ? "NOTHING" : index ? "USING INDEX " : "DEFAULT",
-							 index ? quote_identifier(index) : "");
-		td_catalog_enter(&scope);
-		locked = run_with_timeout(psprintf("LOCK TABLE ONLY %s IN ACCESS EXCLUSIVE MODE", table), 1);
-		if (locked && !still_needed(was))	/* who held the lock may have made a view */
-			td_run_as_caller(statement);
-		else if (locked)
-			statement = NULL;
-		td_catalog_leave(&scope);
-		if (statement == NULL)
-			return;
-		if (!locked)
-		{
-			ereport(NOTICE,
-					(errmsg("table %s keeps REPLICA IDENTITY FULL, it could not be locked", table),
-					 errhint("Run: %s;", statement)));
-			return;
-		}
-	}
-	td_identity_keep(was, false);
+	if (!changed)
+		return true;
+	table = quote_qualified_identifier(get_namespace_name(get_rel_namespace(was->relation)), get_rel_name(was->relation));
+	statement = psprintf("ALTER TABLE ONLY %s REPLICA IDENTITY %s%s", table,
+						 was->kind == REPLICA_IDENTITY_NOTHING ? "NOTHING" : index ? "USING INDEX " : "DEFAULT",
+						 index ? quote_identifier(index) : "");
+	td_catalog_enter(&scope);
+	locked = run_with_timeout(psprintf("LOCK TABLE ONLY %s IN ACCESS EXCLUSIVE MODE", table), 1);
+	needed = locked && !unconditional && still_needed(was); /* who held the lock may have made a view */
+	if (locked && !needed)
+		td_run_as_caller(statement);
+	td_catalog_leave(&scope);
+	if (!locked)
+		ereport(NOTICE,
+				(errmsg("table %s keeps REPLICA IDENTITY FULL, it could not be locked", table),
+				 errhint("Run: %s;", statement)));
+	return locked && !needed;
 }

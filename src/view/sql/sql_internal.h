@@ -35,6 +35,7 @@ extern void td_view_create_state(const TdView *view, const TdPlan *plan, List *o
 /* ---- identity.c: replica identities of base tables ---- */
 extern void td_identity_need(const TdShape *shape); /* as the caller; the rows of the view are there */
 extern void td_identity_restore(void);	/* those that no view needs any more */
+extern void td_identity_restore_all(List *identities);
 
 /* ---- control.c ---- */
 extern TdView *td_view_owned(Oid relation); /* 42501 unless the caller owns it */

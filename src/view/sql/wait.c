@@ -31,6 +31,7 @@
 
 #define LOOK_AGAIN_MS 200		/* at the status, while a mark is awaited */
 #define NO_WORKER_MS 20			/* until a worker is there to be asked */
+#define OUR_STATEMENT "SQL statement \""	/* where an error without a detail came from: nothing that the user wrote */
 
 static bool wait_once(const TdView *view, uint64 *number, int left_ms, TimestampTz *reached);
 static void nap(int ms);
@@ -156,7 +157,8 @@ td_view_raise_failure(const TdView *view)
 			 errmsg("view %s has failed", view->name),
 			 err == NULL ? 0 :
 			 !may_see_errors(view) ? errdetail("Its last error has SQLSTATE %s.", err->sqlstate) :
-			 err->detail[0] ? errdetail_internal("%s: %s", err->message, err->detail) : errdetail_internal("%s", err->message),
+			 err->detail[0] && strncmp(err->detail, OUR_STATEMENT, strlen(OUR_STATEMENT)) != 0 ?
+			 errdetail_internal("%s: %s", err->message, err->detail) : errdetail_internal("%s", err->message),
 			 err && err->hint[0] && may_see_errors(view) ?
 			 errhint("%s Then: SELECT tapdata.refresh_view(%s).", err->hint, quote_literal_cstr(view->name)) :
 			 errhint("Mend the cause, then: SELECT tapdata.refresh_view(%s).", quote_literal_cstr(view->name))));
