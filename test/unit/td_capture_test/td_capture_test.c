@@ -59,6 +59,8 @@ static TdCapture *capture = NULL;
 static MemoryContext context = NULL;	/* of its layouts */
 static List *layouts = NIL;
 static uint32 wanted = 0;		/* version */
+static XLogRecPtr progress = InvalidXLogRecPtr; /* of the last PROGRESS, with */
+static uint32 version = 0;
 static uint64 started = 0;		/* the next xid that START named */
 
 /* What one call has seen. */
@@ -71,8 +73,6 @@ typedef struct Seen
 	int64		rows;
 	int64		bytes;
 	int64		in_transaction;
-	XLogRecPtr	progress;
-	uint32		version;
 } Seen;
 
 Datum
@@ -88,7 +88,8 @@ td_cap_open(PG_FUNCTION_ARGS)
 		context = AllocSetContextCreate(TopMemoryContext, "td_capture_test", ALLOCSET_DEFAULT_SIZES);
 	MemoryContextReset(context);
 	layouts = NIL;
-	wanted = 0;
+	wanted = version = 0;
+	progress = InvalidXLogRecPtr;
 	capture = td_capture_open(PG_GETARG_INT32(0), text_to_cstring(PG_GETARG_TEXT_PP(1)), n, origins);
 	PG_RETURN_BOOL(capture != NULL);
 }
@@ -251,8 +252,8 @@ take_message(Seen *seen, const TdCaptureMessage *m)
 			say(seen, seen->text ? "commit" : psprintf("commit of " INT64_FORMAT, seen->in_transaction));
 			break;
 		case TD_CAPTURE_PROGRESS:
-			seen->progress = m->lsn;
-			seen->version = m->version;
+			progress = m->lsn;
+			version = m->version;
 			break;
 	}
 }
@@ -284,7 +285,7 @@ read_all(Seen *seen, int timeout_ms)
 	if (capture == NULL)
 		elog(ERROR, "no capture is open");
 	td_capture_reach(capture, upto);
-	while (seen->progress < upto || seen->version < wanted)
+	while (progress < upto || version < wanted)
 	{
 		TdBytes		block;
 		TdError		err;
@@ -302,7 +303,7 @@ read_all(Seen *seen, int timeout_ms)
 		if (result == 1)
 			take_block(seen, block);
 		else if (left <= 0)
-			elog(ERROR, "timeout: at %X/%X of %X/%X, version %u of %u", LSN_FORMAT_ARGS(seen->progress), LSN_FORMAT_ARGS(upto), seen->version, wanted);
+			elog(ERROR, "timeout: at %X/%X of %X/%X, version %u of %u", LSN_FORMAT_ARGS(progress), LSN_FORMAT_ARGS(upto), version, wanted);
 		else
 			(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, left, PG_WAIT_EXTENSION);
 	}
@@ -339,7 +340,7 @@ td_cap_spool(PG_FUNCTION_ARGS)
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls)));
 }
 
-/* True = for that long not one block comes by itself. */
+/* True = for that long not one block comes by itself (a block without a row counts as none, and ends the wait). */
 Datum
 td_cap_nothing(PG_FUNCTION_ARGS)
 {
@@ -351,8 +352,17 @@ td_cap_nothing(PG_FUNCTION_ARGS)
 	{
 		long		left = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), end);
 
-		if (td_capture_read(capture, &block, &err) != 0)
-			PG_RETURN_BOOL(false);
+		int			result = td_capture_read(capture, &block, &err);
+
+		if (result < 0)
+			elog(ERROR, "the capture worker is gone");
+		if (result > 0)
+		{
+			Seen		seen = {0};
+
+			take_block(&seen, block);
+			PG_RETURN_BOOL(seen.in_transaction == 0);
+		}
 		if (left <= 0)
 			PG_RETURN_BOOL(true);
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, left, PG_WAIT_EXTENSION);
