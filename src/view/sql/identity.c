@@ -31,55 +31,81 @@
 #include "catalog/pg_index.h"
 #include "catalog/pg_inherits.h"
 #include "miscadmin.h"
+#include "storage/latch.h"
+#include "storage/lmgr.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/syscache.h"
+#include "utils/wait_event.h"
 
 #include "view/sql/sql_internal.h"
 
-#define TRIES 3
-#define TRY_TEXT "2s"
+#define TRIES 20
+#define TRY_TEXT "500ms"
 
-static void need_of_table(Oid relation, Oid root, const Bitmapset *columns);
+static List *need_of_table(List *changes, List **relations, Oid relation, Oid root, const Bitmapset *columns);
 static Bitmapset *same_columns(Oid from, Oid to, const Bitmapset *columns);
 static Bitmapset *identity_columns(Relation rel, char kind, Oid index);
 static Oid	identity_index(Relation rel);
-static bool run_with_timeout(const char *statement, int tries);
-static bool try_once(const char *statement);
-static char *full_statement(Relation rel);
+static char *full_statement(Oid relation);
+static bool lock_tables(List *relations, int tries);
+static void pause_between_tries(int i);
+static bool try_to_lock(List *relations);
 static bool still_needed(const TdIdentity *was);
 static void restore(const TdIdentity *was);
 static bool set_back(const TdIdentity *was, bool unconditional);
 
 /* ---- a new view ---- */
 
-/* The view's own rows are in the catalog, or what is done here could be set back at once. */
+/*
+ * The view's own rows are in the catalog, or what is done here could be set
+ * back at once.  All tables are locked before the first is changed: a lock kept
+ * while waiting for the next would meet writers that hold them the other way
+ * round.
+ */
 void
 td_identity_need(const TdShape *shape)
 {
+	List	   *changes = NIL;
+	List	   *relations = NIL;
+	ListCell   *lc;
+
 	for (int i = 0; i < shape->noccurrences; i++)
 	{
 		const TdOccurrence *o = &shape->occurrences[i];
-		ListCell   *lc;
 
 		if (o->view != 0)
 			continue;
 		foreach(lc, find_all_inheritors(o->relid, AccessShareLock, NULL))
-			if (get_rel_relkind(lfirst_oid(lc)) == RELKIND_RELATION)
-				need_of_table(lfirst_oid(lc), o->relid, o->columns);
+			if (get_rel_relkind(lfirst_oid(lc)) == RELKIND_RELATION && !list_member_oid(relations, lfirst_oid(lc)))
+				changes = need_of_table(changes, &relations, lfirst_oid(lc), o->relid, o->columns);
+	}
+	list_sort(relations, list_oid_cmp);
+	if (!lock_tables(relations, TRIES))
+		ereport(ERROR,
+				(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+				 errmsg("base tables could not be locked to change their replica identity"),
+				 errdetail("Other transactions have used them during each of %d attempts of " TRY_TEXT ".", TRIES),
+				 errhint("Try again when they have ended, or run: %s;", full_statement(((TdIdentity *) linitial(changes))->relation))));
+	foreach(lc, changes)
+	{
+		TdIdentity *was = lfirst(lc);
+
+		td_run_as_caller(full_statement(was->relation));
+		td_identity_keep(was, true);
 	}
 }
 
-/* One table that holds rows. */
-static void
-need_of_table(Oid relation, Oid root, const Bitmapset *columns)
+/* One table that holds rows; adds what has to be changed on it. */
+static List *
+need_of_table(List *changes, List **relations, Oid relation, Oid root, const Bitmapset *columns)
 {
 	Relation	rel = table_open(relation, AccessShareLock);
 	TdIdentity	was = {relation, InvalidOid, rel->rd_rel->relreplident};
-	char	   *statement = full_statement(rel);
+	TdIdentity *change;
 	Oid			owner = rel->rd_rel->relowner;
 	bool		covered;
 
@@ -88,20 +114,17 @@ need_of_table(Oid relation, Oid root, const Bitmapset *columns)
 		bms_is_subset(same_columns(root, relation, columns), identity_columns(rel, was.kind, was.index));
 	table_close(rel, NoLock);
 	if (covered)
-		return;
+		return changes;
 	if (!has_privs_of_role(GetUserId(), owner))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("the view needs old values of table \"%s\", and only its owner may have them written", get_rel_name(relation)),
 				 errdetail("Columns that it uses are not in the table's replica identity."),
-				 errhint("Let %s run: %s;", td_role_text(owner), statement)));
-	if (!run_with_timeout(statement, TRIES))
-		ereport(ERROR,
-				(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
-				 errmsg("table \"%s\" could not be locked to change its replica identity", get_rel_name(relation)),
-				 errdetail("Other transactions have used it during each of %d attempts of " TRY_TEXT ".", TRIES),
-				 errhint("Try again when they have ended, or run: %s;", statement)));
-	td_identity_keep(&was, true);
+				 errhint("Let %s run: %s;", td_role_text(owner), full_statement(relation))));
+	change = palloc(sizeof(TdIdentity));
+	*change = was;
+	*relations = lappend_oid(*relations, relation);
+	return lappend(changes, change);
 }
 
 /* The same columns in a partition, by name. */
@@ -156,28 +179,45 @@ identity_index(Relation rel)
 }
 
 static char *
-full_statement(Relation rel)
+full_statement(Oid relation)
 {
 	return psprintf("ALTER TABLE ONLY %s REPLICA IDENTITY FULL",
-					quote_qualified_identifier(get_namespace_name(RelationGetNamespace(rel)), RelationGetRelationName(rel)));
+					quote_qualified_identifier(get_namespace_name(get_rel_namespace(relation)), get_rel_name(relation)));
 }
 
-/* With the rights in force; false = the lock was not to be had. */
+/*
+ * Locks them exclusively, all or none; false = not to be had.  The time is
+ * shorter than deadlock_timeout is by default: it is we who step back, not a
+ * writer.
+ */
 static bool
-run_with_timeout(const char *statement, int tries)
+lock_tables(List *relations, int tries)
 {
 	int			level = NewGUCNestLevel();
-	bool		done = false;
+	bool		locked = relations == NIL;
 
 	(void) set_config_option("lock_timeout", TRY_TEXT, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
-	for (int i = 0; i < tries && !done; i++)
-		done = try_once(statement);
+	for (int i = 0; i < tries && !locked; i++)
+	{
+		if (i > 0)
+			pause_between_tries(i);
+		locked = try_to_lock(relations);
+	}
 	AtEOXact_GUC(true, level);
-	return done;
+	return locked;
+}
+
+/* So that those who waited for us get through. */
+static void
+pause_between_tries(int i)
+{
+	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, 20 * i + MyProcPid % 50, PG_WAIT_EXTENSION);
+	ResetLatch(MyLatch);
+	CHECK_FOR_INTERRUPTS();
 }
 
 static bool
-try_once(const char *statement)
+try_to_lock(List *relations)
 {
 	MemoryContext caller = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
@@ -187,7 +227,10 @@ try_once(const char *statement)
 	MemoryContextSwitchTo(caller);
 	PG_TRY();
 	{
-		td_run_as_caller(statement);
+		ListCell   *lc;
+
+		foreach(lc, relations)
+			LockRelationOid(lfirst_oid(lc), AccessExclusiveLock);
 		ReleaseCurrentSubTransaction();
 		MemoryContextSwitchTo(caller);
 		CurrentResourceOwner = owner;
@@ -197,7 +240,7 @@ try_once(const char *statement)
 	{
 		ErrorData  *edata = td_caught_in_subtransaction(caller, owner);
 
-		if (edata->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE)
+		if (edata->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE && edata->sqlerrcode != ERRCODE_T_R_DEADLOCK_DETECTED)
 			ReThrowError(edata);
 		FreeErrorData(edata);
 	}
@@ -280,7 +323,7 @@ set_back(const TdIdentity *was, bool unconditional)
 						 was->kind == REPLICA_IDENTITY_NOTHING ? "NOTHING" : index ? "USING INDEX " : "DEFAULT",
 						 index ? quote_identifier(index) : "");
 	td_catalog_enter(&scope);
-	locked = run_with_timeout(psprintf("LOCK TABLE ONLY %s IN ACCESS EXCLUSIVE MODE", table), 1);
+	locked = lock_tables(list_make1_oid(was->relation), 1);
 	needed = locked && !unconditional && still_needed(was); /* who held the lock may have made a view */
 	if (locked && !needed)
 		td_run_as_caller(statement);
