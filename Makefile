@@ -78,7 +78,7 @@ build/connectors/bad/%.so: connectors/bad/%.c $(wildcard src/stream/*.[ch] conne
 unit: $(patsubst test/unit/%.c,build/unit/%,$(wildcard test/unit/*.c))
 build/unit/%: test/unit/%.c $(wildcard src/stream/*.[ch] connectors/pdk/*.h connectors/host/*.[ch] test/unit/*.h)
 	@mkdir -p $(@D)
-	$(CC) $(TD_CFLAGS) -Itest/unit -fsanitize=address,undefined -fno-sanitize-recover=undefined -o $@ $< src/stream/*.c \
+	$(CC) $(TD_CFLAGS) -Itest/unit -I$(includedir_server) $(NORETURN) -fsanitize=address,undefined -fno-sanitize-recover=undefined -o $@ $< src/stream/*.c \
 		$$(sed -n 's/.*unit-link: *//p' $< | sed 's/\*\/.*//') -lpthread
 
 install: install-host install-connectors
