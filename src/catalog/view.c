@@ -27,7 +27,7 @@
 
 #define TD_VIEW_COLUMNS \
 	"SELECT v.id, v.view_group, v.owner::oid, v.relation, v.twin, " \
-	"coalesce(format('%I.%I', c.relnamespace::regnamespace::name, c.relname), format('%I.%I', v.table_schema, v.table_name)), " \
+	"coalesce(format('%I.%I', (SELECT nspname FROM pg_namespace n WHERE n.oid = c.relnamespace), c.relname), format('%I.%I', v.table_schema, v.table_name)), " \
 	"v.settings::text, coalesce((v.options->>'unlogged')::boolean, false), coalesce((v.options->>'writable')::boolean, false), " \
 	"least(extract(epoch FROM coalesce((v.options->>'timeout')::interval, '5 min')) * 1000, 2147483647)::integer, " \
 	"CASE WHEN v.fills = s.fills THEN s.status ELSE 'created' END, s.exact AND v.fills = s.fills, s.filled AND v.fills = s.fills, s.snapshot::text, " \

@@ -36,7 +36,7 @@ td_view_add(TdView *v, List *options, Datum settings, const char *strategy)
 {
 	static TdStatement add = {
 		"INSERT INTO tapdata.view (view_group, owner, relation, table_schema, table_name, twin, twin_name, options, settings, strategy) "
-		"SELECT $1, $2::regrole, c.oid, c.relnamespace::regnamespace::name, c.relname, t.oid, t.relname, jsonb_strip_nulls($5), $6, $7 "
+		"SELECT $1, $2::regrole, c.oid, (SELECT nspname FROM pg_namespace n WHERE n.oid = c.relnamespace), c.relname, t.oid, t.relname, jsonb_strip_nulls($5), $6, $7 "
 	"FROM pg_class c, pg_class t WHERE c.oid = $3 AND t.oid = $4 RETURNING id, format('%I.%I', table_schema, table_name)", NULL};
 	static TdStatement state = {"INSERT INTO tapdata.view_state (view) VALUES ($1)", NULL};
 	TdCatalogScope scope;

@@ -59,7 +59,7 @@ void
 td_view_set_status(int32 id, const char *status, const char *snapshot, const TdError *err)
 {
 	static TdStatement look = {
-		"SELECT s.status, format('%I.%I', c.relnamespace::regnamespace::name, c.relname), v.owner::oid "
+		"SELECT s.status, format('%I.%I', (SELECT nspname FROM pg_namespace n WHERE n.oid = c.relnamespace), c.relname), v.owner::oid "
 		"FROM tapdata.view_state s JOIN tapdata.view v ON v.id = s.view JOIN pg_class c ON c.oid = v.relation "
 	"WHERE s.view = $1 FOR NO KEY UPDATE OF s", NULL};
 	static TdStatement move = {

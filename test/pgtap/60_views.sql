@@ -76,6 +76,19 @@ SELECT hasnt_table('s', 'gone', 'rolled back');
 SELECT is_empty($$SELECT FROM tapdata.views WHERE view::text LIKE '%gone%'$$, 'no row');
 SELECT hasnt_view('tapdata_views', 'gone', 'no twin');
 
+-- names that need quotes everywhere
+RESET ROLE;
+CREATE SCHEMA "o""d D" AUTHORIZATION tv_anna;
+SET ROLE tv_anna;
+CREATE TABLE "o""d D"."t.t" ("i""d" integer PRIMARY KEY, p point);
+SELECT is(tapdata.create_view('"o""d D"."v""w"', 'SELECT p, "i""d" AS "select" FROM "o""d D"."t.t"')::text, '"o""d D"."v""w"', 'odd names');
+SELECT isnt(tapdata.wait_view('"o""d D"."v""w"'), NULL, 'are filled');
+INSERT INTO "o""d D"."t.t" VALUES (1, '(1,2)');
+SELECT isnt(tapdata.wait_view('"o""d D"."v""w"'), NULL, 'and kept');
+SELECT is_empty($$SELECT * FROM tapdata.check_view('"o""d D"."v""w"')$$, 'exactly');
+SELECT alike(public.failure($$DELETE FROM "o""d D"."v""w"$$), '55000: table "o""d D"."v""w" is a live view /%', 'in messages too');
+SELECT lives_ok($$DROP SCHEMA "o""d D" CASCADE$$, 'and dropped');
+
 -- the twin's name is taken: schema.name
 SELECT lives_ok($$SELECT tapdata.create_view('names', 'SELECT id FROM shop')$$, 'names in s');
 SET search_path = public;
