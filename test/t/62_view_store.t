@@ -276,7 +276,7 @@ is(value('unit', 'SELECT ts.seen_of(4294967280, 100, ARRAY[50, 4294967290, 42949
 is(value('unit', 'SELECT ts.seen_of(100, 101, ARRAY[100])'), '4294967396:4294967397:4294967396', 'after it');
 is(rows('unit', 'SELECT ts.seen_now() = pg_current_snapshot()::text'), 1, 'as pg_current_snapshot');
 
-# ---- speed ----
+# ---- speed, by CPU time ----
 my $million = $ENV{TD_ROWS} // 200000;
 my $rate = sub { my ($n, $ms) = @_; sprintf '%.2f M rows/s', $n / 1000 / ($ms || 1) };
 my ($n1, $ms1, $ms2) = psql('unit')->selectrow_array("SELECT * FROM ts.net('SELECT g AS id, g % 100 AS v, 1::bigint FROM generate_series(1, $million) g', 1000000, true)");

@@ -29,7 +29,7 @@
 #include "view/maintain/store_internal.h"
 #include "workers/workers.h"
 
-#define STORE_SHARE 8			/* of tapdata.worker_memory */
+#define STORE_SHARE 2			/* of tapdata.worker_memory: nothing else is big while a store is written */
 
 typedef void (*StepFunction) (TdStore *s, TdPair *pair);
 
