@@ -93,6 +93,8 @@ td_role_require_no_pipelines(Oid role)
 			(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
 			 errmsg("role %s cannot be dropped because it owns %s", td_role_text(role), is_view ? "views" : "pipelines"),
 			 errdetail("%s of this database: %s.", is_view ? "Views" : "Pipelines", td_list_text(names)),
-			 errhint("REASSIGN OWNED does not move %s. Drop each: SELECT tapdata.%s(%s).", is_view ? "views" : "pipelines",
-					 is_view ? "drop_view" : "drop_pipeline", quote_literal_cstr(linitial(names)))));
+			 is_view ? errhint("Give them to somebody else with REASSIGN OWNED, or drop each: SELECT tapdata.drop_view(%s).",
+							   quote_literal_cstr(linitial(names))) :
+			 errhint("REASSIGN OWNED does not move pipelines. Drop each: SELECT tapdata.drop_pipeline(%s).",
+					 quote_literal_cstr(linitial(names)))));
 }
