@@ -39,7 +39,7 @@
 #include "view/view.h"
 
 #define NO_WORKER_MS 5000		/* foreign workers end without telling us */
-#define IMPORT_TIMEOUT_MS (10 * 60 * 1000)
+#define IMPORT_TIMEOUT_MS 300	/* how long locks are held without a snapshot: what an exclusive lock waits for us, at most */
 
 /* Before each row in the backlog; with the spool's own four bytes and these the tuple is maximally aligned. */
 typedef struct KeptHead
@@ -63,6 +63,7 @@ static void keep_lower(TdKeeper *k, TdDeltas *deltas);
 static void keep_delta(TdKeeper *k, TdDelta *delta);
 static uint32 layout_number(TdFill *fill, const TdDelta *delta);
 static void fail_later(TdKeeper *k);
+static void get_snapshot(TdView *view);
 static void fill_view(TdView *view, volatile bool *started);
 static void leave_fill_error(int32 id, bool started, ErrorData *edata);
 
@@ -520,28 +521,47 @@ td_fill_main(Datum main_arg)
 }
 
 /*
- * Locks first, then the snapshot, under which everything else is read.  An
- * error before the snapshot is there says nothing about the view.
+ * Locks first, then the snapshot, under which everything else is read.  The
+ * view worker takes no lock that it would wait for, so somebody who waits behind
+ * ours for an exclusive one keeps its ticks from happening: in vain, the locks
+ * are given back before the next attempt.
  */
+static void
+get_snapshot(TdView *view)
+{
+	bool		imported = false;
+
+	td_worker_status("waiting");
+	while (!imported)
+	{
+		if (td_worker_should_stop())
+			ereport(ERROR, (errcode(ERRCODE_TD_STOP), errmsg("asked to stop")));
+		replorigin_session_origin_timestamp = 0;
+		SetCurrentStatementStartTimestamp();
+		StartTransactionCommand();
+		XactIsoLevel = XACT_REPEATABLE_READ;
+		if (!OidIsValid(td_extension_hold()))
+			ereport(ERROR, (errcode(ERRCODE_TD_STOP), errmsg("the extension was dropped")));
+		LockRelationOid(view->relation, RowExclusiveLock);
+		td_lock_twin(view->twin);
+		td_share_ask(TD_SHARE_FILL, view->group, view->id);
+		imported = td_share_import(IMPORT_TIMEOUT_MS);	/* the request stays as it is until the end: the view worker looks whether we have it */
+		if (!imported)
+			AbortCurrentTransaction();
+	}
+}
+
+/* An error before the snapshot is there says nothing about the view. */
 static void
 fill_view(TdView *view, volatile bool *started)
 {
+	MemoryContext context = CurrentMemoryContext;
 	TdViewRun  *run;
 	TdSeen	   *seen;
 
-	replorigin_session_origin_timestamp = 0;
-	SetCurrentStatementStartTimestamp();
-	StartTransactionCommand();
-	XactIsoLevel = XACT_REPEATABLE_READ;
-	if (!OidIsValid(td_extension_hold()))
-		ereport(ERROR, (errcode(ERRCODE_TD_STOP), errmsg("the extension was dropped")));
-	LockRelationOid(view->relation, RowExclusiveLock);
-	td_lock_twin(view->twin);
-	td_worker_status("waiting");
-	td_share_ask(TD_SHARE_FILL, view->group, view->id);
-	td_share_import(IMPORT_TIMEOUT_MS);	/* the request stays as it is until the end: the view worker looks whether we have it */
+	get_snapshot(view);
+	MemoryContextSwitchTo(context);
 	*started = true;
-
 	td_worker_status("snapshot");
 	PushActiveSnapshot(GetTransactionSnapshot());
 	seen = td_seen_of(GetActiveSnapshot());

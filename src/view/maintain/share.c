@@ -307,20 +307,24 @@ td_share_taken(void)
 
 /*
  * Waits for the snapshot and makes it that of the transaction, which has
- * none yet and is REPEATABLE READ.  The worker's transaction is open until
- * we say that we have it; when it gave us up before that, the import fails.
+ * none yet and is REPEATABLE READ; false = not in time.  The worker's
+ * transaction is open until we say that we have it; when it gave us up before
+ * that, the import fails.
  */
-void
+bool
 td_share_import(int timeout_ms)
 {
+	ShareState	state = wait_for_answer(timeout_ms);
 	PGPROC	   *source;
 
-	if (wait_for_answer(timeout_ms) == SHARE_OFFERED && state_of_mine(&source) == SHARE_OFFERED)
+	if (state == SHARE_OFFERED && state_of_mine(&source) == SHARE_OFFERED)
 	{
 		RestoreTransactionSnapshot(RestoreSnapshot(dsm_segment_address(segment)), source);
 		if (move_mine(SHARE_OFFERED, SHARE_TAKEN))
-			return;
+			return true;
 	}
+	if (state == SHARE_ASKED)
+		return false;
 	ereport(ERROR,
 			(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
 			 errmsg("the worker that maintains the view gave no snapshot to fill it"),

@@ -13,6 +13,9 @@
  *
  *		Everything is locked (ACCESS SHARE) before S is asked for: reading under an
  *		older snapshot is not safe against TRUNCATE and rewrites committed after it.
+ *		The view worker takes no lock that it would wait for, so somebody who waits
+ *		behind our locks for an exclusive one keeps its ticks from happening: locks
+ *		are held for a short time at a time while we wait for S.
  *
  *		Rows are equal as EXCEPT ALL has it: by the type's =, nulls equal.  A column
  *		whose type has no order is compared by its text.  Memory: work_mem for each
@@ -26,6 +29,7 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "catalog/namespace.h"
 #include "compat/compat.h"
 #include "executor/spi.h"
@@ -40,6 +44,7 @@
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
+#include "utils/resowner.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 #include "utils/typcache.h"
@@ -48,7 +53,7 @@
 #include "view/sql/sql_internal.h"
 
 #define CHECK_TIMEOUT_MS 60000	/* until the view streams, and until a tick has lent its snapshot */
-#define ASK_AGAIN_MS 5000
+#define ASK_AGAIN_MS 300		/* what an exclusive lock waits for us, at most */
 #define FETCH 1000
 
 /* One side of the comparison. */
@@ -67,7 +72,10 @@ static void check(FunctionCallInfo fcinfo, TdView *view, int64 max_rows);
 static void plan_bag(TdBag *bag);
 static bool skip_rights(Oid relation);
 static bool skip_all_rights(Node *node, void *context);
-static Snapshot borrow(TdView *view, TimestampTz end, Snapshot *second);
+static Snapshot prepare(TdView *view, TdBag *query, TdBag *table, TimestampTz end, Snapshot *second);
+static void plan_both(TdView *view, TdBag *query, TdBag *table);
+static TdView *require_streaming(TdView *view, TimestampTz end);
+static Snapshot borrow(TdView *view, ResourceOwner owner, Snapshot *second);
 static void fill_bag(TdBag *bag, Snapshot snapshot);
 static void compare(FunctionCallInfo fcinfo, TdBag *query, TdBag *view, int64 max_rows);
 static char *compare_sql(TupleDesc desc, int64 max_rows);
@@ -110,17 +118,12 @@ check(FunctionCallInfo fcinfo, TdView *view, int64 max_rows)
 	Snapshot	tick;
 	Snapshot	second;
 
-	td_scope_enter(&scope, view, false);
 	checked_table = view->relation;
-	plan_bag(&query);
-	plan_bag(&table);
-	td_scope_leave(&scope);
-	tick = borrow(view, end, &second);
+	tick = prepare(view, &query, &table, end, &second);
 	td_scope_enter(&scope, view, false);
 	fill_bag(&query, tick);
 	fill_bag(&table, second);
 	UnregisterSnapshot(second);
-	td_share_end();
 	compare(fcinfo, &query, &table, max_rows);
 	td_scope_leave(&scope);
 }
@@ -158,42 +161,81 @@ skip_all_rights(Node *node, void *context)
 	return expression_tree_walker(node, skip_all_rights, context);
 }
 
-/* The snapshot of a tick, and a second one under which the view is what that tick left. */
+/* Both sides planned and locked, and the two snapshots; in vain, all locks are given back before the next attempt. */
 static Snapshot
-borrow(TdView *view, TimestampTz end, Snapshot *second)
+prepare(TdView *view, TdBag *query, TdBag *table, TimestampTz end, Snapshot *second)
 {
-	for (;;)
-	{
-		TdView	   *now = td_view_streaming(view, end);
-		long		left = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), end);
-		Snapshot	tick;
+	MemoryContext caller = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	Snapshot	tick = NULL;
 
-		if (now == NULL)
-			ereport(ERROR,
-					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-					 errmsg("view %s is not filled yet", view->name),
-					 errdetail("Its status is \"%s\".", td_view_load(view->id)->status),
-					 errhint("Wait for it first: SELECT tapdata.wait_view(%s).", quote_literal_cstr(view->name))));
-		if (left <= 0)
-			ereport(ERROR,
-					(errcode(ERRCODE_QUERY_CANCELED),
-					 errmsg("the worker of view %s did not lend its snapshot in time", view->name),
-					 errhint("Look at tapdata.views and tapdata.doctor(), and try again.")));
-		td_share_ask(TD_SHARE_CHECK, now->group, now->id);
-		tick = td_share_wait(Min(left, ASK_AGAIN_MS));
-		if (tick != NULL)
-		{
-			*second = RegisterSnapshot(GetLatestSnapshot());
-			if (td_share_taken())
-			{
-				if (td_view_streaming(view, 0) != NULL) /* also in that tick */
-					return tick;
-			}
-			UnregisterSnapshot(*second);
-		}
-		td_share_end();
+	while (tick == NULL)
+	{
+		view = require_streaming(view, end);
+		BeginInternalSubTransaction(NULL);
+		MemoryContextSwitchTo(caller);
+		plan_both(view, query, table);
+		tick = borrow(view, owner, second);
+		if (tick)
+			ReleaseCurrentSubTransaction();
+		else
+			RollbackAndReleaseCurrentSubTransaction();
+		MemoryContextSwitchTo(caller);
+		CurrentResourceOwner = owner;
 		CHECK_FOR_INTERRUPTS();
 	}
+	return tick;
+}
+
+static void
+plan_both(TdView *view, TdBag *query, TdBag *table)
+{
+	TdViewScope scope;
+
+	td_scope_enter(&scope, view, false);
+	plan_bag(query);
+	plan_bag(table);
+	td_scope_leave(&scope);
+}
+
+/* Waits, without a lock, until it streams. */
+static TdView *
+require_streaming(TdView *view, TimestampTz end)
+{
+	TdView	   *now = td_view_streaming(view, end);
+
+	if (now == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("view %s is not filled yet", view->name),
+				 errdetail("Its status is \"%s\".", td_view_load(view->id)->status),
+				 errhint("Wait for it first: SELECT tapdata.wait_view(%s).", quote_literal_cstr(view->name))));
+	if (GetCurrentTimestamp() >= end)
+		ereport(ERROR,
+				(errcode(ERRCODE_QUERY_CANCELED),
+				 errmsg("the worker of view %s did not lend its snapshot in time", view->name),
+				 errhint("Look at tapdata.views and tapdata.doctor(), and try again.")));
+	return now;
+}
+
+/* The snapshot of a tick, and a second one (of owner) under which the view is what that tick left; NULL = not now. */
+static Snapshot
+borrow(TdView *view, ResourceOwner owner, Snapshot *second)
+{
+	Snapshot	tick;
+	bool		taken = false;
+
+	td_share_ask(TD_SHARE_CHECK, view->group, view->id);
+	tick = td_share_wait(ASK_AGAIN_MS);
+	if (tick != NULL)
+	{
+		*second = RegisterSnapshotOnOwner(GetLatestSnapshot(), owner);
+		taken = td_share_taken() && td_view_streaming(view, 0) != NULL; /* also in that tick */
+		if (!taken)
+			UnregisterSnapshotFromOwner(*second, owner);
+	}
+	td_share_end();
+	return taken ? tick : NULL;
 }
 
 static void
