@@ -184,7 +184,7 @@ repair_state(TdTick *t, TdStore *state, Tuplestorestate *s, int64 *groups)
 
 	if (td_net_finish(net, delta) > 0)
 		td_store_apply(state, delta);
-	tuplestore_end(delta);
+	td_tick_tuplestore_end(t, delta);
 }
 
 /* The view's table against what all state rows give. */
@@ -221,7 +221,7 @@ fill_groups(TdTick *t, bool empty)
 		repair_output(t, desc, s, groups);
 		td_store_close(state);
 	}
-	tuplestore_end(s);
+	td_tick_tuplestore_end(t, s);
 }
 
 static void

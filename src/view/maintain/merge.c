@@ -322,7 +322,7 @@ compute_again(Merge *m)
 			td_execute(run, m->plan->core_sql, 0, NULL, false, take_group, m);
 		else
 			td_execute(run, td_groups_text(run, again->null_mask), 1, &k, false, take_group, m);
-		tuplestore_end(again->keys);
+		td_tick_tuplestore_end(m->tick, again->keys);
 	}
 }
 
@@ -367,7 +367,7 @@ td_apply_state(TdTick *t, TdStore *state, TdNet *net)
 		td_apply_to_view(t, view, feed.net);
 		td_store_close(view);
 	}
-	tuplestore_end(s);
+	td_tick_tuplestore_end(t, s);
 }
 
 /* sql gives one row per touched group. */

@@ -245,8 +245,17 @@ td_tick_tuplestore(TdTick *t)
 	MemoryContext old = MemoryContextSwitchTo(t->context);
 	Tuplestorestate *store = tuplestore_begin_heap(false, false, t->store_kb);
 
+	t->stores = lappend(t->stores, store);
 	MemoryContextSwitchTo(old);
 	return store;
+}
+
+/* One that is not needed any more, before the run ends. */
+void
+td_tick_tuplestore_end(TdTick *t, Tuplestorestate *store)
+{
+	t->stores = list_delete_ptr(t->stores, store);
+	tuplestore_end(store);
 }
 
 TdNet *
@@ -557,6 +566,17 @@ begin_tick(TdTick *t, TdViewRun *run, TdDeltas *deltas)
 	t->net_limit = (Size) t->store_kb * 1024;
 }
 
+/* Temporary files are closed; on error the resource owner does that. */
+static void
+end_tick(TdTick *t)
+{
+	ListCell   *lc;
+
+	foreach(lc, t->stores)
+		tuplestore_end(lfirst(lc));
+	MemoryContextDelete(t->context);
+}
+
 static void
 count_tick(TdTick *t, bool recompute, instr_time start)
 {
@@ -593,7 +613,7 @@ run_as_owner(TdTick *t, bool tick, void (*body) (TdTick *))
 	PG_END_TRY();
 	td_scope_leave(&scope);
 	MemoryContextSwitchTo(old);
-	MemoryContextDelete(t->context);
+	end_tick(t);
 }
 
 void

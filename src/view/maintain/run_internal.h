@@ -41,6 +41,7 @@ typedef struct TdTick
 	TdViewRun  *run;
 	TdDeltas   *deltas;			/* gets the view's own; NULL in a fill */
 	MemoryContext context;
+	List	   *stores;			/* of Tuplestorestate *: to be ended */
 	Size		net_limit;		/* memory of one net */
 	int			store_kb;		/* of one tuplestore */
 	int64		changed;		/* rows of the view that were written */
@@ -60,6 +61,7 @@ typedef struct TdFeed
 extern void td_feed_row(TupleTableSlot *slot, void *feed);
 extern TupleTableSlot *td_weighed(TupleTableSlot *to, TupleTableSlot *from, int64 weight);	/* borrows from's values */
 extern Tuplestorestate *td_tick_tuplestore(TdTick *t);
+extern void td_tick_tuplestore_end(TdTick *t, Tuplestorestate *store);
 extern TdNet *td_tick_net(TdTick *t, TupleDesc desc);
 extern TdStore *td_open_view(TdTick *t);
 extern TdStore *td_open_state(TdTick *t);

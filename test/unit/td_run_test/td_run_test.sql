@@ -82,16 +82,19 @@ BEGIN
     RETURN result;
 END $$;
 
--- What differs between a view's table and its query, by value and by text; '' = nothing.
+-- What differs between a view's table and its query, by value and by text; '' = nothing.  Sums of floats depend on the order of the rows: they are rounded.
 CREATE FUNCTION td_run_test.differs(view integer) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
     v record;
     a text;
 BEGIN
-    SELECT relation::regclass AS t, twin::regclass AS q INTO v FROM tapdata.view v0 WHERE v0.id = differs.view;
-    EXECUTE format('SELECT string_agg(d, E''\n'') FROM (
-        (SELECT ''missing '' || r::text AS d FROM (SELECT * FROM %2$s EXCEPT ALL SELECT * FROM %1$s) r LIMIT 5) UNION ALL
-        (SELECT ''extra '' || r::text FROM (SELECT * FROM %1$s EXCEPT ALL SELECT * FROM %2$s) r LIMIT 5) UNION ALL
-        (SELECT ''written otherwise '' || r FROM (SELECT q::text AS r FROM %2$s q EXCEPT ALL SELECT t::text FROM %1$s t) x LIMIT 5)) d', v.t, v.q) INTO a;
+    SELECT relation::regclass AS t, twin::regclass AS q, (SELECT string_agg(CASE WHEN atttypid = 'float8'::regtype
+            THEN format('round(%I::numeric, 1) AS %1$I', attname) ELSE quote_ident(attname) END, ', ' ORDER BY attnum)
+            FROM pg_attribute WHERE attrelid = relation AND attnum > 0 AND NOT attisdropped) AS c
+        INTO v FROM tapdata.view v0 WHERE v0.id = differs.view;
+    EXECUTE format('WITH t AS (SELECT %3$s FROM %1$s), q AS (SELECT %3$s FROM %2$s) SELECT string_agg(d, E''\n'') FROM (
+        (SELECT ''missing '' || r::text AS d FROM (SELECT * FROM q EXCEPT ALL SELECT * FROM t) r LIMIT 5) UNION ALL
+        (SELECT ''extra '' || r::text FROM (SELECT * FROM t EXCEPT ALL SELECT * FROM q) r LIMIT 5) UNION ALL
+        (SELECT ''written otherwise '' || r FROM (SELECT q::text AS r FROM q EXCEPT ALL SELECT t::text FROM t) x LIMIT 5)) d', v.t, v.q, v.c) INTO a;
     RETURN coalesce(a, '');
 END $$;
