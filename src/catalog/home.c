@@ -125,6 +125,23 @@ resolve_views(void)
 				 errhint("If it is still wanted, drop what is left of it and create it again.")));
 }
 
+/* What the copied views read, from what PostgreSQL knows of their twins; a twin that is read stands for its view. */
+static void
+resolve_bases(void)
+{
+	static TdStatement forget = {
+	"DELETE FROM tapdata.view_base b USING tapdata.view v WHERE v.id = b.view AND v.home <> $1", NULL};
+	static TdStatement find = {
+		"INSERT INTO tapdata.view_base (view, relation, columns) SELECT v.id, coalesce(o.relation, d.refobjid), "
+		"coalesce(array_agg(DISTINCT d.refobjsubid::int2) FILTER (WHERE d.refobjsubid > 0), '{}') "
+		"FROM tapdata.view v JOIN pg_rewrite r ON r.ev_class = v.twin "
+		"JOIN pg_depend d ON d.classid = 'pg_rewrite'::regclass AND d.objid = r.oid AND d.refclassid = 'pg_class'::regclass AND d.refobjid <> v.twin "
+	"LEFT JOIN tapdata.view o ON o.twin = d.refobjid WHERE v.home <> $1 GROUP BY 1, 2", NULL};
+
+	TD_RUN(&forget, td_arg_text(td_home()));
+	TD_RUN(&find, td_arg_text(td_home()));
+}
+
 /* Nothing that the copied views' progress says holds here: they are filled anew. */
 static void
 forget_progress(void)
@@ -199,6 +216,7 @@ td_sql_adopt_database(PG_FUNCTION_ARGS)
 	td_catalog_enter(&scope);
 	resolve_relations();
 	resolve_views();
+	resolve_bases();
 	forget_progress();
 	pipelines = unfence(&adopt_pipelines);
 	unfence(&adopt_groups);

@@ -208,6 +208,31 @@ is(try_do(psql('postgres'), 'DROP DATABASE a WITH (FORCE)'), '', 'WITH (FORCE) w
 ok(eventually(sub { traces($oid_a) eq '' }), 'nothing is left of it');
 is_exact('postgres', 'sums', 'the first database goes on');
 
+# ---- a restored dump is fenced, and finds its views by name ----
+{
+	psql('postgres')->do("SELECT tapdata.create_view('above', 'SELECT n, max(s) AS m FROM sums GROUP BY n')");
+	make_view('postgres', 'lost');
+	is_exact('postgres', 'above', 'a view over a view');
+	execute('postgres', 'CREATE DATABASE restored');
+	my $host = "-h $pg->{PGHOST} -p $pg->{PGPORT} -U postgres";
+	my $said = qx{$pg->{TD_PG_BIN}/pg_dump $host -T lost postgres 2>&1 >$pg->{PGHOST}/dump.sql; $pg->{TD_PG_BIN}/psql $host -qXAt -o /dev/null -f $pg->{PGHOST}/dump.sql restored 2>&1};
+	is($said, '', 'a dump is made and restored');
+	ok(eventually(sub { (group_status('restored') // '') eq 'fenced' }), 'the group is fenced');
+	my @warnings;
+	local $SIG{__WARN__} = sub { push @warnings, @_ };
+	psql('restored')->{PrintWarn} = 1;
+	execute('restored', 'SELECT tapdata.adopt_database()');
+	psql('restored')->{PrintWarn} = 0;
+	like("@warnings", qr/view public\.lost was not adopted/, 'a view that was not restored with the others is named');
+	execute('restored', 'UPDATE base SET v = v + 1');
+	is_exact('restored', $_, "adopted, view $_ is exact") for qw(sums above);
+	my $bases = 'SELECT b.view, b.relation::regclass::text, b.columns::text FROM tapdata.view_base b JOIN tapdata.view v ON v.id = b.view WHERE v.table_name <> $$lost$$ ORDER BY 1, 2';
+	is(rows('restored', $bases), rows('postgres', $bases), 'what they read is known');
+	execute('postgres', "SELECT tapdata.drop_view('above')", "SELECT tapdata.drop_view('lost')");
+	TdProcs::close_all();
+	is(try_do(psql('postgres'), 'DROP DATABASE restored'), '', 'dropped');
+}
+
 # ---- DROP EXTENSION ----
 {
 	my ($pids, $traces) = (join(',', worker_pids('view'), worker_pids('capture')), traces($oid));
