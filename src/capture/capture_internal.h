@@ -165,7 +165,7 @@ typedef struct TdDecoder
 	XLogRecPtr	confirmed;
 	TimestampTz confirmed_at;
 	bool		found;			/* records, since we last slept */
-	XLogRecPtr	tried;			/* WAL flushed when there was no whole record left */
+	XLogRecPtr	tried;			/* WAL that was flushed when we last began to read */
 	XLogRecPtr	behind;			/* WAL that was not flushed when we looked; 0 = none */
 	TimestampTz behind_since;
 	TimestampTz flushed_at;		/* by us */

@@ -59,11 +59,12 @@ td_decode(TdDecoder *d)
 	while (!td_worker_should_stop() && !pg_atomic_read_u32(&d->control->closed))
 	{
 		ResetLatch(MyLatch);
+		d->tried = GetFlushRecPtr(NULL);
 		serve(d);
 		while (d->version > 0 && td_wal_next(d))
 		{
 			d->found = true;
-			d->decoded = d->ctx->reader->EndRecPtr;
+			d->decoded = Max(d->decoded, d->ctx->reader->EndRecPtr); /* reading begins before the slot's position */
 			serve(d);
 			if (news_due(d))
 				td_out_progress(d);
@@ -185,13 +186,7 @@ rest(TdDecoder *d)
 	td_watch_asleep(true);
 	if (d->version > 0)
 	{
-		XLogRecPtr	flushed = GetFlushRecPtr(NULL);
-
-		if (flushed > d->tried)
-			timeout = 0;
-		else
-			timeout = flush_behind(d);
-		d->tried = flushed;
+		timeout = GetFlushRecPtr(NULL) > d->tried ? 0 : flush_behind(d);
 		if (timeout == 0 || (timeout > 0 && !d->found))
 			td_watch_asleep(false);
 	}
