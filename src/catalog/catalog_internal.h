@@ -128,7 +128,8 @@ extern void td_pipeline_drop_load_tables(int32 id, int32 n);	/* n < 0 = all of t
 extern void td_pipeline_options_check(List *pairs, bool whole);	/* whole: also what must fit together */
 extern Datum td_pairs_to_jsonb(List *pairs);	/* nulls left out */
 
-/* ---- options of a view (view_options.c) ---- */
+/* ---- views (view_define.c, view_options.c) ---- */
+extern void td_views_bind(void);	/* twins and state tables go with their views, as a dump does not say; between td_catalog_enter and _leave */
 extern Datum td_view_options_json(List *options);	/* nulls included */
 
 /* ---- the write guard (guard.c) ---- */

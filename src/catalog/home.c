@@ -221,6 +221,7 @@ td_sql_adopt_database(PG_FUNCTION_ARGS)
 	pipelines = unfence(&adopt_pipelines);
 	unfence(&adopt_groups);
 	views = unfence(&adopt_views);
+	td_views_bind();
 	td_catalog_leave(&scope);
 	ereport(NOTICE,
 			(errmsg_plural("%d pipeline was adopted", "%d pipelines were adopted", pipelines, pipelines)));

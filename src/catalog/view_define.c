@@ -19,6 +19,8 @@
 #include "postgres.h"
 
 #include "catalog/catalog_internal.h"
+#include "catalog/dependency.h"
+#include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
 #include "lib/stringinfo.h"
 #include "utils/builtins.h"
@@ -191,6 +193,28 @@ log_dropped(void)
 	strlcpy(entry.message, "view was dropped", sizeof(entry.message));
 	for (uint64 i = 0; i < n; i++)
 		td_log("info", "view", names[i], owners[i], &entry);
+}
+
+/* A restored dump has twins and state tables without the dependency that makes them parts of their view. */
+void
+td_views_bind(void)
+{
+	static TdStatement loose = {
+		"SELECT p.oid, v.relation FROM tapdata.view v JOIN pg_class p ON p.oid = v.twin OR "
+		"(p.relnamespace = 'tapdata_state'::regnamespace AND p.relkind = 'r' AND p.relname ~ ('^v' || v.id || '_[0-9]+$')) "
+		"WHERE v.home = $1 AND EXISTS (SELECT FROM pg_class c WHERE c.oid = v.relation) AND NOT EXISTS (SELECT FROM pg_depend d "
+	"WHERE d.classid = 'pg_class'::regclass AND d.objid = p.oid AND d.refobjid = v.relation AND d.deptype = 'i')", NULL};
+	uint64		n = TD_RUN(&loose, td_arg_text(td_home()));
+
+	for (uint64 i = 0; i < n; i++)
+	{
+		ObjectAddress part;
+		ObjectAddress table;
+
+		ObjectAddressSet(part, RelationRelationId, td_col_int(i, 1));
+		ObjectAddressSet(table, RelationRelationId, td_col_int(i, 2));
+		recordDependencyOn(&part, &table, DEPENDENCY_INTERNAL);
+	}
 }
 
 /* ---- replica identities ---- */
