@@ -153,6 +153,7 @@ td_capture_require(void)
 {
 	const char *plugins = GetConfigOption("output_plugin_libraries", true, false);
 	StringInfoData lines;
+	bool		restart;
 
 	td_workers_require();
 	initStringInfo(&lines);
@@ -160,6 +161,7 @@ td_capture_require(void)
 		appendStringInfoString(&lines, " ALTER SYSTEM SET wal_level = logical;");
 	if (!slot_to_be_had())
 		appendStringInfo(&lines, " ALTER SYSTEM SET max_replication_slots = %d;", Max(10, max_replication_slots * 2));
+	restart = lines.len > 0;
 	if (!plugin_allowed())
 		appendStringInfo(&lines, " ALTER SYSTEM SET output_plugin_libraries = %s%stapdata;", plugins, plugins[0] ? ", " : "");
 	if (lines.len > 0)
@@ -168,7 +170,8 @@ td_capture_require(void)
 				 errmsg("this server can't decode its changes for views"),
 				 errdetail("wal_level is %s, max_replication_slots %d, output_plugin_libraries %s.", GetConfigOption("wal_level", false, false),
 						   max_replication_slots, plugins ? plugins : "unknown to this server"),
-				 errhint("Run this as superuser, then restart the server:%s", lines.data)));
+				 restart ? errhint("Run this as superuser, then restart the server:%s", lines.data) :
+				 errhint("Run this as superuser:%s SELECT pg_reload_conf();", lines.data)));
 	pfree(lines.data);
 }
 
