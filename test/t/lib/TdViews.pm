@@ -140,7 +140,20 @@ sub start_churn
 	return @pids;
 }
 
-sub stop_churn { my (@pids) = @_; kill 'TERM', @pids; waitpid($_, 0) for @pids; return }
+# A writer may wait for ever, for a prepared transaction whose author a crash has taken: five seconds, then it is killed.
+sub stop_churn
+{
+	my (@pids) = @_;
+	my $until = time + 5;
+	kill 'TERM', @pids;
+	for my $pid (@pids)
+	{
+		my $gone = 0;
+		sleep 0.02 while !($gone = waitpid($pid, POSIX::WNOHANG())) && time < $until;
+		if (!$gone) { kill 'KILL', $pid; waitpid $pid, 0 }
+	}
+	return;
+}
 
 # ---- queries ----
 
