@@ -150,6 +150,7 @@ adopt(TdKeeper *k, List *wanted)
 uint32
 td_bases_want(TdKeeper *k)
 {
+	MemoryContext old = MemoryContextSwitchTo(k->tick_context);
 	List	   *wanted = union_of_runs(k);
 
 	if (k->version == 0 || !same_wanted(k->bases, wanted))
@@ -157,6 +158,7 @@ td_bases_want(TdKeeper *k)
 		adopt(k, wanted);
 		td_capture_want(k->capture, ++k->version, wanted);
 	}
+	MemoryContextSwitchTo(old);
 	return k->version;
 }
 
