@@ -18,7 +18,8 @@ my $seed = seed();
 diag "seed $seed (TD_SEED=$seed repeats this run)";
 
 my $top = "$FindBin::Bin/../..";
-my $pg = start_server('running', 'tapdata.enabled = off', 'track_functions = none');
+my $memory = rand() < 0.5 ? '1MB' : '64MB';    # the least there may be: nets, stores and deltas spill
+my $pg = start_server('running', 'tapdata.enabled = off', "tapdata.worker_memory = $memory");
 my $so = "$pg->{TD_PG_DATA}/../td_run_test.so";
 system("make -s -C $top/test/unit/td_run_test PG_CONFIG=$pg->{TD_PG_BIN}/pg_config") == 0 or BAIL_OUT('td_run_test does not build');
 copy("$top/test/unit/td_run_test/td_run_test.so", $so) or BAIL_OUT("td_run_test.so: $!");
@@ -40,12 +41,21 @@ sub differing
 {
 	my ($dbh, $queries, @but) = @_;
 	my @found;
-	for (@{ $dbh->selectall_arrayref('SELECT id, table_name, td_run_test.differs(id) FROM tapdata.view WHERE table_name <> ALL ($1) ORDER BY id', undef, \@but) })
+	for (@{ $dbh->selectall_arrayref('SELECT id, table_name, td_run_test.differs(id, NOT table_name = ANY ($2)) FROM tapdata.view WHERE table_name <> ALL ($1) ORDER BY id', undef,
+		\@but, [ grep { is_open($queries->{$_}, {}) } keys %$queries ]) })
 	{
 		my ($id, $name, $differs) = @$_;
 		push @found, "$name: $differs\n$queries->{$name}" if $differs ne '';
 	}
 	return join "\n", @found;
+}
+
+# What SQL leaves open: which of equal numerics (1.0, 1.00) max() shows or a group is called by, and the last digits of a sum of floats.
+sub is_open
+{
+	my ($query, $open) = @_;
+	return 1 if grep { $open->{$_} } $query =~ /\bo\.(v\d+)\b/g;
+	return $query =~ /\bsum\(q\d\.f\)/ || $query =~ s/\b(sum|avg|count)\(q\d\.n\)//gr =~ /\bq\d\.n\b/;
 }
 
 # Live views named in a query are known to its twin as their twins.
@@ -54,11 +64,13 @@ sub twin_query { my ($query) = @_; return $query =~ s/\bo\.(v\d+)\b/tapdata_view
 sub make_random_views
 {
 	my ($dbh, $n) = @_;
-	my (%queries, @views, $refused);
+	my (%queries, %open, @views, $refused);
 	while (@views < $n)
 	{
 		my $name = 'v' . (@views + 1);
 		my $query = @views && rand() < 0.25 ? TdViews::over_views('o', \@views, $dbh) : make_query('o');
+		$open{$name} = is_open($query, \%open);
+		next if $open{$name} && $query =~ /\bo\.v\d/;    # would make of what is open what is wrong
 		if (!eval { $dbh->do('SELECT td_run_test.make($1, $2)', undef, $name, twin_query($query)); 1 })
 		{
 			my ($state, $message) = ($dbh->state, $dbh->errstr);

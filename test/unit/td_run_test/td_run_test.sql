@@ -82,8 +82,8 @@ BEGIN
     RETURN result;
 END $$;
 
--- What differs between a view's table and its query, by value and by text; '' = nothing.  Sums of floats depend on the order of the rows: they are rounded.
-CREATE FUNCTION td_run_test.differs(view integer) RETURNS text LANGUAGE plpgsql AS $$
+-- What differs between a view's table and its query, by value, and if it is to be by text; '' = nothing.  Sums of floats depend on the order of the rows: they are rounded.
+CREATE FUNCTION td_run_test.differs(view integer, digits boolean DEFAULT true) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
     v record;
     a text;
@@ -95,6 +95,6 @@ BEGIN
     EXECUTE format('WITH t AS (SELECT %3$s FROM %1$s), q AS (SELECT %3$s FROM %2$s) SELECT string_agg(d, E''\n'') FROM (
         (SELECT ''missing '' || r::text AS d FROM (SELECT * FROM q EXCEPT ALL SELECT * FROM t) r LIMIT 5) UNION ALL
         (SELECT ''extra '' || r::text FROM (SELECT * FROM t EXCEPT ALL SELECT * FROM q) r LIMIT 5) UNION ALL
-        (SELECT ''written otherwise '' || r FROM (SELECT q::text AS r FROM q EXCEPT ALL SELECT t::text FROM t) x LIMIT 5)) d', v.t, v.q, v.c) INTO a;
+        (SELECT ''written otherwise '' || r FROM (SELECT q::text AS r FROM q EXCEPT ALL SELECT t::text FROM t) x WHERE %4$L LIMIT 5)) d', v.t, v.q, v.c, digits) INTO a;
     RETURN coalesce(a, '');
 END $$;
