@@ -192,6 +192,7 @@ run_sessions(TdKeeper *k)
 		TdError		err = {0};
 		bool		ticked = false;
 
+		td_worker_reload();
 		if (open_session(k))
 		{
 			ticked = serve(k);
