@@ -43,7 +43,6 @@ td_members_read(TdKeeper *k)
 	TdGroup    *group;
 	ListCell   *lc;
 
-	k->members_stale = false;
 	k->members_read = GetCurrentTimestamp();
 	td_transaction_begin();
 	group = td_group_load(k->group);
@@ -72,6 +71,7 @@ td_members_read(TdKeeper *k)
 	}
 	td_transaction_commit();
 	MemoryContextSwitchTo(k->context);
+	k->members_stale = false;
 	if (k->capture)
 		(void) td_bases_want(k);
 }
