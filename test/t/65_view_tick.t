@@ -158,6 +158,29 @@ exact('new views');
 	execute('postgres', "SELECT tapdata.drop_view('bad_above')", "SELECT tapdata.drop_view('bad')", 'DELETE FROM a WHERE id > 100000');
 }
 
+# ---- an error that is nobody's fault, and a lock that somebody keeps ----
+{
+	execute('postgres', q{CREATE FUNCTION full(x int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS $$
+		BEGIN IF x = 666 THEN RAISE 'no space' USING ERRCODE = '53100'; END IF; RETURN x; END $$});
+	create('disk', 'SELECT sum(full(v)) AS s FROM a WHERE id > 100000');
+	exact('a view whose statement may find the disk full', 'disk');
+	execute('postgres', 'INSERT INTO a VALUES (100003, 1, 666)');
+	my $group = sub { value('postgres', 'SELECT status FROM tapdata.group_state') };
+	ok(eventually(sub { $group->() eq 'retrying' }), 'the group retries');
+	is(value('postgres', q(SELECT count(*) FROM tapdata.view_state WHERE status = 'failed')), 0, 'no view is frozen for it');
+	execute('postgres', 'CREATE OR REPLACE FUNCTION full(x int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN RETURN x; END $$');
+	ok(eventually(sub { $group->() eq 'streaming' }, 60), 'and goes on');
+	exact('there is room again', @views, 'disk');
+	execute('postgres', "SELECT tapdata.drop_view('disk')", 'DELETE FROM a WHERE id > 100000');
+	my $locked = background(sub { $_[0]->do('BEGIN'); $_[0]->do('LOCK TABLE b IN ACCESS EXCLUSIVE MODE'); $_[0]->do('SELECT pg_sleep(2)'); $_[0]->do('COMMIT') });
+	ok(eventually(sub { value('postgres', q(SELECT count(*) FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND relation = 'b'::regclass)) }), 'a table is locked');
+	execute('postgres', 'UPDATE a SET v = v + 2 WHERE id < 10');
+	ok(quiet(1, sub { !value('postgres', q(SELECT count(*) FROM pg_locks WHERE NOT granted AND pid IN (SELECT pid FROM pg_stat_activity WHERE backend_type = 'tapdata view'))) }),
+		'the tick does not wait for its lock');
+	ended($locked);
+	exact('it is free again');
+}
+
 # ---- partitions: attach, detach, one without the full old image ----
 {
 	execute('postgres', 'CREATE TABLE p (id int, g int, v int) PARTITION BY RANGE (id)', 'CREATE TABLE p1 PARTITION OF p FOR VALUES FROM (0) TO (100)',

@@ -33,6 +33,7 @@
 #include "util/util.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
+#include "utils/snapmgr.h"
 #include "utils/wait_event.h"
 
 #include "compat/compat.h"
@@ -62,6 +63,7 @@ static void take_marks(TdKeeper *k);
 static int	sooner(int a, int b);
 static int	until(TimestampTz when, int ms);
 static void set_status(TdKeeper *k, const char *status);
+static void set_streaming(TdKeeper *k);
 static void wait_latch(int timeout_ms);
 static void leave_error(int32 group, ErrorData *edata);
 
@@ -138,6 +140,21 @@ set_status(TdKeeper *k, const char *status)
 	td_worker_status(status);
 }
 
+/* From wherever it is: retrying or waiting for a worker can't move there at once. */
+static void
+set_streaming(TdKeeper *k)
+{
+	td_transaction_begin();
+	if (td_group_load(k->group) != NULL)
+	{
+		td_group_set_status(k->group, "starting");
+		td_group_set_status(k->group, "streaming");
+	}
+	td_transaction_commit();
+	MemoryContextSwitchTo(k->context);
+	td_worker_status("streaming");
+}
+
 /* What an error leaves in the catalog; a group or extension that is gone leaves nothing. */
 static void
 leave_error(int32 group, ErrorData *edata)
@@ -147,14 +164,20 @@ leave_error(int32 group, ErrorData *edata)
 	td_error_from_edata(&err, edata);
 	err.retryable |= td_error_passes(edata->sqlerrcode);
 	StartTransactionCommand();
-	if (OidIsValid(td_extension_hold()) && td_group_load(group) != NULL)
+	if (!OidIsValid(td_extension_hold()))
+	{
+		AbortCurrentTransaction();
+		return;
+	}
+	PushActiveSnapshot(GetTransactionSnapshot());
+	if (td_group_load(group) != NULL)
 	{
 		if (edata->sqlerrcode == ERRCODE_TD_STOP || td_worker_should_stop())
 			td_group_set_status(group, "stopped");
 		else
 			td_group_set_error(group, &err);
 	}
-	CommitTransactionCommand();
+	td_transaction_commit();
 }
 
 static void
@@ -275,7 +298,7 @@ serve(TdKeeper *k)
 	td_recover_start(k);
 	if (k->waiting != NIL)
 		td_capture_reach(k->capture, ((TdWaiting *) llast(k->waiting))->lsn);
-	set_status(k, "streaming");
+	set_streaming(k);
 	while (serve_started(k))
 		;
 	return k->tick > first;
@@ -397,7 +420,7 @@ work_done(TdKeeper *k)
 {
 	k->again = 0;
 	if (k->retrying)
-		set_status(k, "streaming");
+		set_streaming(k);
 	k->failures = 0;
 	k->retrying = false;
 }
