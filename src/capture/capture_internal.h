@@ -166,6 +166,8 @@ typedef struct TdDecoder
 	TimestampTz confirmed_at;
 	bool		found;			/* records, since we last slept */
 	XLogRecPtr	tried;			/* WAL that was flushed when we last began to read */
+	bool		committed;		/* a commit woke us, whose WAL may not be flushed */
+	TimestampTz found_at;
 	XLogRecPtr	behind;			/* WAL that was not flushed when we looked; 0 = none */
 	TimestampTz behind_since;
 	TimestampTz flushed_at;		/* by us */

@@ -11,9 +11,13 @@
  *		is taken there, so it holds from the next transaction's begin on.
  *
  *		It sleeps without a timeout unless it owes something: a confirmation that
- *		was put off, or WAL that is not flushed.  The latter is what a commit
+ *		was put off, or a commit that is not flushed.  The latter is what a commit
  *		without synchronous_commit leaves: nobody else would flush it for a while,
  *		so we do, at most every TD_FLUSH_MS.
+ *
+ *		For a few seconds after WAL came it also looks by itself: a large
+ *		transaction wakes nobody before its commit, and what is read by then need
+ *		not be read after it.
  *
  * IDENTIFICATION
  *		src/capture/decode.c
@@ -36,6 +40,9 @@
 #include "capture/capture_internal.h"
 
 #define TD_FLUSH_MS 10
+#define TD_AHEAD_MS 50			/* between two looks for WAL of open transactions */
+#define TD_AHEAD_LONG_MS 5000	/* how long after the last that was found */
+#define TD_AHEAD_SLOW_MS 1000
 #define TD_CONFIRM_MS 1000
 #define TD_CONFIRM_BYTES 65536
 
@@ -46,6 +53,7 @@ static void take_wanted(TdDecoder *d);
 static long confirm(TdDecoder *d, bool now);
 static bool news_due(TdDecoder *d);
 static void rest(TdDecoder *d);
+static long look_ahead(TdDecoder *d);
 static long flush_behind(TdDecoder *d);
 
 /* Returns when it is asked to stop; everything else is an error. */
@@ -175,35 +183,53 @@ sooner(long a, long b)
 
 /*
  * No whole record was left.  Asleep is marked before the last look: a commit
- * after that look sets our latch.  While WAL waits for its turn to be flushed,
- * commits that leave more of the same need not wake us.
+ * after that look sets our latch.  While a commit waits for its turn to be
+ * flushed, others that leave more of the same need not wake us.
  */
 static void
 rest(TdDecoder *d)
 {
 	long		timeout = -1;
 
-	td_watch_asleep(true);
+	(void) td_watch_asleep(true);
 	if (d->version > 0)
 	{
 		timeout = GetFlushRecPtr(NULL) > d->tried ? 0 : flush_behind(d);
 		if (timeout == 0 || (timeout > 0 && !d->found))
-			td_watch_asleep(false);
+			d->committed |= td_watch_asleep(false);
 	}
 	timeout = sooner(timeout, confirm(d, false));
 	if (timeout != 0)
 	{
+		timeout = sooner(timeout, look_ahead(d));
 		d->found = false;
 		pgstat_report_stat(false);
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_EXIT_ON_PM_DEATH | (timeout > 0 ? WL_TIMEOUT : 0), timeout, PG_WAIT_EXTENSION);
 	}
-	td_watch_asleep(false);
+	d->committed |= td_watch_asleep(false);
+}
+
+/*
+ * Milliseconds until we look for WAL that nobody tells us of; -1 = it has been
+ * quiet for long.  Not quiet is WAL that is not flushed: a commit just before we
+ * were marked asleep may be in it.
+ */
+static long
+look_ahead(TdDecoder *d)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (d->found)
+		d->found_at = now;
+	if (!TimestampDifferenceExceeds(d->found_at, now, TD_AHEAD_LONG_MS))
+		return TD_AHEAD_MS;
+	return td_wal_inserted() > d->tried ? TD_AHEAD_SLOW_MS : -1;
 }
 
 /*
  * Flushes what was committed without a flush: at once when we were woken and
  * found nothing else, or when it has stayed unflushed.  0 = it is done, else the
- * milliseconds to wait, -1 = everything is flushed.
+ * milliseconds to wait, -1 = every commit is flushed.
  */
 static long
 flush_behind(TdDecoder *d)
@@ -215,6 +241,8 @@ flush_behind(TdDecoder *d)
 	if (d->behind <= d->tried)
 		d->behind = InvalidXLogRecPtr;	/* somebody has flushed it */
 	if (inserted <= d->tried)
+		d->committed = false;
+	if (!d->committed)
 		return -1;
 	now = GetCurrentTimestamp();
 	if (d->behind == InvalidXLogRecPtr)
@@ -226,6 +254,7 @@ flush_behind(TdDecoder *d)
 	if (left > 0)
 		return left;
 	XLogFlush(inserted);
+	d->committed = false;
 	d->flushed_at = GetCurrentTimestamp();
 	return 0;
 }

@@ -78,13 +78,17 @@ td_watch_leave(void)
 	mine = NULL;
 }
 
-void
+/* Marks the worker.  True = it was marked asleep, and a commit has woken it since. */
+bool
 td_watch_asleep(bool asleep)
 {
+	static bool marked = false;
+	bool		before = marked;
+
 	Assert(mine != NULL);
-	pg_atomic_write_u32(&mine->asleep, asleep);
-	if (asleep)
-		pg_memory_barrier();
+	marked = asleep;
+	/* an exchange is a full barrier: what is looked at after it is newer than the mark */
+	return pg_atomic_exchange_u32(&mine->asleep, asleep) == 0 && before;
 }
 
 /* A bit for each watch of this database. */

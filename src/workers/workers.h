@@ -107,7 +107,7 @@ extern RepOriginId td_origin_make(const char *suffix);	/* only makes it */
  * while the worker is marked asleep.  Mark asleep, look once more, wait, mark awake.  Ends with the process.  53400 when there is no room.
  */
 extern void td_watch_enter(void);
-extern void td_watch_asleep(bool asleep);
+extern bool td_watch_asleep(bool asleep);
 
 /*
  * Worker side of wait_pipeline and wait_view: each mark is taken once, oldest first, and answered once, when everything before it is

@@ -34,7 +34,7 @@ sub woken
 	my ($ms, $code) = @_;
 	my $sth = $sleeper->prepare('SELECT td_watch.wait(?)::int', { pg_async => PG_ASYNC });
 	$sth->execute($ms);
-	die 'does not sleep' unless eventually(sub { value('postgres', "SELECT wait_event = 'Extension' FROM pg_stat_activity WHERE pid = ?", $sleeper->{pg_pid}) });
+	die 'does not sleep' unless eventually(sub { value('postgres', "SELECT wait_event = 'Extension' OR state = 'idle' FROM pg_stat_activity WHERE pid = ?", $sleeper->{pg_pid}) });
 	$code->();
 	$sleeper->pg_result;
 	my ($woken) = $sth->fetchrow_array;
@@ -84,7 +84,7 @@ leaves('a commit in another database', sub { $stranger->do('INSERT INTO t VALUES
 	wakes('a commit here', sub { $writer->do('INSERT INTO t VALUES (10)') });
 	my $sth = $second->prepare('SELECT td_watch.wait(10000)::int', { pg_async => PG_ASYNC });
 	$sth->execute;
-	eventually(sub { value('postgres', "SELECT wait_event = 'Extension' FROM pg_stat_activity WHERE pid = ?", $second->{pg_pid}) });
+	eventually(sub { value('postgres', "SELECT wait_event = 'Extension' OR state = 'idle' FROM pg_stat_activity WHERE pid = ?", $second->{pg_pid}) });
 	$stranger->do('INSERT INTO t VALUES (3)');
 	$second->pg_result;
 	is(($sth->fetchrow_array)[0], 1, 'the second one is woken by its own database, whose writer came before it');
