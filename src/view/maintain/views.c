@@ -419,7 +419,7 @@ freeze(TdKeeper *k, TdMember *m, const TdError *err)
 
 /* ---- counters, and the end ---- */
 
-/* Writes counters that have not been written for a second. */
+/* Writes counters that have not been written for a second; not into the row of a view that is being filled, which its fill worker writes. */
 void
 td_members_count(TdKeeper *k)
 {
@@ -430,7 +430,7 @@ td_members_count(TdKeeper *k)
 	{
 		TdMember   *m = lfirst(lc);
 
-		if (m->run == NULL || m->frozen || m->refill || m->run->ticks == 0 ||
+		if (m->run == NULL || !(m->streams || m->joined) || m->frozen || m->refill || m->run->ticks == 0 ||
 			!TimestampDifferenceExceeds(m->counted, now, COUNT_EVERY_MS))
 			continue;
 		td_view_count(m->id, m->run->ticks, m->run->recomputes, m->run->last_ms);
