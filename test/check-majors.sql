@@ -1,0 +1,59 @@
+-- What check-majors does with live views over local tables: the tables, the views, churn() to write and differs() to compare by plain SQL.
+CREATE EXTENSION tapdata;
+CREATE SCHEMA l;
+CREATE TABLE l.customer (id integer PRIMARY KEY, name text NOT NULL, region text, note text, twice integer GENERATED ALWAYS AS (id * 2) STORED);
+CREATE TABLE l.sale (id integer PRIMARY KEY, customer integer, amount numeric(10,2), weight integer, day date) PARTITION BY RANGE (id);
+CREATE TABLE l.sale_low PARTITION OF l.sale FOR VALUES FROM (MINVALUE) TO (150);
+CREATE TABLE l.sale_high (day date, gone integer, weight integer, amount numeric(10,2), customer integer, id integer NOT NULL);
+ALTER TABLE l.sale_high DROP COLUMN gone;
+ALTER TABLE l.sale ATTACH PARTITION l.sale_high FOR VALUES FROM (150) TO (MAXVALUE);
+INSERT INTO l.customer SELECT i, 'c' || i, CASE WHEN i % 5 > 0 THEN 'r' || i % 3 END FROM generate_series(1, 20) i;
+INSERT INTO l.sale SELECT i, i % 25, i / 7.0, i % 9, date '2026-01-01' + i % 4 FROM generate_series(1, 250) i;
+
+-- each after those that it reads
+CREATE TABLE l.query (n integer, view text, query text);
+INSERT INTO l.query VALUES
+    (1, 'per_day', 'SELECT s.day, count(*) AS n, sum(s.amount) AS amount, avg(s.weight) AS weight, min(s.amount) AS least, max(s.weight) AS most FROM l.sale s GROUP BY s.day'),
+    (2, 'sold', 'SELECT s.id, c.name, c.twice, s.amount FROM l.sale s JOIN l.customer c ON c.id = s.customer WHERE s.weight > 2'),
+    (3, 'per_region', 'SELECT c.region, upper(c.region) AS upper, count(*) AS n, sum(s.amount * c.twice) AS amount FROM l.sale s JOIN l.customer c ON c.id = s.customer
+        GROUP BY c.region, upper(c.region) HAVING count(*) > 1'),
+    (4, 'regions', 'SELECT DISTINCT coalesce(c.region, c.name) AS region, c.note FROM l.customer c'),
+    (5, 'per_size', 'SELECT d.n % 10 AS size, count(*) AS days, sum(d.amount) AS amount FROM l.per_day d GROUP BY d.n % 10');
+
+CREATE PROCEDURE l.churn(changes integer) LANGUAGE plpgsql AS $$
+DECLARE
+    i integer;
+    r float8;
+BEGIN
+    FOR n IN 1 .. changes LOOP
+        i := 1 + (random() * 300)::integer;
+        r := random();
+        BEGIN
+            IF r < 0.25 THEN INSERT INTO l.sale VALUES (i, i % 25, nullif(i % 6, 0) / 3.0, nullif(i % 10, 4), nullif(date '2026-01-01' + i % 5, '2026-01-03'));
+            ELSIF r < 0.4 THEN DELETE FROM l.sale WHERE id = i;
+            ELSIF r < 0.7 THEN UPDATE l.sale SET amount = amount + 1, weight = nullif(i % 10, 5), day = day + i % 2 WHERE id % 50 = i % 50;
+            ELSIF r < 0.75 THEN UPDATE l.sale SET id = 301 - id WHERE id = i;   -- into the other partition
+            ELSIF r < 0.9 THEN UPDATE l.customer SET region = nullif('r' || i % 4, 'r3'), note = repeat('long' || i, 900) WHERE id = i % 25;
+            ELSIF r < 0.95 THEN DELETE FROM l.customer WHERE id = i % 25;
+            ELSE INSERT INTO l.customer VALUES (i % 25, 'c' || i % 25, 'r0');
+            END IF;
+        EXCEPTION WHEN unique_violation OR deadlock_detected THEN NULL;
+        END;
+        IF n % 9 = 0 THEN ROLLBACK; ELSIF n % 2 = 0 THEN COMMIT; END IF;
+        IF n = changes * 2 / 3 THEN TRUNCATE l.sale_high; END IF;
+    END LOOP;
+END $$;
+
+-- Views that don't equal their query, when nobody writes and they have been waited for.
+CREATE FUNCTION l.differs() RETURNS SETOF text LANGUAGE plpgsql AS $$
+DECLARE
+    q record;
+    n bigint;
+BEGIN
+    FOR q IN SELECT * FROM l.query LOOP
+        EXECUTE format('SELECT count(*) FROM ((TABLE l.%1$I EXCEPT ALL (%2$s)) UNION ALL ((%2$s) EXCEPT ALL TABLE l.%1$I)) x', q.view, q.query) INTO n;
+        IF n > 0 THEN RETURN NEXT format('%s: %s rows', q.view, n); END IF;
+    END LOOP;
+END $$;
+
+SELECT tapdata.create_view('l.' || view, query) FROM l.query ORDER BY n;
