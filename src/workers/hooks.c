@@ -90,7 +90,10 @@ utility(PlannedStmt *pstmt, const char *query, bool read_only, ProcessUtilityCon
 		follow(statement, connections);
 	/* what the prepared transaction changed is unknown here, and it is done already */
 	if (second_phase)
+	{
 		td_supervisor_wake(MyDatabaseId);
+		td_workers_tell(TD_WORKER_VIEW, 0);
+	}
 }
 
 /* May the command rename or drop a server of ours?  Without the extension in this database there is none. */

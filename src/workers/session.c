@@ -42,7 +42,6 @@ static struct
 static void at_end_of_transaction(XactEvent event, void *arg);
 static void release_holds(void);
 static bool enter_hold(Oid database);
-static void wake_workers(TdWorkerKind kind, int32 object);
 
 /* Raises unless the library was loaded at server start; says the line to write. */
 void
@@ -117,15 +116,19 @@ td_worker_wake_at_commit(TdWorkerKind kind, int32 object)
 	pending.wake_kind = kind;
 }
 
-static void
-wake_workers(TdWorkerKind kind, int32 object)
+/* Tells them that the catalog has changed; object 0 = all of the kind. */
+void
+td_workers_tell(TdWorkerKind kind, int32 object)
 {
 	LWLockAcquire(td_shared->lock, LW_SHARED);
 	for (int i = 0; i < td_shared->nslots; i++)
 	{
 		TdWorkerSlot *slot = &td_shared->slots[i];
 
-		if (slot->kind == kind && slot->database == MyDatabaseId && (object == 0 || slot->object == object) && slot->latch)
+		if (slot->kind != kind || slot->database != MyDatabaseId || (object != 0 && slot->object != object))
+			continue;
+		pg_atomic_fetch_add_u32(&slot->told, 1);
+		if (slot->latch)
 			SetLatch(slot->latch);
 	}
 	LWLockRelease(td_shared->lock);
@@ -169,7 +172,7 @@ at_end_of_transaction(XactEvent event, void *arg)
 	if (pending.wake_supervisor && event != XACT_EVENT_PREPARE)
 		td_supervisor_wake(MyDatabaseId);
 	if (pending.wake_kind != TD_WORKER_NONE && event == XACT_EVENT_COMMIT)
-		wake_workers(pending.wake_kind, pending.wake_object);
+		td_workers_tell(pending.wake_kind, pending.wake_object);
 	memset(&pending, 0, sizeof(pending));
 }
 

@@ -116,6 +116,7 @@ td_slots_startup(void)
 
 			pg_atomic_init_u32(&slot->caught_up, 0);
 			pg_atomic_init_u64(&slot->mark_wanted, 0);
+			pg_atomic_init_u32(&slot->told, 0);
 			ConditionVariableInit(&slot->changed);
 		}
 	}

@@ -71,6 +71,7 @@ typedef struct TdWorkerSlot
 	bool		hungry;			/* wants a worker and found none free: woken when one ends */
 	pid_t		starter;		/* who started it, or who entered the host */
 	TimestampTz stop_asked;		/* 0 = not */
+	pg_atomic_uint32 told;		/* moves when something that the worker should look up in the catalog was committed */
 	pg_atomic_uint32 caught_up;	/* nothing of the source waits to be applied: lag is 0 */
 	/* wait_pipeline, wait_view: a session asks, the worker answers (see marks.c) */
 	pg_atomic_uint64 mark_wanted;	/* number of the newest mark asked for: a cheap look for the worker */

@@ -110,6 +110,7 @@ extern bool td_workers_any(Oid database, bool all);
 /* in session.c */
 extern bool td_database_held(Oid database);
 extern void td_launcher_wake(bool rescan, Oid probe);
+extern void td_workers_tell(TdWorkerKind kind, int32 object);	/* in this database: the catalog has changed */
 extern void td_supervisor_wake(Oid database);	/* now; none there: its database is probed */
 extern bool td_workers_wait_none(Oid database, bool all, int timeout_ms);
 extern void td_hold_database(Oid database); /* until the end of the transaction; waits */

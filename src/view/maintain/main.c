@@ -40,7 +40,7 @@
 #include "view/maintain/tick_internal.h"
 #include "view/view.h"
 
-#define STALE_MS 250			/* between two looks at the catalog of views */
+#define STALE_MS 1000			/* between two looks at the catalog of views that nobody has asked for */
 #define AGAIN_MS 10				/* after a tick that got no locks or did not reach the end of WAL; doubling to */
 #define AGAIN_MOST_MS 100
 #define NO_WORKER_MS 5000
@@ -343,10 +343,7 @@ serve_started(TdKeeper *k)
 	if (k->inbox->gone)
 		return false;
 	if (timeout != 0)
-	{
 		wait_latch(timeout);
-		k->members_stale = true;
-	}
 	return true;
 }
 
@@ -366,7 +363,7 @@ work(TdKeeper *k)
 			return left;
 		k->not_before = 0;
 	}
-	if (k->members_stale && until(k->members_read, STALE_MS) <= 0)
+	if (k->members_stale || k->told != pg_atomic_read_u32(&td_my_slot->told) || until(k->members_read, STALE_MS) <= 0)
 		td_members_read(k);
 	take_marks(k);
 	td_fill_step(k);
@@ -381,8 +378,6 @@ work(TdKeeper *k)
 		timeout = sooner(timeout, Max(1, until(k->commit_time, CONFIRM_MS + 1)));
 	else if (timeout < 0)
 		pgstat_report_stat(true);
-	if (k->members_stale)
-		timeout = sooner(timeout, Max(1, until(k->members_read, STALE_MS)));
 	return sooner(timeout, td_fill_timeout(k));
 }
 

@@ -7,7 +7,8 @@
  *		View worker, in transactions of its own between ticks.  The catalog is the
  *		truth: what sessions ask for (create, drop, alter, refresh) stands in it, and
  *		what ticks decide is written there in the tick's transaction.  It is read
- *		again after wakes, at most four times a second; an idle worker is not woken.
+ *		again when a session tells so, and once a second by a worker that has been
+ *		woken by something else; an idle worker is not woken.
  *
  *		A member's memory is its own context, emptied when its definition changes.
  *
@@ -42,6 +43,7 @@ td_members_read(TdKeeper *k)
 	MemoryContext old;
 	TdGroup    *group;
 	ListCell   *lc;
+	uint32		told = pg_atomic_read_u32(&td_my_slot->told);
 
 	k->members_read = GetCurrentTimestamp();
 	td_transaction_begin();
@@ -72,6 +74,7 @@ td_members_read(TdKeeper *k)
 	td_transaction_commit();
 	MemoryContextSwitchTo(k->context);
 	k->members_stale = false;
+	k->told = told;
 	if (k->capture)
 		(void) td_bases_want(k);
 }

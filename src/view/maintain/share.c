@@ -79,6 +79,7 @@ typedef struct ShareGroup
 	Oid			database;		/* InvalidOid = free */
 	int32		group;
 	Latch	   *latch;
+	uint64		lent;			/* snapshots that fill workers have taken: a quick one is done before the worker looks */
 } ShareGroup;
 
 typedef struct ShareShared
@@ -262,6 +263,8 @@ move_mine(ShareState from, ShareState to)
 	moved = mine->state == from;
 	if (moved)
 		mine->state = to;
+	if (moved && to == SHARE_TAKEN && mine->kind == TD_SHARE_FILL && find_group(mine->group))
+		find_group(mine->group)->lent++;
 	if (mine->worker)
 		SetLatch(mine->worker);
 	LWLockRelease(shared->lock);
@@ -541,8 +544,11 @@ td_share_offer_fill(int32 view)
 	TimestampTz end = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), IMPORT_MS);
 	ShareEntry *e = NULL;
 	ShareState	state = SHARE_OFFERED;
+	uint64		before;
+	bool		lent;
 
 	LWLockAcquire(shared->lock, LW_SHARED);
+	before = find_group(my_group)->lent;
 	for (int i = 0; i < SHARE_ENTRIES; i++)
 	{
 		ShareEntry *at = &shared->entries[i];
@@ -565,9 +571,10 @@ td_share_offer_fill(int32 view)
 		state = is_mine_to_serve(e, TD_SHARE_FILL) && e->view == view ? e->state : SHARE_FREE;
 		if (state == SHARE_OFFERED && (left <= 0 || td_worker_should_stop()))
 			e->state = state = SHARE_LOST;
+		lent = find_group(my_group)->lent != before;
 		LWLockRelease(shared->lock);
 	}
-	return state == SHARE_TAKEN;
+	return lent;
 }
 
 /*

@@ -203,7 +203,8 @@ typedef struct TdKeeper
 	int			max_lag_ms;
 	List	   *members;		/* of TdMember *, each after those it reads */
 	TimestampTz members_read;
-	bool		members_stale;	/* woken since */
+	bool		members_stale;	/* what a tick or a fill did has changed the catalog */
+	uint32		told;			/* of our slot, when they were read */
 	/* checkpoint */
 	TdSeen	   *seen;			/* NULL = none */
 	MemoryContext seen_context;
