@@ -64,7 +64,7 @@ td_view_set_status(int32 id, const char *status, const char *snapshot, const TdE
 	"WHERE s.view = $1 FOR NO KEY UPDATE OF s", NULL};
 	static TdStatement move = {
 		"UPDATE tapdata.view_state s SET status = $2, since = CASE WHEN status = $2 THEN since ELSE clock_timestamp() END, exact = $2 = 'streaming', "
-		"filled = false, fills = CASE WHEN $2 IN ('snapshot', 'failed') THEN v.fills ELSE s.fills END, snapshot = coalesce($3::pg_snapshot, snapshot), "
+		"filled = false, fills = CASE WHEN $2 <> 'streaming' THEN v.fills ELSE s.fills END, snapshot = coalesce($3::pg_snapshot, snapshot), "
 		"sqlstate = $4, error = $5, detail = $6, hint = $7 "
 	"FROM tapdata.view v WHERE v.id = s.view AND s.view = $1", NULL};
 	TdCatalogScope scope;

@@ -218,6 +218,7 @@ extern TdDeltas *td_deltas_create(MemoryContext parent);
 extern TdDelta *td_deltas_get(TdDeltas *deltas, Oid relid);	/* NULL = it has not changed */
 extern TdDelta *td_deltas_add(TdDeltas *deltas, Oid relid, TupleDesc desc, const AttrNumber *attnums);
 extern void td_deltas_unknown(TdDeltas *deltas, Oid relid);
+extern void td_deltas_forget(TdDeltas *deltas, Oid relid);
 extern void td_deltas_destroy(TdDeltas *deltas);	/* the tuplestores with it */
 
 /* ======== maintain/store.c: a table that only we write ======== */

@@ -94,6 +94,19 @@ td_deltas_unknown(TdDeltas *deltas, Oid relid)
 	MemoryContextSwitchTo(caller);
 }
 
+/* What a view that failed has told of itself is not so. */
+void
+td_deltas_forget(TdDeltas *deltas, Oid relid)
+{
+	TdDelta    *delta = td_deltas_get(deltas, relid);
+
+	if (delta == NULL)
+		return;
+	if (delta->rows)
+		tuplestore_end(delta->rows);
+	deltas->list = list_delete_ptr(deltas->list, delta);
+}
+
 void
 td_deltas_destroy(TdDeltas *deltas)
 {

@@ -44,6 +44,7 @@ static bool is_frozen(const TdMember *m);
 static bool is_refilled(const TdMember *m);
 static bool has_changed(const TdMember *m, TdDeltas *deltas);
 static void run_member(TdKeeper *k, TdMember *m, TdDeltas *deltas, bool careful);
+static bool try_member(TdKeeper *k, TdMember *m, TdDeltas *deltas, TdError *err);
 static void run_here(TdKeeper *k, TdMember *m, TdDeltas *deltas);
 static bool plan_anew(TdKeeper *k, TdMember *m);
 static bool capture_covers(TdKeeper *k, const TdViewRun *run);
@@ -328,22 +329,38 @@ td_members_run(TdKeeper *k, TdDeltas *deltas, bool careful)
 	}
 }
 
-/* One view; when careful, its failure is its own affair. */
+/*
+ * One view; when careful, its failure is its own affair.  Before it is frozen it
+ * is computed anew: a row that came and went within the tick may have failed,
+ * which the query would never have met.
+ */
 static void
 run_member(TdKeeper *k, TdMember *m, TdDeltas *deltas, bool careful)
 {
-	MemoryContext caller = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
 	TdError		err = {0};
-	volatile bool failed = false;
 
 	k->in_view = true;
 	if (!careful)
-	{
 		run_here(k, m, deltas);
-		k->in_view = false;
-		return;
+	else if (!try_member(k, m, deltas, &err))
+	{
+		bool		again = !m->recompute && !m->missing && !m->run->timed_out;
+
+		m->recompute |= again;
+		if (!again || !try_member(k, m, deltas, &err))
+			freeze(k, m, &err);
 	}
+	k->in_view = false;
+}
+
+/* In a subtransaction; false = it failed, *err says why. */
+static bool
+try_member(TdKeeper *k, TdMember *m, TdDeltas *deltas, TdError *err)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	volatile bool failed = false;
+
 	BeginInternalSubTransaction(NULL);
 	PG_TRY();
 	{
@@ -363,15 +380,15 @@ run_member(TdKeeper *k, TdMember *m, TdDeltas *deltas, bool careful)
 		CurrentResourceOwner = owner;
 		if (td_error_passes(edata->sqlerrcode) && !m->run->timed_out)
 			ReThrowError(edata);
-		td_error_from_edata(&err, edata);
+		td_error_from_edata(err, edata);
 		failed = true;
 	}
 	PG_END_TRY();
 	MemoryContextSwitchTo(caller);
 	CurrentResourceOwner = owner;
-	k->in_view = false;
 	if (failed)
-		freeze(k, m, &err);
+		td_deltas_forget(deltas, m->view->relation);
+	return !failed;
 }
 
 /* The view's part of the tick, with the tick's snapshot and what the views before it have written. */

@@ -65,9 +65,12 @@ td_sql_wait_view(PG_FUNCTION_ARGS)
 		if (now == NULL || left <= 0)
 			raise_timeout(view);
 		done = wait_once(now, &number, Min(left, LOOK_AGAIN_MS), &reached);
+		if (done && td_view_streaming(view, 0) == NULL) /* it is being computed anew */
+		{
+			done = false;
+			number = 0;
+		}
 	}
-	if (td_view_streaming(view, 0) == NULL) /* it has failed in that tick, or is being computed anew */
-		raise_timeout(view);
 	PG_RETURN_TIMESTAMPTZ(reached != 0 ? reached : called);
 }
 
