@@ -124,6 +124,8 @@ extern int	td_capture_next(TdReader *r, TdCaptureMessage *m);
 
 /* ---- everybody ---- */
 extern void td_capture_require(void);	/* 55000 with the lines to change unless the server can decode for us: wal_level, slots, output_plugin_libraries */
+extern char *td_capture_lacks(bool *restart);	/* the statements for that; NULL = nothing is missing */
+extern char *td_capture_settings(void); /* those settings, as a sentence */
 extern void td_capture_slot_name(int32 group, char *name /* NAMEDATALEN */ );	/* tapdata_<database oid>_g<group> */
 extern bool td_capture_slot_state(const char *slot, XLogRecPtr *confirmed, bool *lost);	/* false = there is none.  lost: invalidated, WAL removed */
 extern void td_capture_slot_drop(const char *slot); /* waits until nobody uses it; no error when it is missing */

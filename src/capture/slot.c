@@ -148,31 +148,48 @@ slot_to_be_had(void)
 	return found;
 }
 
-void
-td_capture_require(void)
+char *
+td_capture_lacks(bool *restart)
 {
 	const char *plugins = GetConfigOption("output_plugin_libraries", true, false);
 	StringInfoData lines;
-	bool		restart;
 
-	td_workers_require();
 	initStringInfo(&lines);
 	if (wal_level < WAL_LEVEL_LOGICAL)
 		appendStringInfoString(&lines, " ALTER SYSTEM SET wal_level = logical;");
 	if (!slot_to_be_had())
 		appendStringInfo(&lines, " ALTER SYSTEM SET max_replication_slots = %d;", Max(10, max_replication_slots * 2));
-	restart = lines.len > 0;
+	*restart = lines.len > 0;
 	if (!plugin_allowed())
 		appendStringInfo(&lines, " ALTER SYSTEM SET output_plugin_libraries = %s%stapdata;", plugins, plugins[0] ? ", " : "");
-	if (lines.len > 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("this server can't decode its changes for views"),
-				 errdetail("wal_level is %s, max_replication_slots %d, output_plugin_libraries %s.", GetConfigOption("wal_level", false, false),
-						   max_replication_slots, plugins ? plugins : "unknown to this server"),
-				 restart ? errhint("Run this as superuser, then restart the server:%s", lines.data) :
-				 errhint("Run this as superuser:%s SELECT pg_reload_conf();", lines.data)));
-	pfree(lines.data);
+	return lines.len > 0 ? lines.data + 1 : NULL;
+}
+
+char *
+td_capture_settings(void)
+{
+	const char *plugins = GetConfigOption("output_plugin_libraries", true, false);
+
+	return psprintf("wal_level is %s, max_replication_slots %d, output_plugin_libraries %s", GetConfigOption("wal_level", false, false),
+					max_replication_slots, plugins ? plugins : "unknown to this server");
+}
+
+void
+td_capture_require(void)
+{
+	char	   *lines;
+	bool		restart;
+
+	td_workers_require();
+	lines = td_capture_lacks(&restart);
+	if (lines == NULL)
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("this server can't decode its changes for views"),
+			 errdetail("%s.", td_capture_settings()),
+			 restart ? errhint("Run this as superuser, then restart the server: %s", lines) :
+			 errhint("Run this as superuser: %s SELECT pg_reload_conf();", lines)));
 }
 
 /* ---- the worker ---- */

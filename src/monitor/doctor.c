@@ -18,6 +18,7 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "capture/capture.h"
 #include "catalog/catalog.h"
 #include "connector/connector.h"
 #include "executor/spi.h"
@@ -35,6 +36,7 @@
 #include "workers/workers.h"
 
 #define TD_PROCESS_TRIES 30
+#define WORKERS_OF_GROUP 3		/* view, capture, and now and then fill */
 #define TD_LIBRARY_VERSION "0.1"	/* must be default_version of tapdata.control */
 
 static void take_a_break(void);
@@ -45,12 +47,14 @@ static void check_version(ReturnSetInfo *result);
 static void check_processes(ReturnSetInfo *result);
 static void check_workers(ReturnSetInfo *result);
 static void check_origins(ReturnSetInfo *result);
+static void check_decoding(ReturnSetInfo *result);
 static void check_connectors(ReturnSetInfo *result);
 static void check_home(ReturnSetInfo *result);
 static void check_failed(ReturnSetInfo *result);
 static void check_waiting(ReturnSetInfo *result);
 static void check_orphans(ReturnSetInfo *result);
 static void check_superusers(ReturnSetInfo *result);
+static void check_views(ReturnSetInfo *result);
 
 static void (*const checks[]) (ReturnSetInfo *) = {
 	check_preload,
@@ -59,12 +63,14 @@ static void (*const checks[]) (ReturnSetInfo *) = {
 	check_processes,
 	check_workers,
 	check_origins,
+	check_decoding,
 	check_connectors,
 	check_home,
 	check_failed,
 	check_waiting,
 	check_orphans,
 	check_superusers,
+	check_views,
 };
 
 PG_FUNCTION_INFO_V1(td_sql_doctor);
@@ -204,12 +210,16 @@ take_a_break(void)
 	CHECK_FOR_INTERRUPTS();
 }
 
-/* One for the launcher, one supervisor for each database, one for each running pipeline; PostgreSQL's own launcher too. */
+/*
+ * One for the launcher, one supervisor for each database, one for each running
+ * pipeline, three for a group of views; PostgreSQL's own launcher too.
+ */
 static void
 check_workers(ReturnSetInfo *result)
 {
 	int			wanted = ask_number("SELECT count(*)::int FROM tapdata.pipelines "
-									"WHERE status NOT IN ('created', 'stopped', 'completed', 'failed', 'fenced')");
+									"WHERE status NOT IN ('created', 'stopped', 'completed', 'failed', 'fenced')") +
+		WORKERS_OF_GROUP * ask_number("SELECT count(DISTINCT group_name)::int FROM tapdata.views WHERE status <> 'fenced'");
 	int			others = ask_number("SELECT count(*)::int FROM pg_catalog.pg_stat_activity "
 									"WHERE backend_type <> ALL ('{client backend,checkpointer,background writer,walwriter,startup,archiver,"
 									"autovacuum launcher,autovacuum worker,walsender,walreceiver,parallel worker}') AND backend_type NOT LIKE 'tapdata%' "
@@ -239,6 +249,17 @@ check_origins(ReturnSetInfo *result)
 	say(result, name, limit >= needed,
 				  psprintf("%d, of which %d are needed for replication origins", limit, needed),
 				  psprintf("ALTER SYSTEM SET %s = %d; -- then restart the server", name, Max(16, needed * 2)));
+}
+
+/* Live views are fed by logical decoding. */
+static void
+check_decoding(ReturnSetInfo *result)
+{
+	bool		restart;
+	char	   *lines = td_capture_lacks(&restart);
+
+	say(result, "logical decoding", lines == NULL, td_capture_settings(),
+		lines ? psprintf("%s -- for live views; then %s", lines, restart ? "restart the server" : "SELECT pg_reload_conf()") : NULL);
 }
 
 /* The host program is there and finds connectors that can be used. */
@@ -334,4 +355,16 @@ check_superusers(ReturnSetInfo *result)
 							"JOIN pg_catalog.pg_roles r ON r.rolname = p.owner WHERE r.rolsuper");
 
 	say(result, "pipelines of superusers", true, names ? names : "none", NULL);
+}
+
+static void
+check_views(ReturnSetInfo *result)
+{
+	say_names(result, "failed views",
+			  "SELECT string_agg(view::text || ' (' || coalesce(error, '') || ')', ', ' ORDER BY view::text) FROM tapdata.views WHERE status = 'failed'",
+			  "none", "need a person", "SELECT view, error, hint FROM tapdata.views WHERE status = 'failed'; -- mend, then tapdata.refresh_view(view)");
+	say_names(result, "waiting views",
+			  "SELECT string_agg(view::text, ', ' ORDER BY view::text) FROM tapdata.views WHERE status = 'waiting_for_worker'",
+			  "none", "no background worker is free",
+			  psprintf("ALTER SYSTEM SET max_worker_processes = %d; -- then restart the server", max_worker_processes * 2));
 }
