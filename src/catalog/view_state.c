@@ -75,6 +75,14 @@ td_view_set_status(int32 id, const char *status, const char *snapshot, const TdE
 		char	   *from = td_col_text(0, 1);
 		char	   *name = td_col_text(0, 2);
 		Oid			owner = td_col_int(0, 3);
+		TdError		said;
+
+		if (err != NULL && err->hint[0] == '\0' && strcmp(status, "failed") == 0)
+		{
+			said = *err;
+			td_error_hint(&said, "Mend the cause, then: SELECT tapdata.refresh_view(%s).", quote_literal_cstr(name));
+			err = &said;
+		}
 
 		TD_RUN(&move, td_arg_int4(id), td_arg_text(status), td_arg_text(snapshot), td_arg_text(err ? err->sqlstate : NULL),
 			   td_arg_text(err ? err->message : NULL), td_arg_text(err && err->detail[0] ? err->detail : NULL),

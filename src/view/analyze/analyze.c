@@ -231,6 +231,11 @@ take_outputs(TdShape *shape, TdError *err)
 			return td_refuse(err, TD_NOT_PSEUDO_COLUMN, tle->resname);
 		if (strcmp(tle->resname, TD_WEIGHT) == 0)
 			return td_refuse(err, TD_NOT_COLUMN_NAME, tle->resname);
+		for (int i = 0; i < shape->ncolumns; i++)
+		{
+			if (strcmp(tle->resname, shape->columns[i].name) == 0)
+				return td_refuse(err, TD_NOT_SAME_NAMES, tle->resname);
+		}
 		column->name = pstrdup(tle->resname);
 		column->type = exprType(expr);
 		column->typmod = exprTypmod(expr);

@@ -71,6 +71,7 @@ static const Refusal refusals[] = {
 	{TD_NOT_GROUPING_FUNCTION, "GROUPING()", "A view has one set of groups.", "Leave it out."},
 	{TD_NOT_OTHER_EXPRESSION, "%s", "It is not known to give the same result at any time.", IN_THE_READER},
 	{TD_NOT_PSEUDO_COLUMN, "column \"%s\" of a type that no table can have", "The view's table could not hold its values.", "Cast it to a type, or select its fields."},
+	{TD_NOT_SAME_NAMES, "two columns named %s", "The columns of a table have names of their own.", "Give each a name: SELECT ... AS name."},
 	{TD_NOT_COLUMN_NAME, "a column named %s", "The name is that of the weight in every delta.", "Give it another name."},
 	{TD_NOT_AGGREGATE, "aggregate %s", "Kept are count, sum, avg, min and max.", IN_THE_READER},
 	{TD_NOT_AGGREGATE_DISTINCT, "%s (DISTINCT ...)", "Each value would have to be counted.", "Make a view with SELECT DISTINCT, and one that aggregates over it."},

@@ -54,6 +54,7 @@ static bool open_session(TdKeeper *k);
 static void close_session(TdKeeper *k);
 static bool serve(TdKeeper *k);
 static bool serve_started(TdKeeper *k);
+static void tell_caught_up(const TdKeeper *k);
 static int	work(TdKeeper *k);
 static int	try_tick(TdKeeper *k);
 static void work_failed(TdKeeper *k, ErrorData *edata);
@@ -342,9 +343,20 @@ serve_started(TdKeeper *k)
 	MemoryContextSwitchTo(context);
 	if (k->inbox->gone)
 		return false;
+	tell_caught_up(k);
 	if (timeout != 0)
 		wait_latch(timeout);
 	return true;
+}
+
+/* For the freshness of views: nothing that they should know of waits here. */
+static void
+tell_caught_up(const TdKeeper *k)
+{
+	uint32		caught_up = k->inbox->waiting == 0 && !k->inbox->in_transaction && !k->inbox->lost && k->not_before == 0;
+
+	if (pg_atomic_read_u32(&td_my_slot->caught_up) != caught_up)
+		pg_atomic_write_u32(&td_my_slot->caught_up, caught_up);
 }
 
 /* ---- work ---- */

@@ -381,6 +381,12 @@ try_member(TdKeeper *k, TdMember *m, TdDeltas *deltas, TdError *err)
 		if (td_error_passes(edata->sqlerrcode) && !m->run->timed_out)
 			ReThrowError(edata);
 		td_error_from_edata(err, edata);
+		if (m->run->timed_out)
+		{
+			td_error_set(err, "57014", "a tick of view %s took longer than its option \"timeout\" allows, %d ms", m->view->name, m->view->timeout_ms);
+			td_error_hint(err, "tapdata.explain_view shows which indexes it wants. Or allow more: SELECT tapdata.alter_view('%s', '{\"timeout\": \"10 min\"}'), "
+						  "then tapdata.refresh_view('%s').", m->view->name, m->view->name);
+		}
 		failed = true;
 	}
 	PG_END_TRY();

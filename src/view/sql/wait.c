@@ -162,8 +162,7 @@ td_view_raise_failure(const TdView *view)
 			 !may_see_errors(view) ? errdetail("Its last error has SQLSTATE %s.", err->sqlstate) :
 			 err->detail[0] && strncmp(err->detail, OUR_STATEMENT, strlen(OUR_STATEMENT)) != 0 ?
 			 errdetail_internal("%s: %s", err->message, err->detail) : errdetail_internal("%s", err->message),
-			 err && err->hint[0] && may_see_errors(view) ?
-			 errhint("%s Then: SELECT tapdata.refresh_view(%s).", err->hint, quote_literal_cstr(view->name)) :
+			 err && err->hint[0] && may_see_errors(view) ? errhint("%s", err->hint) :
 			 errhint("Mend the cause, then: SELECT tapdata.refresh_view(%s).", quote_literal_cstr(view->name))));
 	pg_unreachable();
 }
