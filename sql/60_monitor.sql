@@ -60,7 +60,7 @@ COMMENT ON COLUMN tapdata.pipeline_tables.error IS 'What is wrong with this tabl
 -- A group that does not run shows through: its status, error and hint are those of its views then.
 CREATE VIEW tapdata.views WITH (security_barrier) AS
     SELECT v.relation::pg_catalog.regclass AS view, v.twin::pg_catalog.regclass AS twin, pg_catalog.pg_get_userbyid(v.owner) AS owner, g.name AS group_name,
-        x.status, coalesce(s.exact AND v.fills = s.fills, false) AS exact, CASE WHEN x.of_group THEN gs.since ELSE s.since END AS since,
+        x.status, coalesce(s.exact AND v.fills = s.fills AND x.status <> 'fenced', false) AS exact, CASE WHEN x.of_group THEN gs.since ELSE s.since END AS since,
         CASE WHEN s.status = 'streaming' THEN gs.snapshot ELSE s.snapshot END AS snapshot,
         CASE WHEN x.status <> 'streaming' THEN NULL
             WHEN tapdata.group_caught_up(g.id) THEN interval '0'
@@ -80,6 +80,7 @@ CREATE VIEW tapdata.views WITH (security_barrier) AS
                 WHEN s.status = 'failed' AND v.fills = s.fills THEN 'failed'
                 WHEN gs.status IN ('retrying', 'failed', 'waiting_for_worker') THEN gs.status
                 WHEN v.fills <> s.fills THEN 'created'
+                WHEN s.status = 'streaming' AND gs.status IN ('created', 'starting', 'stopping', 'stopped') THEN gs.status
                 ELSE s.status END AS status) x
     WHERE pg_catalog.pg_has_role(v.owner, 'USAGE') OR pg_catalog.pg_has_role('pg_monitor', 'USAGE');
 COMMENT ON VIEW tapdata.views IS 'The live views and how they stand';
@@ -87,7 +88,7 @@ COMMENT ON COLUMN tapdata.views.view IS 'The table of the view';
 COMMENT ON COLUMN tapdata.views.twin IS 'Its definition, as an ordinary view';
 COMMENT ON COLUMN tapdata.views.owner IS 'Role that created it and whose rights it uses';
 COMMENT ON COLUMN tapdata.views.group_name IS 'Views of a group are always at one snapshot';
-COMMENT ON COLUMN tapdata.views.status IS 'created, snapshot (being filled), streaming or failed; or the status of its group: retrying, waiting_for_worker, failed or fenced';
+COMMENT ON COLUMN tapdata.views.status IS 'created, snapshot (being filled), streaming or failed; or the status of its group where that does not stream: starting, stopping, stopped, retrying, waiting_for_worker, failed or fenced';
 COMMENT ON COLUMN tapdata.views.exact IS 'Equals its query under the snapshot';
 COMMENT ON COLUMN tapdata.views.since IS 'When it got this status';
 COMMENT ON COLUMN tapdata.views.snapshot IS 'Snapshot that it equals its query at';
