@@ -441,12 +441,7 @@ td_fill_join(TdKeeper *k, TdDeltas *deltas)
 
 	m->recompute |= fill->recompute;
 	foreach(lc, fill->ddl)
-	{
-		if (((TdDdl *) lfirst(lc))->lsn < m->planned)
-			m->recompute = true;
-		else
-			m->compare = true;
-	}
+		td_member_take_ddl(m, lfirst(lc));
 	foreach(lc, fill->unknown)
 		td_deltas_unknown(own, lfirst_oid(lc));
 	foreach(lc, deltas->list)

@@ -16,6 +16,9 @@
  *		after it.  The first checkpoint waits until its snapshot sees no such
  *		transaction open.
  *
+ *		Unlogged tables are empty after a crash, of which shared memory tells: the
+ *		group's first worker since that was made fills such views anew.
+ *
  * IDENTIFICATION
  *		src/view/maintain/recover.c
  *
@@ -28,7 +31,8 @@
 #include "view/maintain/tick_internal.h"
 
 static void read_checkpoint(TdKeeper *k);
-static void refill_all(TdKeeper *k);
+static bool has_stopped(const TdMember *m);
+static void refill(TdKeeper *k, bool unlogged);
 
 /* The checkpoint as it is in the catalog. */
 static void
@@ -81,6 +85,11 @@ td_recover_start(TdKeeper *k)
 	TdInbox    *inbox = k->inbox;
 
 	k->first_xid = 0;
+	if (!td_share_served())
+	{
+		refill(k, true);
+		td_share_note_served();
+	}
 	if (!inbox->created && inbox->start <= k->bound)
 		return;
 	if (!inbox->created)
@@ -89,26 +98,38 @@ td_recover_start(TdKeeper *k)
 				 errmsg("replication slot \"%s\" was moved while it was opened", k->slot)));
 	k->first_xid = inbox->first_xid;
 	k->checked = inbox->start;
-	refill_all(k);
+	refill(k, false);
 }
 
-/* A new slot: whatever a view has, it can't be taken on from there. */
+static bool
+has_stopped(const TdMember *m)
+{
+	return !m->streams;
+}
+
+/*
+ * A new slot: whatever a view has, it can't be taken on from there.  Or, unlogged:
+ * the server came up, maybe after a crash, and those views and the ones above them
+ * may have lost their rows.
+ */
 static void
-refill_all(TdKeeper *k)
+refill(TdKeeper *k, bool unlogged)
 {
 	ListCell   *lc;
 	char	   *snapshot;
 	TdError		reason = {0};
 
-	td_error_set(&reason, "55000", "changes since the last checkpoint are not to be had, the view is filled anew");
-	td_error_detail(&reason, "Its replication slot was lost, moved, or is a new one.");
+	td_error_set(&reason, "55000", unlogged ? "the server was started, the view is filled anew" :
+				 "changes since the last checkpoint are not to be had, the view is filled anew");
+	td_error_detail(&reason, unlogged ? "A crash empties unlogged tables: the view's own, or that of a view that it reads." :
+					"Its replication slot was lost, moved, or is a new one.");
 	td_transaction_begin();
-	snapshot = k->seen ? td_seen_text(k->seen) : NULL;
+	snapshot = k->seen && !unlogged ? td_seen_text(k->seen) : NULL;
 	foreach(lc, k->members)
 	{
 		TdMember   *m = lfirst(lc);
 
-		if (!m->streams)
+		if (!m->streams || (unlogged && !m->view->unlogged && !td_member_below(k, m, has_stopped)))
 			continue;
 		td_view_set_status(m->id, "snapshot", snapshot, &reason);
 		m->streams = false;

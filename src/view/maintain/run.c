@@ -44,6 +44,8 @@
 #include "view/maintain/run_internal.h"
 #include "workers/workers.h"
 
+#define MOST_CHANGED 8			/* occurrences, for which a delta is computed */
+
 /* A statement's text for a set of occurrences, or for the nulls of keys. */
 typedef struct TdText
 {
@@ -505,6 +507,7 @@ add_rows(TdTick *t, const char *sql, int nsources, const TdSource *sources)
 	td_store_close(store);
 }
 
+/* The delta of n changed occurrences has 2^n - 1 terms: past a few it costs more than the query does. */
 static void
 run_delta(TdTick *t)
 {
@@ -515,6 +518,12 @@ run_delta(TdTick *t)
 
 	if (changed == NULL)
 		return;
+	if (bms_num_members(changed) > MOST_CHANGED)
+	{
+		td_recompute(t);
+		t->run->recomputes++;
+		return;
+	}
 	sql = delta_text(t->run, changed);
 	if (t->run->plan->grouped)
 		td_merge_groups(t, sql, nsources, sources);

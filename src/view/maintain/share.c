@@ -47,6 +47,7 @@
 
 #define SHARE_ENTRIES 32
 #define SHARE_GROUPS 64
+#define SHARE_SERVED 256
 #define IMPORT_MS 1000			/* how long a tick waits for a fill worker's import */
 
 typedef enum ShareState
@@ -82,11 +83,20 @@ typedef struct ShareGroup
 	uint64		lent;			/* snapshots that fill workers have taken: a quick one is done before the worker looks */
 } ShareGroup;
 
+/* A group whose unlogged views were filled since the server came up. */
+typedef struct ShareServed
+{
+	Oid			database;
+	int32		group;
+} ShareServed;
+
 typedef struct ShareShared
 {
 	LWLock	   *lock;
 	pg_atomic_uint32 asked;		/* entries in state ASKED: a cheap look for the workers */
 	ShareGroup	groups[SHARE_GROUPS];
+	int			nserved;
+	ShareServed served[SHARE_SERVED];
 	ShareEntry	entries[SHARE_ENTRIES];
 } ShareShared;
 
@@ -109,6 +119,7 @@ static void release(void);
 static void release_at_end(XactEvent event, void *arg);
 static void release_at_sub_end(SubXactEvent event, SubTransactionId sub, SubTransactionId parent, void *arg);
 static void release_at_exit(int code, Datum arg);
+static bool is_served(void);
 static void detach_group(int code, Datum arg);
 static dsm_segment *copy_snapshot(const ShareEntry *e, Snapshot snapshot);
 static bool offer(ShareEntry *e, TdShareKind kind);
@@ -421,6 +432,43 @@ td_share_attach(int32 group)
 				 errmsg("too many groups of views"),
 				 errdetail("At most %d can run at a time, in all databases together.", SHARE_GROUPS),
 				 errhint("Keep the views in fewer groups.")));
+}
+
+/* Is our group noted? */
+static bool
+is_served(void)
+{
+	for (int i = 0; i < shared->nserved; i++)
+	{
+		if (shared->served[i].database == MyDatabaseId && shared->served[i].group == my_group)
+			return true;
+	}
+	return false;
+}
+
+/* Shared memory is made anew after a crash, which also empties unlogged tables: has a worker of the group seen to that since? */
+bool
+td_share_served(void)
+{
+	bool		served;
+
+	LWLockAcquire(shared->lock, LW_SHARED);
+	served = is_served();
+	LWLockRelease(shared->lock);
+	return served;
+}
+
+/* It has; what finds no place here is done again by the next worker. */
+void
+td_share_note_served(void)
+{
+	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	if (!is_served() && shared->nserved < SHARE_SERVED)
+	{
+		shared->served[shared->nserved].database = MyDatabaseId;
+		shared->served[shared->nserved++].group = my_group;
+	}
+	LWLockRelease(shared->lock);
 }
 
 /* Exit hook: who waits for us is told. */

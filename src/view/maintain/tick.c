@@ -98,7 +98,8 @@ td_transaction_commit(void)
 /* ---- the tick ---- */
 
 /*
- * One tick, and, when a view fails in it, the same once more with a
+ * One tick.  When a view fails in it, the catalog of views is read again, which
+ * may know of a new owner; when one still fails, the same once more with a
  * subtransaction for each view.  Other errors are the caller's.
  */
 TdTickResult
@@ -133,11 +134,17 @@ td_tick(TdKeeper *k)
 			td_fill_tick_failed(k);
 			td_inbox_return(k->inbox);
 			again = !careful && k->in_view && (!td_error_passes(edata->sqlerrcode) || edata->sqlerrcode == ERRCODE_QUERY_CANCELED);
-			careful = true;
+			careful = k->reread;
+			k->reread = again && !k->reread;
 			k->in_view = false;
 			if (!again)
 				ReThrowError(edata);
 			FreeErrorData(edata);
+			if (!careful)
+			{
+				result = TD_TICK_STALE;
+				again = false;
+			}
 		}
 		PG_END_TRY();
 	} while (again);
@@ -359,6 +366,7 @@ finish(TdKeeper *k, const TdCut *cut, bool checkpoint)
 
 	MemoryContextSwitchTo(k->context);
 	td_share_committed(true);
+	k->reread = false;
 	td_inbox_taken(k->inbox, cut->seen, cut->carried, cut->touched);
 	td_members_ran(k);
 	td_fill_committed(k);

@@ -220,6 +220,7 @@ typedef struct TdKeeper
 	uint64		first_xid;		/* of a new slot, until the first checkpoint; 0 = none */
 	uint64		tick;			/* number, ascending */
 	bool		in_view;		/* a view is being run: an error is its own */
+	bool		reread;			/* the catalog was read again since a view failed: if one does now, that is so */
 	TdFill		fill;
 	List	   *waiting;		/* of TdWaiting * */
 	TdPace		pace;
@@ -250,6 +251,13 @@ typedef enum TdLocked
 extern TdLocked td_lock_touched(TdKeeper *k);
 extern void td_lock_twin(Oid twin); /* waits; also all that it reads down to the tables and their partitions */
 
+/* One relation named by DDL, in the tick. */
+typedef struct TdDdl
+{
+	Oid			relid;
+	XLogRecPtr	lsn;			/* of the commit */
+} TdDdl;
+
 /* members.c: who they are; views.c: what a tick does with them */
 extern TdMember *td_member_find(TdKeeper *k, int32 id);
 extern void td_members_read(TdKeeper *k);	/* in a transaction of its own; exits when the group is gone */
@@ -260,17 +268,11 @@ extern bool td_members_unplanned(const TdKeeper *k);
 extern bool td_error_passes(int sqlerrcode);
 extern void td_members_reset(TdKeeper *k);
 extern bool td_members_touch(TdKeeper *k, List *relids);
+extern void td_member_take_ddl(TdMember *m, const TdDdl *ddl);
 extern void td_members_compare(TdKeeper *k, List *ddl);
 extern void td_members_run(TdKeeper *k, TdDeltas *deltas, bool careful);
 extern void td_members_count(TdKeeper *k);
 extern void td_members_ran(TdKeeper *k);	/* the tick is committed */
-
-/* One relation named by DDL, in the tick. */
-typedef struct TdDdl
-{
-	Oid			relid;
-	XLogRecPtr	lsn;			/* of the commit */
-} TdDdl;
 
 /* tick.c */
 typedef enum TdTickResult
@@ -309,5 +311,7 @@ extern void td_pace_horizon(TdKeeper *k, Relation relation);
 
 /* share.c */
 extern void td_share_claim(void);	/* before the tick's snapshot is taken */
+extern bool td_share_served(void);	/* a worker of the group has been past td_share_note_served since the server came up */
+extern void td_share_note_served(void);
 
 #endif							/* TD_TICK_INTERNAL_H */

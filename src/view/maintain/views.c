@@ -28,8 +28,10 @@
 
 #include "access/xact.h"
 #include "access/xlog.h"
+#include "catalog/pg_class.h"
 #include "miscadmin.h"
 #include "util/util.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
 #include "utils/snapmgr.h"
@@ -220,6 +222,22 @@ td_member_plan(TdKeeper *k, TdMember *m, TdError *err)
 	return planned;
 }
 
+/*
+ * What DDL on a relation that it reads makes of a member.  A partition may have
+ * been detached, written to and attached again: nothing has changed then but rows,
+ * of which none was captured.
+ */
+void
+td_member_take_ddl(TdMember *m, const TdDdl *ddl)
+{
+	if (ddl->lsn < m->planned)
+		m->recompute = true;
+	else
+		m->compare = true;
+	if (OidIsValid(ddl->relid) && get_rel_relkind(ddl->relid) == RELKIND_PARTITIONED_TABLE)
+		m->recompute = true;
+}
+
 /* For each relation (InvalidOid: all) named by DDL: who reads it is to be compared, or recomputed at once. */
 void
 td_members_compare(TdKeeper *k, List *ddl)
@@ -237,12 +255,8 @@ td_members_compare(TdKeeper *k, List *ddl)
 		{
 			TdDdl	   *d = lfirst(at);
 
-			if (OidIsValid(d->relid) && !td_member_reads(m, d->relid))
-				continue;
-			if (d->lsn < m->planned)
-				m->recompute = true;
-			else
-				m->compare = true;
+			if (!OidIsValid(d->relid) || td_member_reads(m, d->relid))
+				td_member_take_ddl(m, d);
 		}
 	}
 }
