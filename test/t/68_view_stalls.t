@@ -1,0 +1,81 @@
+# What holds live views up or misses their tick: partitions that were away, unlogged tables after a crash, locks that are held
+# for long, new owners, tables that are joined with themselves many times.
+use strict;
+use warnings;
+use FindBin;
+use lib "$FindBin::Bin/lib";
+use Test::More;
+use TdProcs;
+use Time::HiRes qw(time);
+
+start_server('stalls', 'max_prepared_transactions = 10', 'max_worker_processes = 32');
+execute('postgres', 'CREATE EXTENSION tapdata', 'SET synchronous_commit = local',
+	'CREATE TABLE ta (id int PRIMARY KEY, g int, v int)', 'CREATE TABLE tb (id int PRIMARY KEY, name text)', 'CREATE TABLE tc (id int PRIMARY KEY, v int)',
+	'INSERT INTO ta SELECT i, i % 10, i FROM generate_series(1, 100) i', 'INSERT INTO tb SELECT i, i FROM generate_series(0, 9) i', 'INSERT INTO tc SELECT i, i FROM generate_series(1, 100) i');
+my %query;
+
+sub create { my ($name, $query, $options) = @_; $query{$name} = $query; execute('postgres', "SELECT tapdata.create_view('$name', \$\$$query\$\$, '" . ($options // '{}') . "')"); return }
+sub wait_for { my (@names) = @_; return join '', map { try_do(psql('postgres'), "SELECT tapdata.wait_view('$_', '15 s')") } @names }
+sub plain { my (@names) = @_; return join '', map { value('postgres',
+	"SELECT count(*) FROM ((TABLE $_ EXCEPT ALL ($query{$_})) UNION ALL (($query{$_}) EXCEPT ALL TABLE $_)) x") ? "$_ differs\n" : '' } @names }
+sub exact { my ($what, @names) = @_; is(wait_for(@names) . plain(@names), '', $what); return }
+sub view { my ($name, $column) = @_; return value('postgres', "SELECT $column FROM tapdata.views WHERE view = ?::regclass", $name) // '' }
+
+# ---- a partition that was away ----
+{
+	execute('postgres', 'CREATE TABLE p (id int PRIMARY KEY, v int) PARTITION BY RANGE (id)', 'CREATE TABLE p1 PARTITION OF p FOR VALUES FROM (0) TO (10)',
+		'INSERT INTO p SELECT i, i FROM generate_series(0, 9) i');
+	create('of_p', 'SELECT count(*) AS n, sum(v) AS s FROM p');
+	exact('a view of a partitioned table', 'of_p');
+	execute('postgres', 'BEGIN', 'ALTER TABLE p DETACH PARTITION p1', 'UPDATE p1 SET v = 9', 'ALTER TABLE p ATTACH PARTITION p1 FOR VALUES FROM (0) TO (10)', 'COMMIT');
+	exact('written to while it was detached, in one transaction', 'of_p');
+	execute('postgres', 'ALTER TABLE p DETACH PARTITION p1', 'UPDATE p1 SET v = 4', 'ALTER TABLE p ATTACH PARTITION p1 FOR VALUES FROM (0) TO (10)');
+	exact('and in three', 'of_p');
+}
+
+# ---- table and view get a new owner at once ----
+{
+	execute('postgres', 'CREATE ROLE old_owner LOGIN', 'CREATE ROLE new_owner LOGIN', 'GRANT CREATE, USAGE ON SCHEMA public TO old_owner, new_owner',
+		'CREATE TABLE owned (id int PRIMARY KEY, v int)', 'ALTER TABLE owned OWNER TO old_owner');
+	my $dbh = psql('postgres');
+	$dbh->do('SET SESSION AUTHORIZATION old_owner');
+	create('of_owned', 'SELECT id, v FROM owned WHERE v > 0');
+	$dbh->do('RESET SESSION AUTHORIZATION');
+	exact('a view of somebody', 'of_owned');
+	for my $round (1 .. 3)
+	{
+		execute('postgres', 'BEGIN', 'REASSIGN OWNED BY old_owner TO new_owner', "INSERT INTO owned VALUES ($round, 1)", 'COMMIT');
+		exact("new owners, round $round", 'of_owned');
+		is(view('of_owned', 'status'), 'streaming', "which did not stop the view, round $round");
+		execute('postgres', 'BEGIN', 'REASSIGN OWNED BY new_owner TO old_owner', "INSERT INTO owned VALUES (10 + $round, 1)", 'COMMIT');
+		exact("and back, round $round", 'of_owned');
+	}
+}
+
+# ---- many occurrences of one table ----
+{
+	create('self', 'SELECT r1.id, r12.v FROM tc r1 ' . join(' ', map { "JOIN tc r$_ ON r$_.id = r" . ($_ - 1) . '.id' } 2 .. 12));
+	exact('a table joined with itself', 'self');
+	my $start = time;
+	execute('postgres', 'UPDATE tc SET v = v + 1 WHERE id <= 50');
+	exact('changed', 'self');
+	cmp_ok(time - $start, '<', 1.5, 'without the terms of all its subsets');
+	execute('postgres', "SELECT tapdata.drop_view('self')");
+}
+
+# ---- unlogged, and a crash ----
+{
+	create('quick', 'SELECT g, count(*) AS n, sum(v) AS s FROM ta GROUP BY g', '{"unlogged": true}');
+	exact('an unlogged view', 'quick');
+	execute('postgres', 'CHECKPOINT');
+	restart_server('immediate');
+	ok(eventually(sub { value('postgres', 'SELECT count(*) FROM quick') == 10 }, 15), 'filled anew after a crash');
+	execute('postgres', 'UPDATE ta SET v = v + 1, g = 3 WHERE id <= 10');
+	exact('and right', 'quick');
+	kill 'TERM', worker_pids('view');
+	execute('postgres', 'UPDATE ta SET v = v + 1 WHERE id > 50');
+	exact('a worker that is not the first goes on', 'quick');
+}
+
+finish();
+done_testing();
