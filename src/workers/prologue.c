@@ -21,10 +21,12 @@
 #include "postgres.h"
 
 #include <signal.h>
+#include <sys/resource.h>
 
 #include "access/xact.h"
 #include "commands/trigger.h"
 #include "miscadmin.h"
+#include "optimizer/cost.h"
 #include "postmaster/interrupt.h"
 #include "replication/origin.h"
 #include "replication/slot.h"
@@ -37,6 +39,9 @@
 #include "compat/compat.h"
 #include "workers/workers_internal.h"
 
+#define FILL_NICE 5
+#define FILL_PARALLEL 1
+
 static bool origin_is_set = false;
 
 static void leave(int code, Datum arg);
@@ -44,6 +49,7 @@ static void leave_replication(int code, Datum arg);
 static bool acts_as_owner(TdWorkerKind kind);
 static bool writes(TdWorkerKind kind);
 static void fix_settings(TdWorkerKind kind);
+static void give_way(void);
 
 /* Settings of all workers; whatever the role, the database or the file says. */
 static const struct
@@ -93,7 +99,21 @@ td_worker_begin(Datum main_arg, TdWorkerKind kind)
 		BackgroundWorkerInitializeConnectionByOid(td_my_slot->database,
 												  acts_as_owner(kind) ? td_my_slot->owner : InvalidOid, 0);
 	fix_settings(kind);
+	if (kind == TD_WORKER_FILL)
+		give_way();
 	MemoryContextSwitchTo(TopMemoryContext);
+}
+
+/*
+ * A fill may take long, and a saturated machine is its writers': one parallel
+ * worker, and a lower priority than theirs (about a third of a share).
+ */
+static void
+give_way(void)
+{
+	(void) setpriority(PRIO_PROCESS, 0, FILL_NICE);
+	if (max_parallel_workers_per_gather > FILL_PARALLEL)
+		SetConfigOption("max_parallel_workers_per_gather", "1", PGC_USERSET, PGC_S_OVERRIDE);
 }
 
 /* The others are the bootstrap superuser. */
