@@ -188,9 +188,9 @@ learn_equality(Facts *facts)
 
 /* ---- never null ---- */
 
-/* Marks the columns that can't be null where node is true (or, inside of strict functions, not null). */
+/* Marks the columns that can't be null where node is not: those that it reaches through strict functions only. */
 static void
-learn_not_null(Facts *facts, Node *node)
+learn_strict(Facts *facts, Node *node)
 {
 	List	   *args = NIL;
 	ListCell   *lc;
@@ -202,16 +202,27 @@ learn_not_null(Facts *facts, Node *node)
 		args = ((OpExpr *) node)->args;
 	else if (IsA(node, FuncExpr) && func_strict(((FuncExpr *) node)->funcid))
 		args = ((FuncExpr *) node)->args;
-	else if (IsA(node, ScalarArrayOpExpr) && ((ScalarArrayOpExpr *) node)->useOr && func_strict(((ScalarArrayOpExpr *) node)->opfuncid))
-		args = list_make1(linitial(((ScalarArrayOpExpr *) node)->args));
-	else if (IsA(node, NullTest) && ((NullTest *) node)->nulltesttype == IS_NOT_NULL && !((NullTest *) node)->argisrow)
-		args = list_make1(((NullTest *) node)->arg);
 	else if (IsA(node, RelabelType))
 		args = list_make1(((RelabelType *) node)->arg);
 	else if (IsA(node, CollateExpr))
 		args = list_make1(((CollateExpr *) node)->arg);
 	foreach(lc, args)
-		learn_not_null(facts, lfirst(lc));
+		learn_strict(facts, lfirst(lc));
+}
+
+/*
+ * Marks the columns that can't be null where the qual is true.  "x IS NOT NULL" and "x = ANY (array)" may be false for a null, the latter
+ * of an empty array: that says something as a qual only, not inside of another expression.
+ */
+static void
+learn_not_null(Facts *facts, Node *qual)
+{
+	if (IsA(qual, ScalarArrayOpExpr) && ((ScalarArrayOpExpr *) qual)->useOr && func_strict(((ScalarArrayOpExpr *) qual)->opfuncid))
+		learn_strict(facts, linitial(((ScalarArrayOpExpr *) qual)->args));
+	else if (IsA(qual, NullTest) && ((NullTest *) qual)->nulltesttype == IS_NOT_NULL && !((NullTest *) qual)->argisrow)
+		learn_strict(facts, (Node *) ((NullTest *) qual)->arg);
+	else
+		learn_strict(facts, qual);
 }
 
 static bool
