@@ -19,15 +19,19 @@
  */
 #include "postgres.h"
 
+#include "access/htup_details.h"
 #include "access/xact.h"
+#include "catalog/pg_authid.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/jsonb.h"
+#include "utils/syscache.h"
 #include "workers/workers.h"
 
 #include "view/sql/sql_internal.h"
 
+static void require_login(Oid role);
 static void refuse_existing(const TdViewName *name, Oid existing, bool or_replace);
 static TdView *create(const TdViewName *name, const char *sql, List *options);
 static void add_rows(TdView *view, const TdShape *shape, List *options);
@@ -51,6 +55,7 @@ td_sql_create_view(PG_FUNCTION_ARGS)
 	td_capture_require();
 	(void) td_extension_hold();
 	td_home_require();
+	require_login(GetUserId());
 	td_view_options_check(options, true);
 	td_view_name(text, &name, &existing);
 	if (OidIsValid(existing))
@@ -59,6 +64,24 @@ td_sql_create_view(PG_FUNCTION_ARGS)
 	log_created(view);
 	td_view_wake(view);
 	PG_RETURN_OID(view->relation);
+}
+
+/* The server lets a background worker connect only as a role that may log in. */
+static void
+require_login(Oid role)
+{
+	HeapTuple	tuple = SearchSysCache1(AUTHOID, ObjectIdGetDatum(role));
+	bool		may = HeapTupleIsValid(tuple) && ((Form_pg_authid) GETSTRUCT(tuple))->rolcanlogin;
+	char	   *name = GetUserNameFromId(role, false);
+
+	if (HeapTupleIsValid(tuple))
+		ReleaseSysCache(tuple);
+	if (!may)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("role \"%s\" may not log in, and thus can't own live views", name),
+				 errdetail("The background workers that fill a view connect as its owner."),
+				 errhint("ALTER ROLE %s LOGIN, or create the view as another role.", quote_identifier(name))));
 }
 
 static void
