@@ -155,6 +155,7 @@ typedef struct TdDecoder
 	ReorderBufferTXN *txn;
 	uint64		serial;
 	bool		begun;			/* BEGIN is written */
+	uint64		other_ddl;		/* serial of the last transaction that said DDL without a relation */
 	uint32		changes;
 	TdImage    *old_image;
 	TdImage    *new_image;

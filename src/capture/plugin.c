@@ -23,9 +23,11 @@
 #include "postgres.h"
 
 #include "access/transam.h"
+#include "catalog/pg_class.h"
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "replication/output_plugin.h"
+#include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/syscache.h"
 #include "workers/workers.h"
@@ -252,12 +254,25 @@ ddl_of_all(TdDecoder *d)
 		ddl_of_root(d, root);
 }
 
+/* DDL of something that any relation may use; once for each transaction. */
+static void
+ddl_of_other(TdDecoder *d)
+{
+	if (d->other_ddl == d->serial)
+		return;
+	d->other_ddl = d->serial;
+	put_ddl(d, InvalidOid);
+}
+
+/* Fields of a composite type stand in the columns of any table. */
 static void
 ddl_of_relation(TdDecoder *d, Oid relid)
 {
 	List	   *roots = td_relation_roots(d, relid);
 	ListCell   *lc;
 
+	if (get_rel_relkind(relid) == RELKIND_COMPOSITE_TYPE)
+		ddl_of_other(d);
 	foreach(lc, roots)
 		ddl_of_root(d, lfirst(lc));
 	list_free(roots);
@@ -278,7 +293,6 @@ is_meaningful(int cache)
 static void
 tell_ddl(TdDecoder *d, ReorderBufferTXN *txn)
 {
-	bool		other = false;
 	Oid			last = InvalidOid;
 
 	for (uint32 i = 0; i < txn->ninvalidations; i++)
@@ -287,10 +301,8 @@ tell_ddl(TdDecoder *d, ReorderBufferTXN *txn)
 
 		if (m->id >= 0)
 		{
-			if (other || (m->cc.dbId != MyDatabaseId && m->cc.dbId != InvalidOid) || !is_meaningful(m->id))
-				continue;
-			other = true;
-			put_ddl(d, InvalidOid);
+			if ((m->cc.dbId == MyDatabaseId || m->cc.dbId == InvalidOid) && is_meaningful(m->id))
+				ddl_of_other(d);
 		}
 		else if (m->id == SHAREDINVALRELCACHE_ID && m->rc.dbId == MyDatabaseId)
 		{
