@@ -5,9 +5,13 @@
  *
  * NOTES
  *		Called for each view that may be concerned by a DDL message, without
- *		locks: by syscache and a scan of pg_inherits only.  Whatever is gone is
- *		said to be gone.  Replica identity is not in it: capture looks at it for
- *		every change, and making a view on a table must not recompute the others.
+ *		locks on what it looks at: by syscache, and scans of catalogs.  Whatever is
+ *		gone is said to be gone.  Replica identity is not in it: capture looks at it
+ *		for every change, and making a view on a table must not recompute the others.
+ *
+ *		The file of a base table is in it: rows that are changed while the table is
+ *		unlogged are not in the WAL, but the table gets another file with that.  The
+ *		file of another view's table is not: its changes don't come from the WAL.
  *
  * IDENTIFICATION
  *		src/view/analyze/fingerprint.c
@@ -16,17 +20,26 @@
  */
 #include "postgres.h"
 
+#include "access/genam.h"
 #include "access/htup_details.h"
+#include "access/table.h"
+#include "access/transam.h"
 #include "catalog/pg_attribute.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_enum.h"
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_proc.h"
+#include "catalog/pg_ts_config_map.h"
+#include "catalog/pg_ts_dict.h"
 #include "catalog/pg_type.h"
 #include "common/hashfn.h"
 #include "lib/stringinfo.h"
+#include "miscadmin.h"
+#include "nodes/nodeFuncs.h"
+#include "parser/parsetree.h"
 #include "utils/builtins.h"
 #include "utils/catcache.h"
+#include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/syscache.h"
 
@@ -60,9 +73,9 @@ add_column(StringInfo text, Oid relid, AttrNumber attnum)
 	ReleaseSysCache(tuple);
 }
 
-/* whole: a table that the query names; else one of its partitions. */
+/* whole: a table that the query names; else one of those below it.  The file tells of rows that were written without WAL of their own. */
 static void
-add_class(StringInfo text, Oid relid, bool whole)
+add_class(StringInfo text, Oid relid, bool whole, bool file)
 {
 	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
 	Form_pg_class row;
@@ -74,6 +87,8 @@ add_class(StringInfo text, Oid relid, bool whole)
 	}
 	row = (Form_pg_class) GETSTRUCT(tuple);
 	appendStringInfo(text, "%u %c%c %u", relid, row->relkind, row->relpersistence, row->relam);
+	if (file)
+		appendStringInfo(text, " file %u", row->relfilenode);
 	if (whole)
 	{
 		appendStringInfo(text, " owner %u%s%s ", row->relowner, row->relrowsecurity ? " row security" : "",
@@ -83,10 +98,11 @@ add_class(StringInfo text, Oid relid, bool whole)
 	ReleaseSysCache(tuple);
 }
 
+/* Partitions, and what inherits from a plain table that is read without ONLY: then planning anew refuses it. */
 static void
 add_children(StringInfo text, Oid relid)
 {
-	List	   *children = has_subclass(relid) ? find_all_inheritors(relid, NoLock, NULL) : NIL;
+	List	   *children = find_all_inheritors(relid, NoLock, NULL);
 	ListCell   *lc;
 
 	list_sort(children, list_oid_cmp);
@@ -94,22 +110,22 @@ add_children(StringInfo text, Oid relid)
 	{
 		if (lfirst_oid(lc) == relid)
 			continue;
-		appendStringInfoString(text, "\n  partition ");
-		add_class(text, lfirst_oid(lc), false);
+		appendStringInfoString(text, "\n  below ");
+		add_class(text, lfirst_oid(lc), false, true);
 	}
 }
 
 static void
-add_occurrence(StringInfo text, const TdOccurrence *occurrence)
+add_occurrence(StringInfo text, const TdShape *shape, const TdOccurrence *occurrence)
 {
 	bool		exists = SearchSysCacheExists1(RELOID, ObjectIdGetDatum(occurrence->relid));
 	int			attnum = -1;
 
 	appendStringInfo(text, "r%d ", occurrence->n);
-	add_class(text, occurrence->relid, true);
+	add_class(text, occurrence->relid, true, occurrence->view == 0);
 	while ((attnum = bms_next_member(occurrence->columns, attnum)) >= 0)
 		add_column(text, occurrence->relid, attnum);
-	if (exists)
+	if (exists && rt_fetch(occurrence->rti, shape->query->rtable)->inh)
 		add_children(text, occurrence->relid);
 	appendStringInfoChar(text, '\n');
 }
@@ -208,6 +224,123 @@ add_type(StringInfo text, Oid type)
 	ReleaseSysCache(tuple);
 }
 
+/* ---- types inside of types ---- */
+
+static List *add_to_closure(List *types, Oid type);
+
+static List *
+add_fields(List *types, Oid relid)
+{
+	HeapTuple	tuple;
+
+	for (int attnum = 1; HeapTupleIsValid(tuple = SearchSysCache2(ATTNUM, ObjectIdGetDatum(relid), Int16GetDatum(attnum))); attnum++)
+	{
+		Form_pg_attribute att = (Form_pg_attribute) GETSTRUCT(tuple);
+		Oid			type = att->attisdropped ? InvalidOid : att->atttypid;
+
+		ReleaseSysCache(tuple);
+		types = add_to_closure(types, type);
+	}
+	return types;
+}
+
+/* The type and what it is made of, as far as somebody can change it. */
+static List *
+add_to_closure(List *types, Oid type)
+{
+	HeapTuple	tuple;
+	FormData_pg_type row;
+
+	check_stack_depth();
+	if (type < FirstNormalObjectId || list_member_oid(types, type))
+		return types;
+	types = lappend_oid(types, type);
+	tuple = SearchSysCache1(TYPEOID, ObjectIdGetDatum(type));
+	if (!HeapTupleIsValid(tuple))
+		return types;
+	memcpy(&row, GETSTRUCT(tuple), offsetof(FormData_pg_type, typcollation));
+	ReleaseSysCache(tuple);
+	types = add_to_closure(types, row.typelem);
+	types = add_to_closure(types, row.typbasetype);
+	if (row.typtype == TYPTYPE_RANGE)
+		types = add_to_closure(types, get_range_subtype(type));
+	if (row.typtype == TYPTYPE_MULTIRANGE)
+		types = add_to_closure(types, get_multirange_range(type));
+	return OidIsValid(row.typrelid) ? add_fields(types, row.typrelid) : types;
+}
+
+/* Also of columns: rows are compared, grouped and shown by their fields. */
+static List *
+all_types(const TdShape *shape)
+{
+	List	   *types = NIL;
+	ListCell   *lc;
+
+	foreach(lc, shape->types)
+		types = add_to_closure(types, lfirst_oid(lc));
+	for (int i = 0; i < shape->noccurrences; i++)
+	{
+		const TdOccurrence *o = &shape->occurrences[i];
+		int			attnum = -1;
+
+		while ((attnum = bms_next_member(o->columns, attnum)) >= 0)
+			types = add_to_closure(types, get_atttype(o->relid, attnum));
+	}
+	return types;
+}
+
+/* ---- text search ---- */
+
+/* Does it read configurations or dictionaries?  Values of its types come from functions that do. */
+static bool
+uses_text_search(Node *node, void *context)
+{
+	static const Oid types[] = {TSVECTOROID, TSQUERYOID, REGCONFIGOID, REGDICTIONARYOID};
+
+	if (node == NULL)
+		return false;
+	if (IsA(node, OpExpr) && ((OpExpr *) node)->opfuncid == F_TS_MATCH_TT)
+		return true;
+	if (IsA(node, Const) || IsA(node, FuncExpr) || IsA(node, OpExpr) || IsA(node, Var) || IsA(node, CoerceViaIO) || IsA(node, RelabelType))
+	{
+		for (int i = 0; i < lengthof(types); i++)
+		{
+			if (exprType(node) == types[i])
+				return true;
+		}
+	}
+	return expression_tree_walker(node, uses_text_search, context);
+}
+
+/* A hash over a catalog's rows, in the order of an index of it. */
+static uint32
+hash_of_catalog(Oid catalog, Oid index)
+{
+	Relation	rel = table_open(catalog, AccessShareLock);
+	Relation	order = index_open(index, AccessShareLock);
+	SysScanDesc scan = systable_beginscan_ordered(rel, order, NULL, 0, NULL);
+	HeapTuple	tuple;
+	uint32		hash = 0;
+
+	while (HeapTupleIsValid(tuple = systable_getnext_ordered(scan, ForwardScanDirection)))
+		hash = hash_combine(hash, hash_bytes((unsigned char *) tuple->t_data + tuple->t_data->t_hoff, tuple->t_len - tuple->t_data->t_hoff));
+	systable_endscan_ordered(scan);
+	index_close(order, AccessShareLock);
+	table_close(rel, AccessShareLock);
+	return hash;
+}
+
+/* All of them: which ones a query reads may depend on its rows and on settings. */
+static void
+add_text_search(StringInfo text, const Query *query)
+{
+	Node	   *all = (Node *) list_make3(query->targetList, query->jointree, query->havingQual);
+
+	if (uses_text_search(all, NULL))
+		appendStringInfo(text, "text search %08x %08x\n", hash_of_catalog(TSConfigMapRelationId, TSConfigMapIndexId),
+						 hash_of_catalog(TSDictionaryRelationId, TSDictionaryOidIndexId));
+}
+
 char *
 td_fingerprint(const TdShape *shape)
 {
@@ -216,10 +349,11 @@ td_fingerprint(const TdShape *shape)
 
 	initStringInfo(&text);
 	for (int i = 0; i < shape->noccurrences; i++)
-		add_occurrence(&text, &shape->occurrences[i]);
+		add_occurrence(&text, shape, &shape->occurrences[i]);
 	foreach(lc, shape->functions)
 		add_function(&text, lfirst_oid(lc));
-	foreach(lc, shape->types)
+	foreach(lc, all_types(shape))
 		add_type(&text, lfirst_oid(lc));
+	add_text_search(&text, shape->query);
 	return text.data;
 }
