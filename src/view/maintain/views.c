@@ -230,10 +230,9 @@ td_member_plan(TdKeeper *k, TdMember *m, TdError *err)
 void
 td_member_take_ddl(TdMember *m, const TdDdl *ddl)
 {
+	m->compare = true;
 	if (ddl->lsn < m->planned)
 		m->recompute = true;
-	else
-		m->compare = true;
 	if (OidIsValid(ddl->relid) && get_rel_relkind(ddl->relid) == RELKIND_PARTITIONED_TABLE)
 		m->recompute = true;
 }

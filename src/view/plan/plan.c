@@ -20,6 +20,7 @@
 
 #include "catalog/pg_type.h"
 #include "nodes/nodeFuncs.h"
+#include "parser/parsetree.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/ruleutils.h"
@@ -137,7 +138,8 @@ make_names(TdPlanned *p)
 			ereport(ERROR,
 					(errcode(ERRCODE_UNDEFINED_TABLE),
 					 errmsg("relation with OID %u does not exist", o->relid)));
-		p->tables[i] = quote_qualified_identifier(get_namespace_name(get_rel_namespace(o->relid)), table);
+		p->tables[i] = psprintf("%s%s", rt_fetch(o->rti, shape->query->rtable)->inh ? "" : "ONLY ",
+								quote_qualified_identifier(get_namespace_name(get_rel_namespace(o->relid)), table));
 		p->columns[i] = columns_of(p, i + 1, true);
 		p->rows[o->rti - 1] = occurrence_names(o, columns_of(p, i + 1, false));
 	}
