@@ -128,7 +128,7 @@ FROM (VALUES
     ($$SELECT tapdata.create_view('nosuch.v', 'SELECT id FROM shop')$$, '3F000: schema "nosuch" does not exist /  / '),
     ($$SELECT tapdata.create_view(repeat('x', 64), 'SELECT id FROM shop')$$,
         '42622: the name of the view is too long / "' || repeat('x', 64) || '" has 64 bytes, 63 are allowed. / Choose a shorter name.'),
-    ($$SELECT tapdata.create_view('v', 'SELECT id, id FROM shop')$$, '42701: column "id" specified more than once /  / '),
+    ($$SELECT tapdata.create_view('v', 'SELECT id, id FROM shop')$$, '0A000: views do not support two columns named id / The columns of a table have names of their own. / Give each a name: SELECT ... AS name.'),
     ($$SELECT tapdata.create_view(NULL, 'SELECT id FROM shop')$$, '22004: argument "name" must not be null /  / Leave the argument out to use its default.'),
     ($$SELECT tapdata.alter_view('totals', '{"unlogged": true}')$$,
         '22023: option "unlogged" of a live view can''t be changed /  / Drop the view and create it with that option.'),
