@@ -107,5 +107,16 @@ execute('postgres', 'RESET ROLE');
 like($error, qr/^55000 .*role "?nobody"? may not log in/s, 'a role that may not log in owns no views');
 like($error, qr/ALTER ROLE nobody LOGIN/, '... and is told how it could');
 
+# ---- a table that somebody has locked: views of other tables are made and go on ----
+my $keeper = psql('postgres', fresh => 1);
+$keeper->begin_work;
+$keeper->do('LOCK TABLE h');
+execute('postgres', "SET statement_timeout = '10s'");
+create('beside', 'SELECT id FROM o');
+execute('postgres', 'RESET statement_timeout');
+is(wait_for('beside'), '', 'create_view does not wait for a lock that is none of its own');
+$keeper->rollback;
+$keeper->disconnect;
+
 finish();
 done_testing();

@@ -272,7 +272,10 @@ still_needed(const TdIdentity *was)
 
 	if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(was->relation)))
 		return false;
-	rel = try_relation_open(was->relation, AccessShareLock);
+	/* whoever has it locked is not waited for: any DDL in the database may have brought us here */
+	if (!ConditionalLockRelationOid(was->relation, AccessShareLock))
+		return true;
+	rel = try_relation_open(was->relation, NoLock);
 	if (rel == NULL)
 		return false;
 	used = td_view_columns(was->relation);
