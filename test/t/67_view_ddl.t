@@ -112,7 +112,7 @@ my $keeper = psql('postgres', fresh => 1);
 $keeper->begin_work;
 $keeper->do('LOCK TABLE h');
 execute('postgres', "SET statement_timeout = '10s'");
-create('beside', 'SELECT id FROM o');
+create('beside', 'SELECT id FROM ONLY o');
 execute('postgres', 'RESET statement_timeout');
 is(wait_for('beside'), '', 'create_view does not wait for a lock that is none of its own');
 $keeper->rollback;
