@@ -110,6 +110,8 @@ extern void td_options_check(List *pairs, List *rows, TdOptionPlace place, const
 extern void td_options_check_required(List *pairs, List *rows, TdOptionPlace place, const char *connector);
 extern List *td_pairs_of_options(List *defelems);	/* DefElem list to TdPair list */
 
+extern void td_unknown_option(const char *owner, const char *name, List *known) pg_attribute_noreturn();	/* 22023, with the closest */
+
 /* ---- connections (connection.c) ---- */
 extern Oid	td_connection_server(const char *name, bool missing_ok);	/* 42704 with the closest name */
 extern List *td_server_pairs(Oid server);	/* options, `connector` among them */

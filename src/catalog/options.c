@@ -334,3 +334,17 @@ td_pairs_of_options(List *defelems)
 	}
 	return pairs;
 }
+
+/* owner: whose option it was to be, "a pipeline"; known: of char *. */
+void
+td_unknown_option(const char *owner, const char *name, List *known)
+{
+	const char *closest = td_closest(name, known);
+
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("%s has no option \"%s\"", owner, name),
+			 closest ? errhint("Perhaps you meant \"%s\".", closest) :
+			 errhint("There are: %s.", td_list_text(known))));
+	pg_unreachable();
+}

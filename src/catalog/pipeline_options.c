@@ -34,7 +34,7 @@ static const struct
 
 static void check_together(List *pairs);
 static void check_choice(const TdPair *pair, const char *const *choices);
-static void unknown_option(const char *name) pg_attribute_noreturn();
+static List *known_names(void);
 
 /* Names and values, and of a whole set of options what fits together; raises 22023. */
 void
@@ -50,7 +50,7 @@ td_pipeline_options_check(List *pairs, bool whole)
 		while (i < lengthof(known) && strcmp(known[i].name, pair->name) != 0)
 			i++;
 		if (i == lengthof(known))
-			unknown_option(pair->name);
+			td_unknown_option("a pipeline", pair->name, known_names());
 		if (pair->value != NULL)
 			check_choice(pair, known[i].choices);
 	}
@@ -102,20 +102,15 @@ check_choice(const TdPair *pair, const char *const *choices)
 			 errhint("It must be one of: %s.", td_list_text(words))));
 }
 
-static void
-unknown_option(const char *name)
+/* The names of the options, for td_unknown_option. */
+static List *
+known_names(void)
 {
-	List	   *words = NIL;
-	const char *closest;
+	List	   *names = NIL;
 
 	for (size_t i = 0; i < lengthof(known); i++)
-		words = lappend(words, (char *) known[i].name);
-	closest = td_closest(name, words);
-	ereport(ERROR,
-			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-			 errmsg("a pipeline has no option \"%s\"", name),
-			 closest ? errhint("Perhaps you meant \"%s\".", closest) :
-			 errhint("There are: %s.", td_list_text(words))));
+		names = lappend(names, (char *) known[i].name);
+	return names;
 }
 
 /* Pairs as a jsonb object of texts; nulls are left out, "writable" is a boolean. */

@@ -103,20 +103,28 @@ read_error(uint64 row, int first)
 	return err;
 }
 
-/* By its number. */
-TdView *
-td_view_load(int32 id)
+/* Those that a statement over TD_VIEW_COLUMNS gives. */
+static List *
+load_views(TdStatement *load, TdArg arg)
 {
-	static TdStatement load = {TD_VIEW_COLUMNS "WHERE v.id = $1", NULL};
 	MemoryContext caller = CurrentMemoryContext;
 	TdCatalogScope scope;
 	List	   *views;
 
 	td_catalog_enter(&scope);
-	TD_RUN(&load, td_arg_int4(id));
+	td_run(load, 1, &arg);
 	views = read_views(caller);
 	td_catalog_leave(&scope);
-	return only(views);
+	return views;
+}
+
+/* By its number. */
+TdView *
+td_view_load(int32 id)
+{
+	static TdStatement load = {TD_VIEW_COLUMNS "WHERE v.id = $1", NULL};
+
+	return only(load_views(&load, td_arg_int4(id)));
 }
 
 /* By its table. */
@@ -124,15 +132,9 @@ TdView *
 td_view_of(Oid relation, bool missing_ok)
 {
 	static TdStatement load = {TD_VIEW_COLUMNS "WHERE v.relation = $1", NULL};
-	MemoryContext caller = CurrentMemoryContext;
-	TdCatalogScope scope;
-	List	   *views;
+	List	   *views = load_views(&load, td_arg_oid(relation));
 	char	   *name;
 
-	td_catalog_enter(&scope);
-	TD_RUN(&load, td_arg_oid(relation));
-	views = read_views(caller);
-	td_catalog_leave(&scope);
 	if (views != NIL || missing_ok)
 		return only(views);
 	name = get_rel_name(relation);
@@ -147,15 +149,8 @@ TdView *
 td_view_of_twin(Oid twin)
 {
 	static TdStatement load = {TD_VIEW_COLUMNS "WHERE v.twin = $1", NULL};
-	MemoryContext caller = CurrentMemoryContext;
-	TdCatalogScope scope;
-	List	   *views;
 
-	td_catalog_enter(&scope);
-	TD_RUN(&load, td_arg_oid(twin));
-	views = read_views(caller);
-	td_catalog_leave(&scope);
-	return only(views);
+	return only(load_views(&load, td_arg_oid(twin)));
 }
 
 /* A view is made after those it reads, and keeps its definition: so they come in the order of their numbers. */
@@ -163,15 +158,8 @@ List *
 td_group_views(int32 id)
 {
 	static TdStatement load = {TD_VIEW_COLUMNS "WHERE v.view_group = $1 ORDER BY v.id", NULL};
-	MemoryContext caller = CurrentMemoryContext;
-	TdCatalogScope scope;
-	List	   *views;
 
-	td_catalog_enter(&scope);
-	TD_RUN(&load, td_arg_int4(id));
-	views = read_views(caller);
-	td_catalog_leave(&scope);
-	return views;
+	return load_views(&load, td_arg_int4(id));
 }
 
 /* Those that name a relation in their query. */
@@ -180,15 +168,8 @@ td_views_reading(Oid relation)
 {
 	static TdStatement load = {
 	TD_VIEW_COLUMNS "WHERE v.id IN (SELECT b.view FROM tapdata.view_base b WHERE b.relation = $1) ORDER BY v.id", NULL};
-	MemoryContext caller = CurrentMemoryContext;
-	TdCatalogScope scope;
-	List	   *views;
 
-	td_catalog_enter(&scope);
-	TD_RUN(&load, td_arg_oid(relation));
-	views = read_views(caller);
-	td_catalog_leave(&scope);
-	return views;
+	return load_views(&load, td_arg_oid(relation));
 }
 
 /* A group with its checkpoint. */

@@ -48,7 +48,7 @@ static const Option known[] = {
 };
 
 static const Option *find(const char *name);
-static void unknown_option(const char *name) pg_attribute_noreturn();
+static List *known_names(void);
 static void bad_value(const TdPair *pair, const char *want) pg_attribute_noreturn();
 static void check_value(const TdPair *pair, Kind kind);
 static bool is_interval(const char *value);
@@ -65,7 +65,7 @@ td_view_options_check(List *options, bool is_new)
 		const Option *option = find(pair->name);
 
 		if (option == NULL)
-			unknown_option(pair->name);
+			td_unknown_option("a live view", pair->name, known_names());
 		if (option->fixed && !is_new)
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -85,20 +85,15 @@ find(const char *name)
 	return NULL;
 }
 
-static void
-unknown_option(const char *name)
+/* The names of the options, for td_unknown_option. */
+static List *
+known_names(void)
 {
-	List	   *words = NIL;
-	const char *closest;
+	List	   *names = NIL;
 
 	for (size_t i = 0; i < lengthof(known); i++)
-		words = lappend(words, (char *) known[i].name);
-	closest = td_closest(name, words);
-	ereport(ERROR,
-			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-			 errmsg("a live view has no option \"%s\"", name),
-			 closest ? errhint("Perhaps you meant \"%s\".", closest) :
-			 errhint("There are: %s.", td_list_text(words))));
+		names = lappend(names, (char *) known[i].name);
+	return names;
 }
 
 static void
