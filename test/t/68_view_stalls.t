@@ -63,6 +63,36 @@ sub view { my ($name, $column) = @_; return value('postgres', "SELECT $column FR
 	execute('postgres', "SELECT tapdata.drop_view('self')");
 }
 
+# ---- a lock that is held for long ----
+{
+	create('joined', 'SELECT tb.id, tb.name, tc.v FROM tb JOIN tc ON tc.id = tb.id');
+	create('above_joined', 'SELECT count(*) AS n, sum(v) AS s FROM joined');
+	create('other', 'SELECT g, sum(v) AS s FROM ta GROUP BY g');
+	exact('before the lock', 'joined', 'above_joined', 'other');
+	my $holder = psql('postgres', fresh => 1);
+	for my $way ('session', 'prepared transaction')
+	{
+		$holder->do('BEGIN'); $holder->do('LOCK TABLE tc');
+		my $pid = $holder->{pg_pid};
+		$holder->do(q(PREPARE TRANSACTION 'holds')) if $way ne 'session';
+		execute('postgres', "UPDATE tb SET name = name || 'x'", 'UPDATE ta SET v = v + 1');
+		exact("$way: others go on", 'other');
+		is(view('joined', 'status') . ' ' . view('joined', 'sqlstate'), 'snapshot 55P03', "$way: the view is set aside");
+		like(view('joined', 'error'), $way eq 'session' ? qr/locked by process $pid/ : qr/locked by a prepared transaction/, "$way: and says why");
+		is(view('above_joined', 'status'), 'snapshot', "$way: and the one above it");
+		create("new_$pid", 'SELECT id, name FROM tb') if $way eq 'session';
+		exact("$way: others are filled", "new_$pid") if $way eq 'session';
+		is(psql('postgres')->selectrow_array(q{SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE backend_type = 'tapdata view'}), 1, "$way: the worker is ended");
+		execute('postgres', 'UPDATE ta SET v = v + 1');
+		exact("$way: others go on with the next one", 'other');
+		is(view('joined', 'sqlstate'), '55P03', "$way: the view still waits");
+		$holder->do($way eq 'session' ? 'COMMIT' : q(COMMIT PREPARED 'holds'));
+		exact("$way: all of them, once it is released", 'joined', 'above_joined', 'other');
+		is(view('joined', 'status'), 'streaming', "$way: streaming");
+	}
+	$holder->disconnect;
+}
+
 # ---- unlogged, and a crash ----
 {
 	create('quick', 'SELECT g, count(*) AS n, sum(v) AS s FROM ta GROUP BY g', '{"unlogged": true}');

@@ -32,12 +32,15 @@
 #include "storage/ipc.h"
 #include "storage/lmgr.h"
 #include "util/util.h"
+#include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
 #include "view/maintain/tick_internal.h"
 #include "view/view.h"
 
+#define LOCKED_MS 250			/* until a fill that did not get its locks is tried again; doubling to */
+#define LOCKED_MOST_MS 5000
 #define NO_WORKER_MS 5000		/* foreign workers end without telling us */
 #define IMPORT_TIMEOUT_MS 300	/* how long locks are held without a snapshot: what an exclusive lock waits for us, at most */
 
@@ -52,7 +55,9 @@ typedef struct KeptHead
 StaticAssertDecl(MAXALIGN(sizeof(uint32) + sizeof(KeptHead)) == sizeof(uint32) + sizeof(KeptHead), "a kept tuple is aligned");
 
 static bool does_not_stream(const TdMember *m);
+static bool could_be_filled(const TdKeeper *k, const TdMember *m);
 static TdMember *next_member(TdKeeper *k);
+static int	lock_timeout(TdKeeper *k);
 static void begin_fill(TdKeeper *k, TdMember *m);
 static bool plan_member(TdKeeper *k, TdMember *m);
 static void no_worker(TdKeeper *k, TdMember *m);
@@ -75,20 +80,61 @@ does_not_stream(const TdMember *m)
 	return !m->streams;
 }
 
-/* Whose turn it is; NULL = nobody's. */
+static bool
+could_be_filled(const TdKeeper *k, const TdMember *m)
+{
+	return m->wants_fill && !td_member_below(k, m, does_not_stream);
+}
+
+/* Whose turn it is; NULL = nobody's.  Those that have waited for a lock come last, and not before their time. */
 static TdMember *
 next_member(TdKeeper *k)
 {
+	TimestampTz now = GetCurrentTimestamp();
+	TdMember   *last = NULL;
 	ListCell   *lc;
 
 	foreach(lc, k->members)
 	{
 		TdMember   *m = lfirst(lc);
 
-		if (m->wants_fill && !td_member_below(k, m, does_not_stream))
+		if (!could_be_filled(k, m))
+			continue;
+		if (m->locked == 0)
 			return m;
+		if (m->not_before <= now && (last == NULL || m->not_before < last->not_before))
+			last = m;
 	}
-	return NULL;
+	return last;
+}
+
+/* A lock of it is still not to be had. */
+void
+td_fill_wait_for_lock(TdMember *m)
+{
+	m->locked++;
+	m->not_before = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), Min(LOCKED_MS << Min(m->locked, 10), LOCKED_MOST_MS));
+}
+
+/* Milliseconds until one that waits for a lock has its turn; -1 = none does. */
+static int
+lock_timeout(TdKeeper *k)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	int			timeout = -1;
+	ListCell   *lc;
+
+	foreach(lc, k->members)
+	{
+		TdMember   *m = lfirst(lc);
+		int			ms;
+
+		if (m->locked == 0 || !could_be_filled(k, m))
+			continue;
+		ms = now >= m->not_before ? 0 : (int) TimestampDifferenceMilliseconds(now, m->not_before) + 1;
+		timeout = timeout < 0 ? ms : Min(timeout, ms);
+	}
+	return timeout;
 }
 
 /* Outside of transactions: starts the next fill, or looks how the one under way stands. */
@@ -104,10 +150,12 @@ td_fill_step(TdKeeper *k)
 			fill_ended(k);
 		return;
 	}
-	if (fill->state != TD_FILL_NONE || td_fill_timeout(k) > 0)
+	if (fill->state != TD_FILL_NONE || GetCurrentTimestamp() < fill->not_before)
 		return;
 	m = next_member(k);
-	if (m && (m->run || plan_member(k, m)) && !td_member_below(k, m, does_not_stream))
+	if (m == NULL)
+		return;
+	if (plan_member(k, m) && !td_member_below(k, m, does_not_stream))
 		begin_fill(k, m);
 }
 
@@ -117,8 +165,10 @@ td_fill_timeout(TdKeeper *k)
 {
 	TimestampTz now = GetCurrentTimestamp();
 
-	if (k->fill.state != TD_FILL_NONE || k->fill.not_before == 0 || next_member(k) == NULL)
+	if (k->fill.state != TD_FILL_NONE)
 		return -1;
+	if (k->fill.not_before == 0 || next_member(k) == NULL)
+		return lock_timeout(k);
 	return now >= k->fill.not_before ? 0 : (int) TimestampDifferenceMilliseconds(now, k->fill.not_before) + 1;
 }
 
@@ -130,16 +180,27 @@ fail_later(TdKeeper *k)
 	k->fill.not_before = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), td_backoff_ms(k->fill.failures));
 }
 
-/* The definition as it is now; a view that can't be planned fails. */
+/*
+ * The definition as it is now.  A view that can't be planned fails; one that is
+ * locked has its turn later, so that nobody waits for it.
+ */
 static bool
 plan_member(TdKeeper *k, TdMember *m)
 {
 	TdError		err = {0};
-	bool		planned;
+	bool		planned = false;
 
 	td_transaction_begin();
-	planned = td_member_plan(k, m, &err);
-	if (!planned)
+	if (!td_lock_to_plan(m))
+	{
+		if (m->locked == 0)
+		{
+			td_lock_error(m, &err);
+			td_view_set_status(m->id, "snapshot", NULL, &err);
+		}
+		td_fill_wait_for_lock(m);
+	}
+	else if (!(planned = m->run || td_member_plan(k, m, &err)))
 	{
 		td_view_set_status(m->id, "failed", NULL, &err);
 		m->wants_fill = false;
@@ -217,11 +278,13 @@ fill_ended(TdKeeper *k)
 	TdView	   *view;
 	bool		filled;
 	bool		failed;
+	bool		locked;
 
 	td_transaction_begin();
 	view = td_view_load(fill->member->id);
 	filled = view && view->filled && fill->state == TD_FILL_RUNS && view->snapshot && strcmp(view->snapshot, fill->snapshot) == 0;
 	failed = view == NULL || strcmp(view->status, "failed") == 0;
+	locked = view && view->error && strcmp(view->error->sqlstate, "55P03") == 0;
 	td_transaction_commit();
 	MemoryContextSwitchTo(k->context);
 	k->members_stale = true;
@@ -231,6 +294,8 @@ fill_ended(TdKeeper *k)
 	{
 		if (failed)
 			fill->member->wants_fill = false;
+		else if (locked)
+			td_fill_wait_for_lock(fill->member);
 		else
 			fail_later(k);
 		td_fill_cancel(k);
@@ -475,6 +540,7 @@ td_fill_main(Datum main_arg)
 
 	td_worker_begin(main_arg, TD_WORKER_FILL);
 	id = td_my_slot->object;
+	SetConfigOption("lock_timeout", "1s", PGC_SUSET, PGC_S_OVERRIDE);
 	context = AllocSetContextCreate(TopMemoryContext, "tapdata fill worker", ALLOCSET_DEFAULT_SIZES);
 	MemoryContextSwitchTo(context);
 	PG_TRY();
@@ -581,6 +647,11 @@ leave_fill_error(int32 id, bool started, ErrorData *edata)
 	if (td_worker_should_stop() || edata->sqlerrcode == ERRCODE_TD_STOP || edata->sqlerrcode == ERRCODE_T_R_SERIALIZATION_FAILURE)
 		return;
 	td_error_from_edata(&err, edata);
+	if (edata->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE)
+	{
+		td_error_set(&err, "55P03", "a relation that the view reads is locked");
+		td_error_hint(&err, "The view is filled, by itself, once the lock is released; pg_locks shows who has it.");
+	}
 	td_transaction_begin();
 	if (td_view_load(id) != NULL)
 		td_view_set_status(id, started && !td_error_passes(edata->sqlerrcode) ? "failed" : "snapshot", NULL, &err);

@@ -11,7 +11,10 @@
  *		for us (DROP of a view).  Locks are those of the transaction: a tick that
  *		does not get all of them ends it.
  *
- *		A fill worker waits for its locks: it holds nothing yet.
+ *		A view whose locks were not to be had for 3 s is set aside: the tick goes on
+ *		without it and those above it, and they are filled anew.
+ *
+ *		A fill worker waits for its locks, a second at most: it holds nothing yet.
  *
  * IDENTIFICATION
  *		src/view/maintain/locks.c
@@ -27,31 +30,42 @@
 #include "nodes/nodeFuncs.h"
 #include "rewrite/rewriteHandler.h"
 #include "storage/lmgr.h"
+#include "storage/lock.h"
+#include "util/util.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/syscache.h"
 
 #include "view/maintain/tick_internal.h"
 
-static TdLocked lock_one(Oid relid, LOCKMODE mode);
-static TdLocked lock_readable(Oid relid);
+static TdLocked lock_one(TdMember *m, Oid relid, LOCKMODE mode);
+static TdLocked lock_readable(TdMember *m, Oid relid);
 static TdLocked lock_member(TdMember *m);
+static bool goes_aside(TdMember *m);
+static int	find_holder(Oid relid, LOCKMODE mode);
 static bool lock_relations(Node *node, void *context);
+static bool lock_twin(Oid twin, TdMember *noted);
+
+#define ASIDE_MS 3000			/* that a lock is not to be had, before the view goes aside */
 
 /* Without waiting; a relation that is gone by now counts as not there. */
 static TdLocked
-lock_one(Oid relid, LOCKMODE mode)
+lock_one(TdMember *m, Oid relid, LOCKMODE mode)
 {
 	if (!ConditionalLockRelationOid(relid, mode))
+	{
+		m->busy_relid = relid;
+		m->busy_mode = mode;
 		return TD_LOCK_BUSY;
+	}
 	return SearchSysCacheExists1(RELOID, ObjectIdGetDatum(relid)) ? TD_LOCKED : TD_LOCK_GONE;
 }
 
 /* A relation to be read, with its partitions. */
 static TdLocked
-lock_readable(Oid relid)
+lock_readable(TdMember *m, Oid relid)
 {
-	TdLocked	locked = lock_one(relid, AccessShareLock);
+	TdLocked	locked = lock_one(m, relid, AccessShareLock);
 	List	   *children;
 	ListCell   *lc;
 
@@ -61,7 +75,7 @@ lock_readable(Oid relid)
 	foreach(lc, children)
 	{
 		/* a partition that is being dropped or detached: its parent will say so */
-		if (lfirst_oid(lc) != relid && lock_one(lfirst_oid(lc), AccessShareLock) != TD_LOCKED)
+		if (lfirst_oid(lc) != relid && lock_one(m, lfirst_oid(lc), AccessShareLock) != TD_LOCKED)
 			locked = TD_LOCK_BUSY;
 	}
 	list_free(children);
@@ -71,83 +85,178 @@ lock_readable(Oid relid)
 static TdLocked
 lock_member(TdMember *m)
 {
-	TdLocked	worst = lock_one(m->view->relation, RowExclusiveLock);
+	TdLocked	worst = lock_one(m, m->view->relation, RowExclusiveLock);
 
 	if (worst == TD_LOCKED && OidIsValid(m->run->state_relid))
-		worst = lock_one(m->run->state_relid, RowExclusiveLock);
+		worst = lock_one(m, m->run->state_relid, RowExclusiveLock);
 	if (worst == TD_LOCKED)
-		worst = lock_one(m->view->twin, AccessShareLock);
+		worst = lock_one(m, m->view->twin, AccessShareLock);
 	for (int i = 0; i < m->run->shape->noccurrences && worst == TD_LOCKED; i++)
-		worst = lock_readable(m->run->shape->occurrences[i].relid);
+		worst = lock_readable(m, m->run->shape->occurrences[i].relid);
 	return worst;
 }
 
-/* All that the touched views read or write.  A view whose relations are gone twice is left to fail by itself. */
+bool
+td_member_is_aside(const TdMember *m)
+{
+	return m->aside;
+}
+
+/* A view whose lock was not to be had for so long must not hold the others up. */
+static bool
+goes_aside(TdMember *m)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (m->busy_since == 0)
+		m->busy_since = now;
+	return TimestampDifferenceExceeds(m->busy_since, now, ASIDE_MS);
+}
+
+/*
+ * All that the touched views read or write, but of those that go aside.  A view
+ * whose relations are gone twice is left to fail by itself.
+ */
 TdLocked
 td_lock_touched(TdKeeper *k)
 {
+	TdLocked	worst = TD_LOCKED;
 	ListCell   *lc;
 
 	foreach(lc, k->members)
 	{
 		TdMember   *m = lfirst(lc);
-		TdLocked	locked = m->touched && m->run ? lock_member(m) : TD_LOCKED;
+		TdLocked	locked;
 
-		if (locked == TD_LOCK_BUSY)
-			return TD_LOCK_BUSY;
+		if (!m->touched || !m->run)
+			continue;
+		m->aside = td_member_below(k, m, td_member_is_aside);
+		if (m->aside)
+			continue;
+		locked = lock_member(m);
 		if (locked == TD_LOCK_GONE && !m->missing)
 		{
 			m->missing = true;
 			return TD_LOCK_GONE;
 		}
 		if (locked == TD_LOCKED)
+		{
 			m->missing = false;
+			m->busy_since = 0;
+		}
+		if (locked == TD_LOCK_BUSY && !(m->aside = goes_aside(m)))
+			worst = TD_LOCK_BUSY;
 	}
-	return TD_LOCKED;
+	return worst;
 }
 
-/* ---- fill worker ---- */
+/* The process that has, or waits for, a lock in the way of this one; 0 = a prepared transaction, -1 = none (any more). */
+static int
+find_holder(Oid relid, LOCKMODE mode)
+{
+	LockData   *data = GetLockStatusData();
 
-/* context: oid of the twin, which stands among its own relations. */
+	for (int i = 0; i < data->nelements; i++)
+	{
+		LockInstanceData *l = &data->locks[i];
+
+		if (l->locktag.locktag_type != LOCKTAG_RELATION || l->locktag.locktag_field1 != MyDatabaseId ||
+			l->locktag.locktag_field2 != relid || l->pid == MyProcPid)
+			continue;
+		for (LOCKMODE held = AccessShareLock; held <= AccessExclusiveLock; held++)
+		{
+			if (((l->holdMask & LOCKBIT_ON(held)) || l->waitLockMode == held) && DoLockModesConflict(held, mode))
+				return l->pid;
+		}
+	}
+	return -1;
+}
+
+void
+td_lock_error(const TdMember *m, TdError *err)
+{
+	char	   *name = get_rel_name(m->busy_relid);
+	int			pid = find_holder(m->busy_relid, m->busy_mode);
+
+	if (pid > 0)
+		td_error_set(err, "55P03", "a relation that the view reads is locked by process %d", pid);
+	else if (pid == 0)
+		td_error_set(err, "55P03", "a relation that the view reads is locked by a prepared transaction");
+	else
+		td_error_set(err, "55P03", "a relation that the view reads is locked");
+	if (name)
+		td_error_detail(err, "It is \"%s\".", name);
+	td_error_hint(err, "The view is filled anew, by itself, once the lock is released; pg_locks shows who has it.");
+}
+
+/* ---- all that a view reads, by its twin ---- */
+
+/* What the walk is about; the twin stands among its own relations. */
+typedef struct TwinLocks
+{
+	Oid			twin;
+	TdMember   *noted;			/* NULL = each lock is waited for; else none is, and this is told which is not to be had */
+} TwinLocks;
+
+/* True ends the walk: a lock is not to be had. */
 static bool
 lock_relations(Node *node, void *context)
 {
+	TwinLocks  *t = context;
+	RangeTblEntry *rte = (RangeTblEntry *) node;
+
 	if (node == NULL)
 		return false;
-	if (IsA(node, RangeTblEntry))
-	{
-		RangeTblEntry *rte = (RangeTblEntry *) node;
-
-		if (rte->rtekind != RTE_RELATION || rte->relid == *(Oid *) context)
-			return false;
-		if (rte->relkind == RELKIND_VIEW)
-			td_lock_twin(rte->relid);
-		else
-		{
-			LockRelationOid(rte->relid, AccessShareLock);
-			if (get_rel_relkind(rte->relid) == RELKIND_PARTITIONED_TABLE)
-				list_free(find_all_inheritors(rte->relid, AccessShareLock, NULL));
-		}
-		return false;
-	}
 	if (IsA(node, Query))
 		return query_tree_walker((Query *) node, lock_relations, context, QTW_EXAMINE_RTES_BEFORE);
-	return expression_tree_walker(node, lock_relations, context);
+	if (!IsA(node, RangeTblEntry))
+		return expression_tree_walker(node, lock_relations, context);
+	if (rte->rtekind != RTE_RELATION || rte->relid == t->twin)
+		return false;
+	if (rte->relkind == RELKIND_VIEW)
+		return !lock_twin(rte->relid, t->noted);
+	if (t->noted)
+		return lock_readable(t->noted, rte->relid) == TD_LOCK_BUSY;
+	LockRelationOid(rte->relid, AccessShareLock);
+	if (get_rel_relkind(rte->relid) == RELKIND_PARTITIONED_TABLE)
+		list_free(find_all_inheritors(rte->relid, AccessShareLock, NULL));
+	return false;
 }
 
-/* ACCESS SHARE on a twin and everything it reads, kept to the end of the transaction. */
-void
-td_lock_twin(Oid twin)
+/* A twin that is gone has nothing to lock; who opens it next says so. */
+static bool
+lock_twin(Oid twin, TdMember *noted)
 {
-	Relation	rel = table_open(twin, AccessShareLock);
+	TwinLocks	t = {.twin = twin, .noted = noted};
+	Relation	rel;
 	Query	   *query;
 
+	check_stack_depth();
 	CHECK_FOR_INTERRUPTS();
+	if (noted && lock_one(noted, twin, AccessShareLock) == TD_LOCK_BUSY)
+		return false;
+	rel = try_table_open(twin, AccessShareLock);
+	if (rel == NULL)
+		return true;
 	if (rel->rd_rel->relkind != RELKIND_VIEW)
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
 				 errmsg("\"%s\" is not a view", RelationGetRelationName(rel))));
 	query = copyObject(get_view_query(rel));
 	table_close(rel, NoLock);
-	(void) lock_relations((Node *) query, &twin);
+	return !lock_relations((Node *) query, &t);
+}
+
+/* ACCESS SHARE on a twin and everything it reads, kept to the end of the transaction. */
+void
+td_lock_twin(Oid twin)
+{
+	(void) lock_twin(twin, NULL);
+}
+
+/* What planning a member opens, without waiting; within a transaction.  false = something is locked, and noted. */
+bool
+td_lock_to_plan(TdMember *m)
+{
+	return lock_one(m, m->view->relation, AccessShareLock) != TD_LOCK_BUSY && lock_twin(m->view->twin, m);
 }

@@ -175,7 +175,10 @@ forget_unseen(TdKeeper *k)
 	}
 }
 
-/* A view that streams has a plan, or fails. */
+/*
+ * A view that streams has a plan, or fails.  One that is locked, here after a
+ * restart, must not hold the others up: it is filled when it can be.
+ */
 static void
 plan_streaming(TdKeeper *k, TdMember *m)
 {
@@ -186,9 +189,17 @@ plan_streaming(TdKeeper *k, TdMember *m)
 		td_run_destroy(m->run);
 		m->run = NULL;
 	}
-	if (!m->streams || m->run || td_member_plan(k, m, &err))
+	if (!m->streams || m->run)
 		return;
-	td_view_set_status(m->id, "failed", k->seen ? td_seen_text(k->seen) : NULL, &err);
+	if (!td_lock_to_plan(m))
+	{
+		td_lock_error(m, &err);
+		m->wants_fill = true;
+		td_fill_wait_for_lock(m);
+	}
+	else if (td_member_plan(k, m, &err))
+		return;
+	td_view_set_status(m->id, m->wants_fill ? "snapshot" : "failed", k->seen ? td_seen_text(k->seen) : NULL, &err);
 	m->streams = false;
 }
 

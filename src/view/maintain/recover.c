@@ -83,8 +83,11 @@ void
 td_recover_start(TdKeeper *k)
 {
 	TdInbox    *inbox = k->inbox;
+	ListCell   *lc;
 
 	k->first_xid = 0;
+	foreach(lc, k->members)
+		((TdMember *) lfirst(lc))->busy_since = 0;	/* its tick begins anew */
 	if (!td_share_served())
 	{
 		refill(k, true);

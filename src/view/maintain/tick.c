@@ -425,7 +425,7 @@ look_at_horizon(TdKeeper *k)
 	{
 		TdMember   *m = lfirst(lc);
 
-		if (m->touched && !m->missing)
+		if (m->touched && !m->missing && !m->aside)
 		{
 			Relation	rel = table_open(m->view->relation, NoLock);
 

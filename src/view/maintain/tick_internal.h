@@ -137,12 +137,19 @@ typedef struct TdMember
 	bool		told_waiting;	/* for a worker to fill it */
 	bool		missing;		/* a relation of it was gone at the last attempt */
 	bool		seen;			/* mark of td_members_read */
+	/* a lock that is not to be had */
+	TimestampTz busy_since;		/* ticks have not had it; 0 = all were to be had */
+	Oid			busy_relid;
+	int			busy_mode;
+	int			locked;			/* set aside, or not filled, for it: so often in a row */
+	TimestampTz not_before;		/* then: of the next fill */
 	/* of the tick under way */
 	bool		touched;
 	bool		recompute;
 	bool		compare;		/* DDL: the fingerprint */
 	bool		frozen;			/* failed in it */
 	bool		refill;			/* must be filled anew */
+	bool		aside;			/* the same, for a lock of its own or of a view that it reads */
 	bool		joined;
 	bool		counting;
 } TdMember;
@@ -248,7 +255,10 @@ typedef enum TdLocked
 	TD_LOCK_GONE				/* a relation is not there: the catalog must be read again */
 } TdLocked;
 
-extern TdLocked td_lock_touched(TdKeeper *k);
+extern TdLocked td_lock_touched(TdKeeper *k);	/* but those that it sets aside */
+extern bool td_lock_to_plan(TdMember *m);	/* false = a lock is not to be had now, see td_lock_error */
+extern bool td_member_is_aside(const TdMember *m);
+extern void td_lock_error(const TdMember *m, TdError *err); /* who is in the way */
 extern void td_lock_twin(Oid twin); /* waits; also all that it reads down to the tables and their partitions */
 
 /* One relation named by DDL, in the tick. */
@@ -292,6 +302,7 @@ extern void td_transaction_commit(void);
 extern void td_fill_step(TdKeeper *k);	/* outside of transactions: starts, watches */
 extern bool td_fill_due(TdKeeper *k);	/* wants a tick */
 extern int	td_fill_timeout(TdKeeper *k);	/* ms until it has something to do; -1 = only when woken */
+extern void td_fill_wait_for_lock(TdMember *m);	/* its turn comes later */
 extern void td_fill_keep(TdKeeper *k, TdDeltas *deltas, List *ddl); /* in the tick: into the backlog */
 extern TdDeltas *td_fill_join(TdKeeper *k, TdDeltas *deltas);	/* backlog and this tick */
 extern void td_fill_committed(TdKeeper *k);

@@ -50,7 +50,8 @@ static bool try_member(TdKeeper *k, TdMember *m, TdDeltas *deltas, TdError *err)
 static void run_here(TdKeeper *k, TdMember *m, TdDeltas *deltas);
 static bool plan_anew(TdKeeper *k, TdMember *m);
 static bool capture_covers(TdKeeper *k, const TdViewRun *run);
-static void refill(TdKeeper *k, TdMember *m);
+static void set_aside(TdKeeper *k, TdMember *m);
+static void refill(TdKeeper *k, TdMember *m, const TdError *err);
 static void freeze(TdKeeper *k, TdMember *m, const TdError *err);
 
 /* ---- who reads what ---- */
@@ -158,7 +159,7 @@ td_members_reset(TdKeeper *k)
 	{
 		TdMember   *m = lfirst(lc);
 
-		m->touched = m->recompute = m->compare = m->frozen = m->refill = m->joined = m->counting = false;
+		m->touched = m->recompute = m->compare = m->frozen = m->refill = m->aside = m->joined = m->counting = false;
 	}
 }
 
@@ -333,8 +334,10 @@ td_members_run(TdKeeper *k, TdDeltas *deltas, bool careful)
 			td_error_hint(&err, "Mend that view, and revive it with tapdata.refresh_view().");
 			freeze(k, m, &err);
 		}
+		else if (m->aside)
+			set_aside(k, m);
 		else if (td_member_below(k, m, is_refilled))
-			refill(k, m);
+			refill(k, m, NULL);
 		else if (!m->streams)
 			run_member(k, m, td_fill_join(k, deltas), careful);
 		else if (m->missing || m->recompute || m->compare || has_changed(m, deltas))
@@ -422,7 +425,7 @@ run_here(TdKeeper *k, TdMember *m, TdDeltas *deltas)
 				 errmsg("a relation that view %s is made of is gone", m->view->name),
 				 errhint("Drop the view with tapdata.drop_view() and create it anew.")));
 	if (m->compare && !plan_anew(k, m))
-		refill(k, m);
+		refill(k, m, NULL);
 	else
 	{
 		td_run_tick(m->run, deltas, m->recompute);
@@ -434,12 +437,28 @@ run_here(TdKeeper *k, TdMember *m, TdDeltas *deltas)
 	CommandCounterIncrement();
 }
 
+/* A lock is not to be had, of the view or of one below: the tick goes on without it. */
+static void
+set_aside(TdKeeper *k, TdMember *m)
+{
+	TdError		err = {0};
+
+	if (!td_member_below(k, m, td_member_is_aside))
+		td_lock_error(m, &err);
+	else
+	{
+		td_error_set(&err, "55P03", "a view that %s reads waits for a lock", m->view->name);
+		td_error_hint(&err, "Both are filled anew, by themselves, once the lock is released.");
+	}
+	refill(k, m, &err);
+}
+
 /* The view stays as the last checkpoint has it until it is filled anew. */
 static void
-refill(TdKeeper *k, TdMember *m)
+refill(TdKeeper *k, TdMember *m, const TdError *err)
 {
 	m->refill = true;
-	td_view_set_status(m->id, "snapshot", m->streams && k->seen ? td_seen_text(k->seen) : NULL, NULL);
+	td_view_set_status(m->id, "snapshot", m->streams && k->seen ? td_seen_text(k->seen) : NULL, err);
 	CommandCounterIncrement();
 }
 
@@ -493,8 +512,13 @@ td_members_ran(TdKeeper *k)
 			m->streams = true;
 		if (m->joined || m->frozen || m->refill)
 			m->wants_fill = m->refill;
+		if (m->aside && m->busy_since != 0)
+			m->locked++;
+		if (m->joined)
+			m->locked = 0;
 		if (m->frozen || m->refill)
 		{
+			m->busy_since = 0;
 			m->streams = false;
 			k->members_stale = true;
 		}
