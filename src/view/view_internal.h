@@ -95,6 +95,7 @@ typedef struct TdShape
 	bool		pinned;			/* a function in it depends on settings */
 	List	   *functions;		/* of oid: used and not built in */
 	List	   *types;			/* of oid: likewise */
+	struct TdKeyed *keyed;		/* NULL = linear: kept by adding up deltas */
 } TdShape;
 
 /*
@@ -151,6 +152,19 @@ typedef struct TdStateColumn
 	Oid			collation;
 } TdStateColumn;
 
+/*
+ * A keyed query: its result falls into parts by the values of a key, which are computed anew.  Of its shape are set: query, occurrences (rti 0, local NIL),
+ * columns, unique, pinned, functions, types.
+ */
+typedef struct TdKeyed
+{
+	int			nkeys;
+	TdStateColumn *keys;		/* k1..km */
+	int		   *outputs;		/* per key: the output column (from 1) that always equals it, 0 = none */
+	bool		stored;			/* every key is among the outputs: no state table */
+	struct TdKeyedPrivate *private; /* of analyze/: what plan/ needs */
+} TdKeyed;
+
 typedef struct TdLeaf
 {
 	char	   *name;			/* l<n> */
@@ -162,7 +176,7 @@ typedef struct TdPlan
 {
 	const TdShape *shape;
 	bool		grouped;
-	/* grouped: the state row is nkeys keys, n bigint (rows of the group), ncounters counters */
+	/* grouped: the state row is nkeys keys, n bigint (rows of the group), ncounters counters; keyed and not stored: nkeys keys, then the output columns */
 	int			nkeys;
 	int			ncounters;
 	TdStateColumn *state;		/* nkeys + 1 + ncounters */
@@ -182,6 +196,15 @@ extern char *td_plan_delta(const TdPlan *plan, const Bitmapset *changed);
 
 /* State rows of the groups in k, for keys whose nulls are as the mask says (bit i = key i is null); the others are found by =. */
 extern char *td_plan_groups(const TdPlan *plan, uint32 null_mask);
+
+/*
+ * Keyed.  The values of the key that the changes of these occurrences may have touched: k1..km, distinct; reads l<n> of the changed ones, and tables.
+ * NULL = one of them touches every key.
+ */
+extern char *td_plan_affected(const TdPlan *plan, const Bitmapset *changed);
+
+/* Keyed.  The rows of the core (as core_sql) for the keys in k, whose nulls are as the mask says (as in td_plan_groups). */
+extern char *td_plan_keyed(const TdPlan *plan, uint32 null_mask);
 
 /* ======== maintain/: net.c, deltas.c ======== */
 
