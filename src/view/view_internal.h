@@ -179,10 +179,11 @@ typedef struct TdPlan
 	/* grouped: the state row is nkeys keys, n bigint (rows of the group), ncounters counters; keyed and not stored: nkeys keys, then the output columns */
 	int			nkeys;
 	int			ncounters;
-	TdStateColumn *state;		/* nkeys + 1 + ncounters */
+	int			nstate;			/* columns of the state table: nkeys + 1 + ncounters, or nkeys + as many as the view has; 0 = there is none */
+	TdStateColumn *state;
 	TdCounterKind *counters;
 	char	   *core_sql;		/* grouped: all state rows (one_group: of no rows, too); else: all output rows */
-	char	   *output_sql;		/* grouped: over s: output columns and weight of the groups that pass HAVING; else NULL */
+	char	   *output_sql;		/* with a state table: over s: output columns and weight (of the groups that pass HAVING); else NULL */
 	List	   *leaves;			/* of TdLeaf * */
 } TdPlan;
 
@@ -244,6 +245,9 @@ extern void td_deltas_unknown(TdDeltas *deltas, Oid relid);
 extern void td_deltas_forget(TdDeltas *deltas, Oid relid);
 extern void td_deltas_destroy(TdDeltas *deltas);	/* the tuplestores with it */
 
+/* Takes rows one by one; what it allocates is gone with the row. */
+typedef void (*TdReceive) (TupleTableSlot *slot, void *arg);
+
 /* ======== maintain/store.c: a table that only we write ======== */
 
 /*
@@ -270,6 +274,16 @@ extern TupleTableSlot *td_store_find(TdStore *store, TupleTableSlot *slot, const
  */
 extern void td_store_apply(TdStore *store, Tuplestorestate *delta);
 extern void td_store_close(TdStore *store);
+
+/*
+ * Rows by a key that is not unique: n columns of td_store_desc, on which there is an index (55000 otherwise).  td_store_part_rows hands on those that have the
+ * values of key's first n columns, nulls equal, as td_store_find does.  Closed before its store.
+ */
+typedef struct TdStorePart TdStorePart;
+
+extern TdStorePart *td_store_part_open(TdStore *store, int n, const AttrNumber *columns);
+extern void td_store_part_rows(TdStorePart *part, TupleTableSlot *key, TdReceive receive, void *arg);
+extern void td_store_part_close(TdStorePart *part);
 
 /*
  * Fills an empty relation (begin raises 55000 when it is not).  Rows may come out of a parallel plan: between begin and end no xid is assigned and no command
@@ -341,7 +355,6 @@ typedef struct TdSource
 } TdSource;
 
 /* Runs sql and hands each row to receive(slot, arg); between td_scope_enter and _leave, SPI not connected. */
-typedef void (*TdReceive) (TupleTableSlot *slot, void *arg);
 extern uint64 td_execute(TdViewRun *run, const char *sql, int nsources, const TdSource *sources, bool parallel, TdReceive receive, void *arg);
 
 /* ======== maintain/snapshot.c: 64-bit snapshots ======== */

@@ -98,13 +98,14 @@ void
 td_recompute(TdTick *t)
 {
 	const TdPlan *plan = t->run->plan;
-	TdStore    *core = plan->grouped ? td_open_state(t) : td_open_view(t);
+	bool		state = plan->nstate > 0;
+	TdStore    *core = state ? td_open_state(t) : td_open_view(t);
 	TupleDesc	desc = td_store_desc(core);
 	TdFeed		feed = {td_tick_net(t, desc), MakeSingleTupleTableSlot(desc, &TTSOpsVirtual), 1, 0};
 
 	td_execute(t->run, plan->core_sql, 0, NULL, false, td_feed_row, &feed);
-	take_away_rows(plan->grouped ? t->run->state_relid : t->run->view->relation, desc, feed.net);
-	if (plan->grouped)
+	take_away_rows(state ? t->run->state_relid : t->run->view->relation, desc, feed.net);
+	if (state)
 		td_apply_state(t, core, feed.net);
 	else
 		td_apply_to_view(t, core, feed.net);
@@ -202,7 +203,7 @@ repair_output(TdTick *t, TupleDesc desc, Tuplestorestate *s, int64 groups)
 }
 
 static void
-fill_groups(TdTick *t, bool empty)
+fill_state(TdTick *t, bool empty)
 {
 	TdStore    *state = td_open_state(t);
 	TupleDesc	desc = CreateTupleDescCopy(td_store_desc(state));
@@ -243,12 +244,12 @@ fill_rows(TdTick *t, bool empty)
 void
 td_fill(TdTick *t)
 {
-	bool		grouped = t->run->plan->grouped;
-	bool		empty = is_empty(t->run->view->relation) && (!grouped || is_empty(t->run->state_relid));
+	bool		state = t->run->plan->nstate > 0;
+	bool		empty = is_empty(t->run->view->relation) && (!state || is_empty(t->run->state_relid));
 
 	(void) GetCurrentTransactionId();
-	if (grouped)
-		fill_groups(t, empty);
+	if (state)
+		fill_state(t, empty);
 	else
 		fill_rows(t, empty);
 }

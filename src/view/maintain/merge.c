@@ -35,14 +35,6 @@
 #include "utils/typcache.h"
 #include "view/maintain/run_internal.h"
 
-/* Groups with the same null keys that are computed anew. */
-typedef struct Again
-{
-	uint32		null_mask;
-	Tuplestorestate *keys;
-	int64		n;
-} Again;
-
 typedef struct Merge
 {
 	TdTick	   *tick;
@@ -51,7 +43,7 @@ typedef struct Merge
 	TdNet	   *net;			/* of state rows */
 	TupleTableSlot *row;		/* a state row with its weight, being made */
 	TupleTableSlot *keys;		/* keys only */
-	List	   *again;			/* of Again * */
+	List	   *again;			/* of TdKeySet *: groups that are computed anew */
 } Merge;
 
 /* ---- counters ---- */
@@ -206,41 +198,6 @@ rows_after(Merge *m, TupleTableSlot *old, TupleTableSlot *delta)
 	return after;
 }
 
-/* Notes that a group is computed anew.  A single one without keys needs no note of them. */
-static void
-note_again(Merge *m, TupleTableSlot *group)
-{
-	int			n = m->plan->nkeys;
-	MemoryContext old;
-	uint32		null_mask = 0;
-	Again	   *again = NULL;
-	ListCell   *lc;
-
-	ExecClearTuple(m->keys);
-	for (int i = 0; i < n; i++)
-	{
-		m->keys->tts_values[i] = group->tts_values[i];
-		m->keys->tts_isnull[i] = group->tts_isnull[i];
-		null_mask |= group->tts_isnull[i] ? (uint32) 1 << i : 0;
-	}
-	ExecStoreVirtualTuple(m->keys);
-	foreach(lc, m->again)
-		if (((Again *) lfirst(lc))->null_mask == null_mask)
-			again = lfirst(lc);
-	if (again == NULL)
-	{
-		old = MemoryContextSwitchTo(m->tick->context);
-		again = palloc0(sizeof(Again));
-		again->null_mask = null_mask;
-		again->keys = td_tick_tuplestore(m->tick);
-		m->again = lappend(m->again, again);
-		MemoryContextSwitchTo(old);
-	}
-	if (n > 0)
-		tuplestore_puttupleslot(again->keys, m->keys);
-	again->n++;
-}
-
 static void
 put_state(Merge *m, TupleTableSlot *old, TupleTableSlot *delta, int64 rows)
 {
@@ -284,7 +241,7 @@ merge_group(TupleTableSlot *delta, void *arg)
 	for (int i = 0; i < m->plan->ncounters; i++)
 		if (is_lost(m, i, old, delta))
 		{
-			note_again(m, old ? old : delta);
+			td_key_sets_add(m->tick, &m->again, m->keys, old ? old : delta);
 			return;
 		}
 	put_state(m, old, delta, rows);
@@ -315,7 +272,7 @@ compute_again(Merge *m)
 
 	foreach(lc, m->again)
 	{
-		Again	   *again = lfirst(lc);
+		TdKeySet   *again = lfirst(lc);
 		TdSource	k = {"k", m->keys->tts_tupleDescriptor, again->keys, (double) again->n};
 
 		if (m->plan->nkeys == 0)
@@ -327,19 +284,6 @@ compute_again(Merge *m)
 }
 
 /* ---- the view ---- */
-
-static TupleDesc
-key_desc(const TdPlan *plan)
-{
-	TupleDesc	desc = CreateTemplateTupleDesc(plan->nkeys);
-
-	for (int i = 0; i < plan->nkeys; i++)
-	{
-		TupleDescInitEntry(desc, i + 1, plan->state[i].name, plan->state[i].type, plan->state[i].typmod, 0);
-		TupleDescInitEntryCollation(desc, i + 1, plan->state[i].collation);
-	}
-	return desc;
-}
 
 /* Output rows with their weights of state rows (desc: with a weight, too). */
 void
@@ -379,7 +323,7 @@ td_merge_groups(TdTick *t, const char *sql, int nsources, const TdSource *source
 
 	m.net = td_tick_net(t, td_store_desc(state));
 	m.row = MakeSingleTupleTableSlot(td_store_desc(state), &TTSOpsVirtual);
-	m.keys = MakeSingleTupleTableSlot(key_desc(m.plan), &TTSOpsVirtual);
+	m.keys = MakeSingleTupleTableSlot(td_key_desc(m.plan->nkeys, m.plan->state), &TTSOpsVirtual);
 	td_execute(t->run, sql, nsources, sources, false, merge_group, &m);
 	compute_again(&m);
 	td_apply_state(t, state, m.net);

@@ -154,7 +154,7 @@ td_run_create(TdView *view, MemoryContext parent)
 		plan_view(run);
 		run->kept = make_kept(run);
 		check_table(run, view->relation, false, run->kept->attnums);
-		if (run->plan->grouped)
+		if (run->plan->nstate > 0)
 		{
 			run->state_relid = state_table(view);
 			check_table(run, run->state_relid, true, NULL);
@@ -220,7 +220,7 @@ td_run_require_rights(const TdViewRun *run)
 static void
 require_columns(const TdViewRun *run, TupleDesc desc, bool state)
 {
-	int			n = state ? run->plan->nkeys + 1 + run->plan->ncounters : run->shape->ncolumns;
+	int			n = state ? run->plan->nstate : run->shape->ncolumns;
 	bool		same = desc->natts == n + 1;
 
 	for (int i = 0; i < n && same; i++)
@@ -288,7 +288,7 @@ TdStore *
 td_open_state(TdTick *t)
 {
 	MemoryContext old = MemoryContextSwitchTo(t->context);
-	TdStore    *store = td_store_open(t->run->state_relid, t->run->plan->nkeys, t->run->kept->keys);
+	TdStore    *store = td_store_open(t->run->state_relid, t->run->plan->grouped ? t->run->plan->nkeys : 0, t->run->kept->keys);
 
 	MemoryContextSwitchTo(old);
 	require_columns(t->run, td_store_desc(store), true);
@@ -342,27 +342,35 @@ td_apply_to_view(TdTick *t, TdStore *store, TdNet *net)
 
 /* ---- texts ---- */
 
-/* Writes one: by the occurrences that have changed, or (NULL) by the nulls of keys. */
+/* By the occurrences that have changed, or (NULL) by the nulls of keys. */
+static char *
+write_text(const TdPlan *plan, const Bitmapset *changed, uint32 null_mask)
+{
+	if (plan->shape->keyed)
+		return changed ? td_plan_affected(plan, changed) : td_plan_keyed(plan, null_mask);
+	return changed ? td_plan_delta(plan, changed) : td_plan_groups(plan, null_mask);
+}
+
 static const char *
 keep_text(TdViewRun *run, List **texts, const Bitmapset *changed, uint32 null_mask)
 {
 	int			level = td_scope_write_texts();
-	char	   *sql = changed ? td_plan_delta(run->plan, changed) : td_plan_groups(run->plan, null_mask);
+	char	   *sql = write_text(run->plan, changed, null_mask);
 	MemoryContext old = MemoryContextSwitchTo(run->context);
 	TdText	   *text = palloc0(sizeof(TdText));
 
 	text->changed = bms_copy(changed);
 	text->null_mask = null_mask;
-	text->sql = pstrdup(sql);
+	text->sql = sql ? pstrdup(sql) : NULL;
 	AtEOXact_GUC(false, level);
 	*texts = lappend(*texts, text);
 	MemoryContextSwitchTo(old);
 	return text->sql;
 }
 
-/* There are 2^occurrences of them: past some, the oldest goes. */
-static const char *
-delta_text(TdViewRun *run, const Bitmapset *changed)
+/* There are 2^occurrences of them: past some, the oldest goes.  NULL = keyed, and all keys are touched. */
+const char *
+td_delta_text(TdViewRun *run, const Bitmapset *changed)
 {
 	List	  **texts = &run->kept->deltas;
 	ListCell   *lc;
@@ -376,7 +384,8 @@ delta_text(TdViewRun *run, const Bitmapset *changed)
 
 		*texts = list_delete_first(*texts);
 		bms_free(first->changed);
-		pfree(first->sql);
+		if (first->sql)
+			pfree(first->sql);
 		pfree(first);
 	}
 	return keep_text(run, texts, changed, 0);
@@ -514,21 +523,20 @@ run_delta(TdTick *t)
 	TdSource	sources[TD_MAX_OCCURRENCES];
 	int			nsources = 0;
 	Bitmapset  *changed = changed_occurrences(t, sources, &nsources);
-	const char *sql;
 
 	if (changed == NULL)
 		return;
-	if (bms_num_members(changed) > MOST_CHANGED)
+	if (t->run->shape->keyed)
+		td_run_keyed(t, changed, nsources, sources);
+	else if (bms_num_members(changed) > MOST_CHANGED)
 	{
 		td_recompute(t);
 		t->run->recomputes++;
-		return;
 	}
-	sql = delta_text(t->run, changed);
-	if (t->run->plan->grouped)
-		td_merge_groups(t, sql, nsources, sources);
+	else if (t->run->plan->grouped)
+		td_merge_groups(t, td_delta_text(t->run, changed), nsources, sources);
 	else
-		add_rows(t, sql, nsources, sources);
+		add_rows(t, td_delta_text(t->run, changed), nsources, sources);
 }
 
 /* ---- a run ---- */

@@ -26,7 +26,7 @@ typedef struct TdCarried
 /* What run.c keeps of a view besides its plan; in run->context. */
 typedef struct TdRunKept
 {
-	List	   *deltas;			/* of TdText *: delta statements by the set of changed occurrences */
+	List	   *deltas;			/* of TdText *: delta statements (keyed: those of touched keys) by the set of changed occurrences */
 	List	   *groups;			/* of TdText *: statements that compute groups anew, by the nulls of their keys */
 	TdCarried  *counters;		/* as many as plan->ncounters */
 	AttrNumber *keys;			/* 1, 2, ..: as many as the view or its state has columns */
@@ -57,6 +57,14 @@ typedef struct TdFeed
 	int64		rows;
 } TdFeed;
 
+/* Values of a key with the same nulls. */
+typedef struct TdKeySet
+{
+	uint32		null_mask;		/* bit i: key i is null */
+	Tuplestorestate *keys;
+	int64		n;
+} TdKeySet;
+
 /* run.c */
 extern void td_feed_row(TupleTableSlot *slot, void *feed);
 extern TupleTableSlot *td_weighed(TupleTableSlot *to, TupleTableSlot *from, int64 weight);	/* borrows from's values */
@@ -67,6 +75,15 @@ extern TdStore *td_open_view(TdTick *t);
 extern TdStore *td_open_state(TdTick *t);
 extern void td_apply_to_view(TdTick *t, TdStore *store, TdNet *net);	/* finishes the net; also the view's own delta */
 extern const char *td_groups_text(TdViewRun *run, uint32 null_mask);
+
+extern const char *td_delta_text(TdViewRun *run, const Bitmapset *changed);
+
+/* key_sets.c */
+extern TupleDesc td_key_desc(int n, const TdStateColumn *columns);
+extern void td_key_sets_add(TdTick *t, List **sets, TupleTableSlot *keys, TupleTableSlot *row);
+
+/* keyed.c */
+extern void td_run_keyed(TdTick *t, const Bitmapset *changed, int nsources, const TdSource *sources);
 
 /* merge.c */
 extern TdCarried *td_counters(const TdPlan *plan);

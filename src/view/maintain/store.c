@@ -93,26 +93,34 @@ td_store_desc(TdStore *s)
 	return s->target.desc;
 }
 
-/* The values are in the page, which stays pinned until the next call. */
+/* A row of the table as td_store_desc has it, weight 1; its values are where they were. */
 TupleTableSlot *
-td_store_find(TdStore *s, TupleTableSlot *slot, const AttrNumber *from)
+td_store_output(TdStore *s, TupleTableSlot *row)
 {
 	TdTarget   *t = &s->target;
 
-	if (s->by_image)
-		elog(ERROR, "rows of view %s have no key", t->name);
+	slot_getallattrs(row);
 	ExecClearTuple(s->output);
-	if (!td_store_probe_key(s, slot, from))
-		return NULL;
-	slot_getallattrs(s->found);
 	for (int i = 0; i < t->ncolumns; i++)
 	{
-		s->output->tts_values[i] = s->found->tts_values[t->attnums[i] - 1];
-		s->output->tts_isnull[i] = s->found->tts_isnull[t->attnums[i] - 1];
+		s->output->tts_values[i] = row->tts_values[t->attnums[i] - 1];
+		s->output->tts_isnull[i] = row->tts_isnull[t->attnums[i] - 1];
 	}
 	s->output->tts_values[t->ncolumns] = Int64GetDatum(1);
 	s->output->tts_isnull[t->ncolumns] = false;
 	return ExecStoreVirtualTuple(s->output);
+}
+
+/* The values are in the page, which stays pinned until the next call. */
+TupleTableSlot *
+td_store_find(TdStore *s, TupleTableSlot *slot, const AttrNumber *from)
+{
+	if (s->by_image)
+		elog(ERROR, "rows of view %s have no key", s->target.name);
+	ExecClearTuple(s->output);
+	if (!td_store_probe_key(s, slot, from))
+		return NULL;
+	return td_store_output(s, s->found);
 }
 
 void

@@ -156,10 +156,15 @@ struct TdStore
 	TupleTableSlot *found;		/* a row of the table as it is stored */
 	TupleTableSlot *image;		/* a row to write */
 	TupleTableSlot *input;		/* a row of a delta */
-	TupleTableSlot *output;		/* of td_store_find */
+	TupleTableSlot *output;		/* of td_store_find and td_store_part_rows */
 };
 
+extern TupleTableSlot *td_store_output(TdStore *s, TupleTableSlot *row);
+
 /* ---- store_probe.c ---- */
+extern bool td_store_index_is_plain(Relation index, const IndexInfo *info);
+extern void td_store_scan_key(ScanKey key, Relation index, int i);
+extern void td_store_scan_value(ScanKey key, Datum value, bool null);
 extern void td_store_probe_open(TdStore *s);
 extern void td_store_probe_close(TdStore *s);
 extern bool td_store_probe_key(TdStore *s, TupleTableSlot *row, const AttrNumber *columns);

@@ -30,8 +30,8 @@
 extern Datum td_sql_row_hash(PG_FUNCTION_ARGS);
 
 /* A whole, valid btree. */
-static bool
-is_plain(Relation index, IndexInfo *info)
+bool
+td_store_index_is_plain(Relation index, const IndexInfo *info)
 {
 	return index->rd_index->indisvalid && index->rd_rel->relam == BTREE_AM_OID && info->ii_Predicate == NIL;
 }
@@ -52,7 +52,7 @@ key_position(TdStore *s, AttrNumber attnum)
 static bool
 is_on_key(TdStore *s, Relation index, IndexInfo *info)
 {
-	if (!is_plain(index, info) || !index->rd_index->indisunique || info->ii_NumIndexKeyAttrs != s->nkeys || info->ii_Expressions != NIL)
+	if (!td_store_index_is_plain(index, info) || !index->rd_index->indisunique || info->ii_NumIndexKeyAttrs != s->nkeys || info->ii_Expressions != NIL)
 		return false;
 	for (int i = 0; i < info->ii_NumIndexKeyAttrs; i++)
 	{
@@ -69,7 +69,7 @@ is_on_image(Relation index, IndexInfo *info)
 	FuncExpr   *call;
 	FmgrInfo	function;
 
-	if (!is_plain(index, info) || info->ii_NumIndexKeyAttrs != 1 || list_length(info->ii_Expressions) != 1)
+	if (!td_store_index_is_plain(index, info) || info->ii_NumIndexKeyAttrs != 1 || list_length(info->ii_Expressions) != 1)
 		return false;
 	call = linitial(info->ii_Expressions);
 	if (!IsA(call, FuncExpr))
@@ -94,24 +94,35 @@ raise_no_index(TdStore *s)
 					 s->target.name, columns.data)));
 }
 
-/* A scan key for = of each column of the index. */
+/* A scan key for = of column i of the index; its value is set later. */
+void
+td_store_scan_key(ScanKey key, Relation index, int i)
+{
+	Oid			type = index->rd_opcintype[i];
+	Oid			operator = get_opfamily_member(index->rd_opfamily[i], type, type, BTEqualStrategyNumber);
+
+	if (!OidIsValid(operator))
+		elog(ERROR, "operator family %u has no equality of type %u", index->rd_opfamily[i], type);
+	ScanKeyEntryInitialize(key, 0, i + 1, BTEqualStrategyNumber, InvalidOid, index->rd_indcollation[i], get_opcode(operator), (Datum) 0);
+}
+
+/* Nulls are equal. */
+void
+td_store_scan_value(ScanKey key, Datum value, bool null)
+{
+	key->sk_flags = null ? SK_ISNULL | SK_SEARCHNULL : 0;
+	key->sk_argument = null ? (Datum) 0 : value;
+}
+
 static void
 make_scan_keys(TdStore *s)
 {
-	Relation	index = s->index;
-
-	s->nskeys = IndexRelationGetNumberOfKeyAttributes(index);
+	s->nskeys = IndexRelationGetNumberOfKeyAttributes(s->index);
 	s->skeys = palloc0(sizeof(ScanKeyData) * s->nskeys);
 	s->key_of = palloc0(sizeof(int) * s->nskeys);
 	for (int i = 0; i < s->nskeys; i++)
 	{
-		Oid			type = index->rd_opcintype[i];
-		Oid			operator = get_opfamily_member(index->rd_opfamily[i], type, type, BTEqualStrategyNumber);
-
-		if (!OidIsValid(operator))
-			elog(ERROR, "operator family %u has no equality of type %u", index->rd_opfamily[i], type);
-		ScanKeyEntryInitialize(&s->skeys[i], 0, i + 1, BTEqualStrategyNumber, InvalidOid, index->rd_indcollation[i],
-							   get_opcode(operator), (Datum) 0);
+		td_store_scan_key(&s->skeys[i], s->index, i);
 		if (!s->by_image)
 			s->key_of[i] = key_position(s, s->index_info->ii_IndexAttrNumbers[i]);
 	}
@@ -203,8 +214,7 @@ td_store_probe_key(TdStore *s, TupleTableSlot *row, const AttrNumber *columns)
 		bool		null;
 		Datum		value = slot_getattr(row, columns[s->key_of[i]], &null);
 
-		s->skeys[i].sk_flags = null ? SK_ISNULL | SK_SEARCHNULL : 0;
-		s->skeys[i].sk_argument = null ? (Datum) 0 : value;
+		td_store_scan_value(&s->skeys[i], value, null);
 	}
 	begin_search(s);
 	return next_found(s);

@@ -170,7 +170,8 @@ make_state(TdPlanned *p)
 	TdPlan	   *plan = &p->plan;
 	int			n = 0;
 
-	plan->state = palloc0(sizeof(TdStateColumn) * (plan->nkeys + 1 + plan->ncounters));
+	plan->nstate = plan->nkeys + 1 + plan->ncounters;
+	plan->state = palloc0(sizeof(TdStateColumn) * plan->nstate);
 	plan->counters = palloc0(sizeof(TdCounterKind) * Max(plan->ncounters, 1));
 	for (int i = 0; i < plan->nkeys; i++)
 		plan->state[n++] = state_column(p->items[i].name, p->items[i].type, p->items[i].typmod, p->items[i].collation);

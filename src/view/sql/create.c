@@ -117,7 +117,7 @@ create(const TdViewName *name, const char *sql, List *options)
 	shape = td_query_shape(td_twin_query(view->twin), view->owner);
 	add_rows(view, shape, options);
 	td_identity_need(shape);
-	if (shape->grouped)
+	if (shape->grouped || (shape->keyed && !shape->keyed->stored))
 		td_view_create_state(view, td_plan(shape), options);
 	td_write_guard(view->relation, !view->writable);
 	CommandCounterIncrement();

@@ -51,7 +51,11 @@ static void append_columns(StringInfo sql, const TdShape *shape);
 static void append_type(StringInfo sql, Oid type, int32 typmod, Oid collation);
 static void append_key(StringInfo sql, const TdShape *shape);
 static void append_storage(StringInfo sql, List *options, bool hot);
-static void create_hash_index(const TdViewName *name, const TdShape *shape);
+static void create_hash_index(const char *table, int ncolumns, const char *const *columns);
+static const char *const *column_names(const TdShape *shape);
+static bool is_key(const TdShape *shape);
+static void create_part_index(const TdViewName *name, const TdShape *shape);
+static void create_state_index(const char *name, const TdPlan *plan);
 static char *twin_name(const TdViewName *name);
 static void make_part_of(Oid part, Oid table);
 static bool flag(List *options, const char *name);
@@ -166,7 +170,9 @@ td_view_create_table(const TdViewName *name, const TdShape *shape, List *options
 	td_run_as_caller(sql.data);
 	CommandCounterIncrement();
 	if (shape->unique == NIL)
-		create_hash_index(name, shape);
+		create_hash_index(quote_qualified_identifier(name->schema, name->table), shape->ncolumns, column_names(shape));
+	if (shape->keyed && shape->keyed->stored && !is_key(shape))
+		create_part_index(name, shape);
 	table = get_relname_relid(name->table, name->schema_oid);
 	if (!OidIsValid(table))
 		elog(ERROR, "the table of view \"%s\" was not made", name->table);
@@ -233,23 +239,65 @@ append_storage(StringInfo sql, List *options, bool hot)
 		appendStringInfo(sql, " TABLESPACE %s", quote_identifier(tablespace));
 }
 
+static const char *const *
+column_names(const TdShape *shape)
+{
+	const char **names = palloc(sizeof(char *) * shape->ncolumns);
+
+	for (int i = 0; i < shape->ncolumns; i++)
+		names[i] = shape->columns[i].name;
+	return names;
+}
+
 /* Without a key, a row is found by the hash of its image. */
 static void
-create_hash_index(const TdViewName *name, const TdShape *shape)
+create_hash_index(const char *table, int ncolumns, const char *const *columns)
 {
 	StringInfoData sql;
 
-	if (shape->ncolumns > MAX_HASHED)
+	if (ncolumns > MAX_HASHED)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("a live view without a key has at most %d columns", MAX_HASHED),
-				 errdetail("This one has %d.", shape->ncolumns),
+				 errdetail("This one has %d.", ncolumns),
 				 errhint("Select fewer columns, or the primary keys of all tables that are read.")));
 	initStringInfo(&sql);
-	appendStringInfo(&sql, "CREATE INDEX ON %s (tapdata.row_hash(", quote_qualified_identifier(name->schema, name->table));
-	for (int i = 0; i < shape->ncolumns; i++)
-		appendStringInfo(&sql, "%s%s", i > 0 ? ", " : "", quote_identifier(shape->columns[i].name));
+	appendStringInfo(&sql, "CREATE INDEX ON %s (tapdata.row_hash(", table);
+	for (int i = 0; i < ncolumns; i++)
+		appendStringInfo(&sql, "%s%s", i > 0 ? ", " : "", quote_identifier(columns[i]));
 	appendStringInfoString(&sql, "))");
+	td_run_as_caller(sql.data);
+	CommandCounterIncrement();
+}
+
+/* Does the key of the table find the parts of a keyed view? */
+static bool
+is_key(const TdShape *shape)
+{
+	const TdKeyed *keyed = shape->keyed;
+	Bitmapset  *unique = NULL;
+	Bitmapset  *parts = NULL;
+	ListCell   *lc;
+
+	foreach(lc, shape->unique)
+		unique = bms_add_member(unique, lfirst_int(lc));
+	for (int i = 0; i < keyed->nkeys; i++)
+		parts = bms_add_member(parts, keyed->outputs[i]);
+	return bms_equal(unique, parts);
+}
+
+/* What is computed anew is found by it. */
+static void
+create_part_index(const TdViewName *name, const TdShape *shape)
+{
+	const TdKeyed *keyed = shape->keyed;
+	StringInfoData sql;
+
+	initStringInfo(&sql);
+	appendStringInfo(&sql, "CREATE INDEX ON %s (", quote_qualified_identifier(name->schema, name->table));
+	for (int i = 0; i < keyed->nkeys; i++)
+		appendStringInfo(&sql, "%s%s", i > 0 ? ", " : "", quote_identifier(shape->columns[keyed->outputs[i] - 1].name));
+	appendStringInfoChar(&sql, ')');
 	td_run_as_caller(sql.data);
 	CommandCounterIncrement();
 }
@@ -305,7 +353,7 @@ make_part_of(Oid part, Oid table)
 
 /* ---- the state ---- */
 
-/* One row for each group; nobody but the extension gets at it. */
+/* One row for each group, or for each row of a keyed view; nobody but the extension gets at it. */
 void
 td_view_create_state(const TdView *view, const TdPlan *plan, List *options)
 {
@@ -316,25 +364,39 @@ td_view_create_state(const TdView *view, const TdPlan *plan, List *options)
 	td_catalog_enter(&scope);
 	initStringInfo(&sql);
 	appendStringInfo(&sql, "CREATE %sTABLE " STATE_SCHEMA ".%s (", flag(options, "unlogged") ? "UNLOGGED " : "", name);
-	for (int i = 0; i < plan->nkeys + 1 + plan->ncounters; i++)
+	for (int i = 0; i < plan->nstate; i++)
 	{
 		appendStringInfo(&sql, "%s%s ", i > 0 ? ", " : "", quote_identifier(plan->state[i].name));
 		append_type(&sql, plan->state[i].type, plan->state[i].typmod, plan->state[i].collation);
 	}
 	appendStringInfoString(&sql, ") USING heap");
-	append_storage(&sql, options, true);
+	append_storage(&sql, options, plan->grouped);
 	td_run_as_caller(sql.data);
 	CommandCounterIncrement();
-	resetStringInfo(&sql);
-	appendStringInfo(&sql, "CREATE UNIQUE INDEX ON " STATE_SCHEMA ".%s (", name);
-	for (int i = 0; i < plan->nkeys; i++)
-		appendStringInfo(&sql, "%s%s", i > 0 ? ", " : "", quote_identifier(plan->state[i].name));
-	appendStringInfoString(&sql, ") NULLS NOT DISTINCT");
 	if (plan->nkeys > 0)
-		td_run_as_caller(sql.data);
-	CommandCounterIncrement();
+		create_state_index(name, plan);
 	make_part_of(get_relname_relid(name, get_namespace_oid(STATE_SCHEMA, false)), view->relation);
 	td_catalog_leave(&scope);
+}
+
+/* Groups by their keys; the rows of a keyed view by theirs, and by their images. */
+static void
+create_state_index(const char *name, const TdPlan *plan)
+{
+	const char **columns = palloc(sizeof(char *) * plan->nstate);
+	StringInfoData sql;
+
+	initStringInfo(&sql);
+	appendStringInfo(&sql, "CREATE %sINDEX ON " STATE_SCHEMA ".%s (", plan->grouped ? "UNIQUE " : "", name);
+	for (int i = 0; i < plan->nkeys; i++)
+		appendStringInfo(&sql, "%s%s", i > 0 ? ", " : "", quote_identifier(plan->state[i].name));
+	appendStringInfoString(&sql, plan->grouped ? ") NULLS NOT DISTINCT" : ")");
+	td_run_as_caller(sql.data);
+	CommandCounterIncrement();
+	for (int i = 0; i < plan->nstate; i++)
+		columns[i] = plan->state[i].name;
+	if (!plan->grouped)
+		create_hash_index(psprintf(STATE_SCHEMA ".%s", name), plan->nstate, columns);
 }
 
 static bool
