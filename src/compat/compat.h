@@ -345,6 +345,14 @@ td_skip_permissions_compat(Query *query, bool (*skip) (Oid relation))
 }
 
 /* Since 18 without saying that it is run once. */
+#if PG_VERSION_NUM >= 180000
+#define TD_RUN_ONCE_PARAM
+#define TD_RUN_ONCE_ARG
+#else
+#define TD_RUN_ONCE_PARAM , bool once
+#define TD_RUN_ONCE_ARG , once
+#endif
+
 static inline void
 td_executor_run_compat(QueryDesc *query)
 {

@@ -399,6 +399,7 @@ extern void td_share_attach(int32 group);	/* view worker at start */
 
 /* ======== from td_view_init ======== */
 extern void td_share_init(void);	/* maintain/share.c */
+extern void td_read_writes_init(void);	/* read_writes.c: settings and hooks */
 extern void td_view_hooks_init(void);	/* sql/hooks.c */
 
 #endif							/* TD_VIEW_INTERNAL_H */

@@ -91,6 +91,7 @@ utility(PlannedStmt *pstmt, const char *query, bool read_only, ProcessUtilityCon
 	/* what the prepared transaction changed is unknown here, and it is done already */
 	if (second_phase)
 	{
+		td_covered_second_phase();
 		td_supervisor_wake(MyDatabaseId);
 		td_workers_tell(TD_WORKER_VIEW, 0);
 	}

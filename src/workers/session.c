@@ -162,6 +162,7 @@ at_end_of_transaction(XactEvent event, void *arg)
 		return;
 	if (event == XACT_EVENT_COMMIT)
 		td_watch_committed();
+	td_covered_ended(event == XACT_EVENT_COMMIT);
 	td_mark_release();
 	if (pending.holds)
 		release_holds();

@@ -116,6 +116,8 @@ td_slots_startup(void)
 
 			pg_atomic_init_u32(&slot->caught_up, 0);
 			pg_atomic_init_u64(&slot->mark_wanted, 0);
+			pg_atomic_init_u64(&slot->covered, 0);
+			pg_atomic_init_u64(&slot->keeping, 0);
 			pg_atomic_init_u32(&slot->told, 0);
 			ConditionVariableInit(&slot->changed);
 		}
@@ -241,6 +243,8 @@ take(int from, int to, const TdWorkerOrder *order)
 	slot->now_reached = 0;
 	pg_atomic_write_u32(&slot->caught_up, 0);
 	pg_atomic_write_u64(&slot->mark_wanted, 0);
+	pg_atomic_write_u64(&slot->covered, 0);
+	pg_atomic_write_u64(&slot->keeping, 0);
 	return slot;
 }
 

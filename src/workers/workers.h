@@ -73,6 +73,8 @@ typedef struct TdWorkerSlot
 	TimestampTz stop_asked;		/* 0 = not */
 	pg_atomic_uint32 told;		/* moves when something that the worker should look up in the catalog was committed */
 	pg_atomic_uint32 caught_up;	/* nothing of the source waits to be applied: lag is 0 */
+	pg_atomic_uint64 covered;	/* commits up to this position can be seen in what it keeps (see covered.c) */
+	pg_atomic_uint64 keeping;	/* another number whenever what it keeps is another */
 	/* wait_pipeline, wait_view: a session asks, the worker answers (see marks.c) */
 	pg_atomic_uint64 mark_wanted;	/* number of the newest mark asked for: a cheap look for the worker */
 	TdMark		marks[TD_WAIT_SLOTS];
@@ -117,6 +119,14 @@ extern bool td_watch_asleep(bool asleep);
 extern bool td_mark_next(uint64 *number, char *position /* [1024], "" = now */ );	/* false = none; cheap */
 extern void td_mark_reached(uint64 number, TimestampTz source_time);	/* 0 = unknown; a mark for "now" answers those for "now" before it, too */
 extern void td_mark_failed(uint64 number, const TdError *err);	/* raised in the session */
+
+/*
+ * Reading one's writes (covered.c).  A worker says up to where commits can be seen in what it keeps; a session knows the end of its last commit
+ * that wrote (0 = none).  keeping: a number that moves with what is kept; 0 = no worker, or it has not said yet.
+ */
+extern void td_worker_covered(XLogRecPtr lsn, bool changed);
+extern XLogRecPtr td_session_wrote(void);
+extern bool td_worker_covers(TdWorkerKind kind, int32 object, XLogRecPtr lsn, uint64 *keeping);
 
 /*
  * Starting workers: supervisor, and the view worker for CAPTURE (object = group) and FILL (object = view, owner = its owner).  The starter's latch

@@ -121,6 +121,10 @@ extern void td_xact_init(void);
 /* in marks.c */
 extern void td_mark_release(void);
 
+/* in covered.c */
+extern void td_covered_second_phase(void);
+extern void td_covered_ended(bool committed);
+
 /* in watch.c */
 extern void td_watch_leave(void);
 extern void td_watch_committed(void);

@@ -344,6 +344,8 @@ serve_started(TdKeeper *k)
 	if (k->inbox->gone)
 		return false;
 	tell_caught_up(k);
+	if (!td_inbox_due(k->inbox))
+		td_tick_covered(k, k->inbox->progress);
 	if (timeout != 0)
 		wait_latch(timeout);
 	return true;

@@ -379,12 +379,30 @@ finish(TdKeeper *k, const TdCut *cut, bool checkpoint)
 		k->commit_time = GetCurrentTimestamp();
 		k->first_xid = 0;
 	}
+	td_tick_covered(k, cut->bound);
 	foreach(lc, k->waiting)
 		td_mark_reached(((TdWaiting *) lfirst(lc))->number, k->pace.started);
 	list_free_deep(k->waiting);
 	k->waiting = NIL;
 	td_pace_done(k, cut->taken > 0 || cut->carried == 0);
 	pgstat_report_stat(false);
+}
+
+/* Commits that end at or before lsn are in the views that stream, for every snapshot from now on. */
+void
+td_tick_covered(TdKeeper *k, XLogRecPtr lsn)
+{
+	bool		changed = false;
+	ListCell   *lc;
+
+	foreach(lc, k->members)
+	{
+		TdMember   *m = lfirst(lc);
+
+		changed |= m->streams != m->said_streams;
+		m->said_streams = m->streams;
+	}
+	td_worker_covered(lsn, changed);
 }
 
 /* The checkpoint's snapshot, beyond the tick. */

@@ -130,6 +130,7 @@ typedef struct TdMember
 	TdView	   *view;			/* as last read; the run's own, if it has one */
 	MemoryContext context;		/* of view and run */
 	bool		streams;		/* its status is "streaming" */
+	bool		said_streams;	/* streams, as sessions that read their writes know it */
 	bool		wants_fill;		/* "created" or "snapshot" */
 	TdViewRun  *run;			/* NULL = not planned */
 	XLogRecPtr	planned;		/* insert position after the run was made: DDL before it may already be in its fingerprint */
@@ -295,6 +296,7 @@ typedef enum TdTickResult
 extern TdTickResult td_tick(TdKeeper *k);
 extern bool td_tick_segment_passed(const TdKeeper *k);	/* a checkpoint is due, be it only for the slot */
 extern void td_tick_confirm(TdKeeper *k, bool force);	/* what is flushed; force: flushes */
+extern void td_tick_covered(TdKeeper *k, XLogRecPtr lsn);
 extern void td_transaction_begin(void); /* ERRCODE_TD_STOP when the extension is gone */
 extern void td_transaction_commit(void);
 

@@ -46,6 +46,8 @@ extern void td_view_require_reader(const TdView *view);
 extern void td_view_raise_failure(const TdView *view) pg_attribute_noreturn();
 extern TdView *td_view_streaming(TdView *view, TimestampTz end);	/* waits until it streams; NULL = not in time; raises when it or its group has failed */
 
+extern bool td_view_catch_up(TdView *view, TimestampTz end, TimestampTz *reached);
+
 /* ---- hooks.c ---- */
 extern bool td_view_ddl;		/* DDL of our own is on its way */
 

@@ -49,29 +49,40 @@ td_sql_wait_view(PG_FUNCTION_ARGS)
 	TimestampTz called = GetCurrentTimestamp();
 	TimestampTz reached = 0;
 	TimestampTz end;
-	uint64		number = 0;
-	bool		done = false;
 
 	td_workers_require();
 	td_view_require_reader(view);
 	td_require_clean_transaction("wait_view", "The view");
 	end = PG_ARGISNULL(1) ? TimestampTzPlusMilliseconds(called, 60 * 1000) :
 		DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval, TimestampTzGetDatum(called), PG_GETARG_DATUM(1)));
+	if (!td_view_catch_up(view, end, &reached))
+		raise_timeout(view);
+	PG_RETURN_TIMESTAMPTZ(reached != 0 ? reached : called);
+}
+
+/* Waits until the view reflects every commit before the call; false = not until `end`.  Raises when it has failed. */
+bool
+td_view_catch_up(TdView *view, TimestampTz end, TimestampTz *reached)
+{
+	TimestampTz unused;
+	uint64		number = 0;
+	bool		done = false;
+
 	while (!done)
 	{
 		TdView	   *now = td_view_streaming(view, end);
 		long		left = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), end);
 
 		if (now == NULL || left <= 0)
-			raise_timeout(view);
-		done = wait_once(now, &number, Min(left, LOOK_AGAIN_MS), &reached);
+			return false;
+		done = wait_once(now, &number, Min(left, LOOK_AGAIN_MS), reached ? reached : &unused);
 		if (done && td_view_streaming(view, 0) == NULL) /* it is being computed anew */
 		{
 			done = false;
 			number = 0;
 		}
 	}
-	PG_RETURN_TIMESTAMPTZ(reached != 0 ? reached : called);
+	return true;
 }
 
 /* Waiting tells when something arrived: that is for those who may read the view. */

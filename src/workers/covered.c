@@ -1,0 +1,88 @@
+/*-------------------------------------------------------------------------
+ *
+ * covered.c
+ *		How far a worker has got, for sessions that must see what they wrote.
+ *
+ * NOTES
+ *		A session knows the end of its last commit that wrote, a worker says up to
+ *		which position all commits can be seen in what it keeps: no catalog, no
+ *		wait, nothing but a look into its slot.
+ *
+ *		What a worker says holds for that which it kept when it said so.  It moves
+ *		`keeping` before it says more whenever that has changed: who has seen a thing
+ *		kept under one number of `keeping` need not look again under the same.
+ *		The numbers are never used twice in the life of the server.
+ *
+ * IDENTIFICATION
+ *		src/workers/covered.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "access/xlog.h"
+#include "miscadmin.h"
+
+#include "workers/workers_internal.h"
+
+static XLogRecPtr wrote = InvalidXLogRecPtr;
+static bool second_phase = false;
+
+/* ---- the session's side ---- */
+
+/* COMMIT PREPARED: this transaction has no xid, and has committed what another one wrote. */
+void
+td_covered_second_phase(void)
+{
+	second_phase = true;
+}
+
+/* At the end of a transaction.  One without an xid writes WAL too, when it prunes a page that it reads: that is nothing to wait for. */
+void
+td_covered_ended(bool committed)
+{
+	if (committed && (second_phase || TransactionIdIsValid(GetTopTransactionIdIfAny())))
+		wrote = XactLastCommitEnd;
+	second_phase = false;
+}
+
+XLogRecPtr
+td_session_wrote(void)
+{
+	return wrote;
+}
+
+bool
+td_worker_covers(TdWorkerKind kind, int32 object, XLogRecPtr lsn, uint64 *keeping)
+{
+	TdWorkerSlot *slot;
+	bool		covers = false;
+
+	*keeping = 0;
+	LWLockAcquire(td_shared->lock, LW_SHARED);
+	slot = td_slot_find(kind, MyDatabaseId, object);
+	if (slot)
+	{
+		covers = lsn <= pg_atomic_read_u64(&slot->covered);
+		pg_read_barrier();
+		*keeping = pg_atomic_read_u64(&slot->keeping);
+	}
+	LWLockRelease(td_shared->lock);
+	return covers;
+}
+
+/* ---- the worker's side ---- */
+
+/* Every commit that ends at or before lsn can be seen in what this worker keeps; changed: which is not what it was. */
+void
+td_worker_covered(XLogRecPtr lsn, bool changed)
+{
+	if (changed || pg_atomic_read_u64(&td_my_slot->keeping) == 0)
+	{
+		pg_atomic_write_u64(&td_my_slot->keeping, pg_atomic_add_fetch_u64(&td_shared->next_mark, 1));
+		pg_write_barrier();
+	}
+	if (lsn > pg_atomic_read_u64(&td_my_slot->covered))
+		pg_atomic_write_u64(&td_my_slot->covered, lsn);
+}
