@@ -41,6 +41,7 @@ typedef struct TdOccurrence
 	Index		rti;			/* in query->rtable */
 	Oid			relid;			/* what maintenance reads: a table, a partitioned root, the table of another view (where the query has its twin) */
 	int32		view;			/* id of that other view, 0 = a base table */
+	bool		inh;			/* with what inherits from it: no ONLY */
 	Bitmapset  *columns;		/* attribute numbers used anywhere in the query, > 0 */
 	List	   *local;			/* quals that read only this occurrence (also in quals) */
 } TdOccurrence;
@@ -162,8 +163,26 @@ typedef struct TdKeyed
 	TdStateColumn *keys;		/* k1..km */
 	int		   *outputs;		/* per key: the output column (from 1) that always equals it, 0 = none */
 	bool		stored;			/* every key is among the outputs: no state table */
-	struct TdKeyedPrivate *private; /* of analyze/: what plan/ needs */
+	struct TdKeyedPrivate *private;
 } TdKeyed;
+
+/* How the changes of one occurrence lead to the key.  In these expressions the varno of a Var is the number of an occurrence. */
+typedef struct TdLineage
+{
+	List	   *local;			/* conditions on it alone, without which a row of it matters to nothing */
+	List	   *path;			/* of int: occurrences to be joined, in this order */
+	List	   *quals;			/* conditions of that join; on those of path alone, too */
+	List	   *keys;			/* of Node *: k1..km, over the last of path, or itself.  NIL = a change touches every key */
+} TdLineage;
+
+/* What plan/ needs of a keyed query. */
+typedef struct TdKeyedPrivate
+{
+	Query	   *query;			/* WITH and ordinary views put in place; k1..km in front of the outputs unless they are stored */
+	Query	   *marked;			/* the same, with a PlaceHolderVar (phid = number of a key, phexpr = its expression there) in WHERE wherever a key is to be restricted */
+	TdLineage  *lineage;		/* by occurrence - 1 */
+	List	   *views;			/* of oid: ordinary views in it */
+} TdKeyedPrivate;
 
 typedef struct TdLeaf
 {

@@ -50,6 +50,7 @@ take_occurrences(TdShape *shape, Node *node, TdError *err)
 		o->n = shape->noccurrences;
 		o->rti = ((RangeTblRef *) node)->rtindex;
 		o->relid = rt_fetch(o->rti, shape->query->rtable)->relid;
+		o->inh = rt_fetch(o->rti, shape->query->rtable)->inh;
 		return true;
 	}
 	foreach(lc, castNode(FromExpr, node)->fromlist)
@@ -61,8 +62,8 @@ take_occurrences(TdShape *shape, Node *node, TdError *err)
 }
 
 /* Which occurrences are live views themselves. */
-static void
-find_views(TdShape *shape)
+void
+td_find_views(TdShape *shape)
 {
 	for (int i = 0; i < shape->noccurrences; i++)
 	{
@@ -213,8 +214,8 @@ take_columns_used(TdShape *shape)
 }
 
 /* The columns of the result; entries that only grouping needs are left out. */
-static bool
-take_outputs(TdShape *shape, TdError *err)
+bool
+td_take_outputs(TdShape *shape, TdError *err)
 {
 	ListCell   *lc;
 
@@ -249,7 +250,7 @@ static bool
 check_functions(TdShape *shape, TdError *err)
 {
 	Query	   *query = shape->query;
-	TdUses		uses = {NIL, NIL, false};
+	TdUses		uses = {NIL};
 
 	if (!td_collect_uses((Node *) list_make3(query->targetList, query->jointree, query->havingQual), &uses, err))
 		return false;
@@ -259,12 +260,12 @@ check_functions(TdShape *shape, TdError *err)
 	return true;
 }
 
-TdShape *
-td_analyze(Query *query, Oid owner, TdError *err)
+/* As joins, filters and counters, which are kept by adding up deltas. */
+static TdShape *
+analyze_linear(Query *query, Oid owner, TdError *err)
 {
 	TdShape    *shape = palloc0(sizeof(TdShape));
 
-	query = copyObject(query);
 	td_flatten_group_exprs_compat(query);
 	shape->query = query;
 	shape->occurrences = palloc0(TD_MAX_OCCURRENCES * sizeof(TdOccurrence));
@@ -273,12 +274,20 @@ td_analyze(Query *query, Oid owner, TdError *err)
 	AcquireRewriteLocks(query, true, false);
 	make_plain(query);
 	take_columns_used(shape);
-	if (!td_check_relations(shape, owner, err) || !take_outputs(shape, err) || !check_functions(shape, err))
+	if (!td_check_relations(shape, owner, err) || !td_take_outputs(shape, err) || !check_functions(shape, err))
 		return NULL;
 	take_quals(shape);
 	if (!td_group_shape(shape, err))
 		return NULL;
-	find_views(shape);
+	td_find_views(shape);
 	td_infer_keys(shape);
 	return shape;
+}
+
+TdShape *
+td_analyze(Query *query, Oid owner, TdError *err)
+{
+	TdShape    *shape = analyze_linear(copyObject(query), owner, err);
+
+	return shape ? shape : td_keyed_analyze(copyObject(query), owner, err);
 }

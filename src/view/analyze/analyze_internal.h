@@ -65,6 +65,15 @@ typedef enum TdConstruct
 	TD_NOT_SESSION_VALUE,
 	TD_NOT_TYPE_TEXT,
 	TD_NOT_SQL_VIEW,
+	TD_NOT_BARRIER_VIEW,
+	TD_NOT_OTHERS_VIEW,
+	TD_NOT_USER_AGGREGATE,
+	TD_NOT_WHOLE_AGGREGATE,
+	TD_NOT_WHOLE_WINDOW,
+	TD_NOT_KEYLESS_GROUPS,
+	TD_NOT_KEYLESS_SET,
+	TD_NOT_KEYLESS,
+	TD_NOT_ALL_FULL,
 	TD_NOT_TWIN,
 	TD_NOT_TEMPORARY,
 	TD_NOT_UNLOGGED,
@@ -86,6 +95,7 @@ extern bool td_refuse(TdError *err, TdConstruct construct, const char *what);
 
 /* Every construct that can be told from the query's own nodes. */
 extern bool td_check_structure(Query *query, TdError *err);
+extern bool td_check_keyed_structure(Query *query, TdError *err);	/* of a keyed query: this level alone */
 
 /* relations.c: each occurrence's relation, and the columns used of it. */
 extern bool td_check_relations(const TdShape *shape, Oid owner, TdError *err);
@@ -97,16 +107,28 @@ typedef struct TdUses
 	List	   *functions;		/* of oid: not built in */
 	List	   *types;			/* of oid: not built in; named by it, or met by a conversion */
 	bool		pinned;			/* something in it reads settings */
+	bool		keyed;			/* of a keyed query: rows of subqueries may become text, */
+	bool		rows;			/* and some do: the caller looks at what they are made of */
 } TdUses;
 
+extern bool td_collect_text_uses(List *exprs, TdUses *uses, TdError *err);
 extern bool td_collect_uses(Node *node, TdUses *uses, TdError *err);	/* false = refused; goes on collecting */
 
 /* group.c: outputs and HAVING over the row of a group. */
 extern bool td_group_shape(TdShape *shape, TdError *err);
 extern bool td_type_ordered(Oid type);	/* has a default btree operator class */
 
+/* analyze.c */
+extern bool td_take_outputs(TdShape *shape, TdError *err);	/* columns and outputs */
+extern void td_find_views(TdShape *shape);	/* which occurrences are live views */
+
+/* keyed.c: what is kept by the values of a key */
+extern TdShape *td_keyed_analyze(Query *query, Oid owner, TdError *err);	/* in place */
+
 /* keys.c */
+extern bool td_deterministic(Oid collation);	/* equal is identical, as far as the collation goes */
 extern void td_infer_keys(TdShape *shape);	/* columns[].not_null, unique */
+extern List *td_unique_keys(Oid relid);	/* of Bitmapset *: columns that are unique among all rows */
 extern bool td_equal_columns(Node *qual, Var **left, Var **right);	/* "a = b" of plain columns of two occurrences or one */
 extern Var *td_plain_column(Node *node);	/* a column, maybe relabelled without another equality; NULL = not one */
 extern List *td_and_list(Node *quals);	/* the parts of nested ANDs */

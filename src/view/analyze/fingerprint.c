@@ -36,7 +36,7 @@
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "nodes/nodeFuncs.h"
-#include "parser/parsetree.h"
+#include "rewrite/rewriteSupport.h"
 #include "utils/builtins.h"
 #include "utils/catcache.h"
 #include "utils/fmgroids.h"
@@ -125,7 +125,7 @@ add_occurrence(StringInfo text, const TdShape *shape, const TdOccurrence *occurr
 	add_class(text, occurrence->relid, true, occurrence->view == 0);
 	while ((attnum = bms_next_member(occurrence->columns, attnum)) >= 0)
 		add_column(text, occurrence->relid, attnum);
-	if (exists && rt_fetch(occurrence->rti, shape->query->rtable)->inh)
+	if (exists && occurrence->inh)
 		add_children(text, occurrence->relid);
 	appendStringInfoChar(text, '\n');
 }
@@ -289,6 +289,29 @@ all_types(const TdShape *shape)
 	return types;
 }
 
+/* ---- ordinary views ---- */
+
+/* By what they are made of: their queries stand in the plan. */
+static void
+add_views(StringInfo text, const List *views)
+{
+	ListCell   *lc;
+
+	foreach(lc, views)
+	{
+		HeapTuple	tuple = SearchSysCache2(RULERELNAME, ObjectIdGetDatum(lfirst_oid(lc)), CStringGetDatum(ViewSelectRuleName));
+
+		appendStringInfoString(text, "view ");
+		add_class(text, lfirst_oid(lc), true, false);
+		if (HeapTupleIsValid(tuple))
+		{
+			appendStringInfo(text, " %08x", hash_bytes((unsigned char *) tuple->t_data + tuple->t_data->t_hoff, tuple->t_len - tuple->t_data->t_hoff));
+			ReleaseSysCache(tuple);
+		}
+		appendStringInfoChar(text, '\n');
+	}
+}
+
 /* ---- text search ---- */
 
 /* Does it read configurations or dictionaries?  Values of its types come from functions that do. */
@@ -330,13 +353,20 @@ hash_of_catalog(Oid catalog, Oid index)
 	return hash;
 }
 
+/* At any level. */
+static bool
+query_uses_text_search(Node *node, void *context)
+{
+	if (node && IsA(node, Query))
+		return query_tree_walker((Query *) node, query_uses_text_search, context, QTW_IGNORE_JOINALIASES);
+	return uses_text_search(node, context) || (node && expression_tree_walker(node, query_uses_text_search, context));
+}
+
 /* All of them: which ones a query reads may depend on its rows and on settings. */
 static void
-add_text_search(StringInfo text, const Query *query)
+add_text_search(StringInfo text, Query *query)
 {
-	Node	   *all = (Node *) list_make3(query->targetList, query->jointree, query->havingQual);
-
-	if (uses_text_search(all, NULL))
+	if (query_uses_text_search((Node *) query, NULL))
 		appendStringInfo(text, "text search %08x %08x\n", hash_of_catalog(TSConfigMapRelationId, TSConfigMapIndexId),
 						 hash_of_catalog(TSDictionaryRelationId, TSDictionaryOidIndexId));
 }
@@ -354,6 +384,8 @@ td_fingerprint(const TdShape *shape)
 		add_function(&text, lfirst_oid(lc));
 	foreach(lc, all_types(shape))
 		add_type(&text, lfirst_oid(lc));
+	if (shape->keyed)
+		add_views(&text, shape->keyed->private->views);
 	add_text_search(&text, shape->query);
 	return text.data;
 }

@@ -68,7 +68,7 @@ static const Oid makes_text[] = {
 	F_ANYTEXTCAT, F_TEXTANYCAT, F_ARRAY_TO_JSON_ANYARRAY, F_ARRAY_TO_JSON_ANYARRAY_BOOL, F_ARRAY_TO_STRING_ANYARRAY_TEXT_TEXT,
 	F_ARRAY_TO_STRING_ANYARRAY_TEXT, F_CONCAT, F_CONCAT_WS, F_JSON_BUILD_ARRAY_ANY, F_JSON_BUILD_OBJECT_ANY, F_JSONB_BUILD_ARRAY_ANY,
 	F_JSONB_BUILD_OBJECT_ANY, F_QUOTE_LITERAL_ANYELEMENT, F_QUOTE_NULLABLE_ANYELEMENT, F_ROW_TO_JSON_RECORD, F_ROW_TO_JSON_RECORD_BOOL, F_TO_JSON,
-	F_TO_JSONB, F_FORMAT_TEXT_ANY
+	F_TO_JSONB, F_FORMAT_TEXT_ANY, F_JSON_AGG, F_JSON_OBJECT_AGG, F_JSONB_AGG, F_JSONB_OBJECT_AGG
 };
 
 /* Input and output functions that read settings, and nothing else. */
@@ -249,9 +249,13 @@ uses_text_of_row(Walk *walk, RowExpr *row)
 static void
 uses_text_of(Walk *walk, Node *node)
 {
+	if (IsA(node, TargetEntry))
+		node = (Node *) ((TargetEntry *) node)->expr;
 	walk->uses->pinned = true;
 	if (exprType(node) == RECORDOID && IsA(node, RowExpr))
 		uses_text_of_row(walk, (RowExpr *) node);
+	else if (exprType(node) == RECORDOID && IsA(node, Var) && walk->uses->keyed)
+		walk->uses->rows = true;
 	else if (!uses_type(walk, exprType(node), false))
 		refuse(walk, TD_NOT_TYPE_TEXT, format_type_be(walk->type));
 }
@@ -307,9 +311,20 @@ text_arguments(Node *node)
 		return ((FuncExpr *) node)->args;
 	if (IsA(node, OpExpr) && LISTED(((OpExpr *) node)->opfuncid, makes_text))
 		return ((OpExpr *) node)->args;
+	if (IsA(node, Aggref) && LISTED(((Aggref *) node)->aggfnoid, makes_text))
+		return ((Aggref *) node)->args;
+	if (IsA(node, WindowFunc) && LISTED(((WindowFunc *) node)->winfnoid, makes_text))
+		return ((WindowFunc *) node)->args;
 	if (IsA(node, XmlExpr))
 		return list_concat_copy(((XmlExpr *) node)->named_args, ((XmlExpr *) node)->args);
 	return NIL;
+}
+
+/* Those that are built in give the same result for the same rows, but some that make text. */
+static bool
+is_plain_aggregate(Node *node)
+{
+	return IsA(node, Aggref) && func_volatile(((Aggref *) node)->aggfnoid) == PROVOLATILE_IMMUTABLE;
 }
 
 static void
@@ -319,7 +334,7 @@ uses_node(Walk *walk, Node *node)
 		uses_cast(walk, (CoerceViaIO *) node);
 	else if (IsA(node, SQLValueFunction))
 		refuse(walk, TD_NOT_SESSION_VALUE, value_name((SQLValueFunction *) node));
-	else if (!IsA(node, Aggref))	/* group.c says which */
+	else if (!is_plain_aggregate(node))
 		check_functions_in_node(node, uses_function, walk);
 	uses_text_of_all(walk, text_arguments(node));
 	if (IsA(node, XmlExpr) || IsA(node, CoerceToDomain))
@@ -342,5 +357,15 @@ td_collect_uses(Node *node, TdUses *uses, TdError *err)
 	Walk		walk = {uses, err, true, InvalidOid};
 
 	walker(node, &walk);
+	return walk.ok;
+}
+
+/* As if text were made of these; false = refused. */
+bool
+td_collect_text_uses(List *exprs, TdUses *uses, TdError *err)
+{
+	Walk		walk = {uses, err, true, InvalidOid};
+
+	uses_text_of_all(&walk, exprs);
 	return walk.ok;
 }

@@ -94,8 +94,8 @@ default_opfamily(Oid type)
 	return lookup_type_cache(type, TYPECACHE_BTREE_OPFAMILY)->btree_opf;
 }
 
-static bool
-is_deterministic(Oid collation)
+bool
+td_deterministic(Oid collation)
 {
 	return !OidIsValid(collation) || get_collation_isdeterministic(collation);
 }
@@ -126,7 +126,7 @@ is_equality(Node *qual, Node **left, Node **right)
 		return false;
 	*left = linitial(op->args);
 	*right = lsecond(op->args);
-	return get_op_opfamily_strategy(op->opno, default_opfamily(exprType(*left))) == BTEqualStrategyNumber && is_deterministic(op->inputcollid);
+	return get_op_opfamily_strategy(op->opno, default_opfamily(exprType(*left))) == BTEqualStrategyNumber && td_deterministic(op->inputcollid);
 }
 
 bool
@@ -139,7 +139,7 @@ td_equal_columns(Node *qual, Var **left, Var **right)
 		return false;
 	*left = td_plain_column(a);
 	*right = td_plain_column(b);
-	return *left && *right && is_deterministic((*left)->varcollid) && is_deterministic((*right)->varcollid);
+	return *left && *right && td_deterministic((*left)->varcollid) && td_deterministic((*right)->varcollid);
 }
 
 /* The column that equals a constant. */
@@ -153,7 +153,7 @@ fixed_column(Node *qual)
 	if (!is_equality(qual, &a, &b))
 		return NULL;
 	var = IsA(b, Const) ? td_plain_column(a) : IsA(a, Const) ? td_plain_column(b) : NULL;
-	return var && is_deterministic(var->varcollid) ? var : NULL;
+	return var && td_deterministic(var->varcollid) ? var : NULL;
 }
 
 static void
@@ -307,11 +307,11 @@ key_column_fits(const Facts *facts, int occurrence, Relation rel, Relation index
 
 	if (att == NULL || index->rd_opfamily[i] != default_opfamily(att->atttypid))
 		return false;
-	if (index->rd_indcollation[i] != att->attcollation && !is_deterministic(att->attcollation))
+	if (index->rd_indcollation[i] != att->attcollation && !td_deterministic(att->attcollation))
 		return false;
 	if (index->rd_index->indnullsnotdistinct || td_attribute_not_null_compat(RelationGetDescr(rel), attnum))
 		return true;
-	for (int c = 0; c < facts->ncolumns; c++)
+	for (int c = 0; facts && c < facts->ncolumns; c++)
 	{
 		if (facts->columns[c].occurrence == occurrence && facts->columns[c].attnum == attnum)
 			return facts->columns[c].not_null;
@@ -336,6 +336,29 @@ unique_columns(const Facts *facts, int occurrence, Relation rel, Relation index)
 		columns = bms_add_member(columns, form->indkey.values[i]);
 	}
 	return columns;
+}
+
+/* Of a table, whatever the query says: of Bitmapset * of attribute numbers. */
+List *
+td_unique_keys(Oid relid)
+{
+	Relation	rel = table_open(relid, AccessShareLock);
+	List	   *indexes = RelationGetIndexList(rel);
+	List	   *keys = NIL;
+	ListCell   *lc;
+
+	foreach(lc, indexes)
+	{
+		Relation	index = index_open(lfirst_oid(lc), AccessShareLock);
+		Bitmapset  *columns = unique_columns(NULL, 0, rel, index);
+
+		if (columns)
+			keys = lappend(keys, columns);
+		index_close(index, NoLock);
+	}
+	list_free(indexes);
+	table_close(rel, NoLock);
+	return keys;
 }
 
 static void

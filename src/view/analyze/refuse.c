@@ -17,11 +17,14 @@
  */
 #include "postgres.h"
 
+#include "access/transam.h"
+#include "catalog/heap.h"
 #include "catalog/pg_class.h"
 #include "miscadmin.h"
 #include "nodes/nodeFuncs.h"
 #include "parser/parsetree.h"
 #include "utils/lsyscache.h"
+#include "utils/regproc.h"
 
 #include "view/analyze/analyze_internal.h"
 
@@ -90,6 +93,21 @@ static const Refusal refusals[] = {
 	{TD_NOT_SESSION_VALUE, "%s", "Its value depends on the time or the session.", IN_THE_READER},
 	{TD_NOT_TYPE_TEXT, "conversion between text and type %s", "Its result depends on the time, the session or the catalog, not on the value alone.", "Convert it in the queries that read the view."},
 	{TD_NOT_SQL_VIEW, "ordinary view %s", "It has no changes of its own that could be followed.", "Use its query, or make it a live view with tapdata.create_view."},
+	{TD_NOT_BARRIER_VIEW, "security barrier view %s", "Its conditions must not be mixed with others.", "Use its query, or make it a live view with tapdata.create_view."},
+	{TD_NOT_OTHERS_VIEW, "ordinary view %s, which belongs to another role", "It is read with the rights of its owner, a live view with those of its own.",
+	"Make it a live view with tapdata.create_view, and name that one here."},
+	{TD_NOT_USER_AGGREGATE, "aggregate %s", "Kept are the aggregates that are built in.", IN_THE_READER},
+	{TD_NOT_WHOLE_AGGREGATE, "this aggregate without GROUP BY over one query", "Each change of any row would compute it over all rows.",
+	"Add GROUP BY, and aggregate once more when reading; count, sum, avg, min and max over joined tables are kept without GROUP BY, too."},
+	{TD_NOT_WHOLE_WINDOW, "window functions that have no PARTITION BY in common", "One change may move every row.", "Add the same PARTITION BY columns of one table to all windows, or " "keep the function in the queries that read the view."},
+	{TD_NOT_KEYLESS_GROUPS, "GROUP BY or DISTINCT whose keys come from no one table", "A change could touch any group: which ones can't be told.",
+	"Group by a column of a table, " "or make the inner query a view of its own with tapdata.create_view and name that one here."},
+	{TD_NOT_KEYLESS_SET, "UNION, INTERSECT and EXCEPT of columns that do not come from one table in each branch", "A change could touch any row: which ones can't be told.",
+	"Make a view of each part, and combine them in the queries that read them."},
+	{TD_NOT_KEYLESS, "a query in which no table is preserved by all outer joins", "The rows that a change touches can't be told.",
+	"Let a table stand outside of the nullable sides of all outer joins, or FULL JOIN on the equality of two columns of the same type."},
+	{TD_NOT_ALL_FULL, "a query in which a change of any table touches every row", "No equality leads from a changed row to the rows of the result that it touches.",
+	"Add an equality between the tables, or make the inner query a view of its own with tapdata.create_view."},
 	{TD_NOT_TWIN, "%s, which is computed at each reading", "It is the definition of a live view.", "Name the live view itself."},
 	{TD_NOT_TEMPORARY, "temporary table %s", LOGGED_ONLY, "Use an ordinary table."},
 	{TD_NOT_UNLOGGED, "unlogged table %s", LOGGED_ONLY, "Make it an ordinary one with ALTER TABLE ... SET LOGGED."},
@@ -285,6 +303,17 @@ check_from(const Query *query, Node *node, TdError *err)
 /* ---- expressions ---- */
 
 static bool
+tag_is_listed(NodeTag tag, const NodeTag *list, int n)
+{
+	for (int i = 0; i < n; i++)
+	{
+		if (list[i] == tag)
+			return true;
+	}
+	return false;
+}
+
+static bool
 expression_is_known(NodeTag tag)
 {
 	static const NodeTag known[] = {
@@ -294,12 +323,7 @@ expression_is_known(NodeTag tag)
 		T_SubscriptingRef, T_XmlExpr, T_Aggref, T_SQLValueFunction, T_TargetEntry, T_SortGroupClause, T_List, T_FromExpr, T_JoinExpr, T_RangeTblRef
 	};
 
-	for (int i = 0; i < lengthof(known); i++)
-	{
-		if (known[i] == tag)
-			return true;
-	}
-	return false;
+	return tag_is_listed(tag, known, lengthof(known));
 }
 
 static bool
@@ -354,4 +378,97 @@ td_check_structure(Query *query, TdError *err)
 		!expression_walker((Node *) query->targetList, &walk) &&
 		!expression_walker((Node *) query->jointree, &walk) &&
 		!expression_walker(query->havingQual, &walk);
+}
+
+/* ---- keyed queries ---- */
+
+/* Clauses of any level that no query can have. */
+static bool
+check_keyed_clauses(const Query *query, TdError *err)
+{
+	if (query->commandType != CMD_SELECT)
+		return td_refuse(err, TD_NOT_SELECT, command_name(query));
+	if (query->hasModifyingCTE)
+		return td_refuse(err, TD_NOT_MODIFYING_CTE, NULL);
+	if (query->hasRecursive)
+		return td_refuse(err, TD_NOT_RECURSIVE, NULL);
+	if (query->rowMarks)
+		return td_refuse(err, TD_NOT_ROW_LOCKS, row_locks[linitial_node(RowMarkClause, query->rowMarks)->strength]);
+	return true;
+}
+
+static bool
+check_keyed_from(const Query *query, Node *node, TdError *err)
+{
+	List	   *items;
+	ListCell   *lc;
+
+	check_stack_depth();
+	if (IsA(node, RangeTblRef))
+	{
+		const RangeTblEntry *rte = rt_fetch(((RangeTblRef *) node)->rtindex, query->rtable);
+
+		return rte->rtekind == RTE_SUBQUERY || rte->rtekind == RTE_FUNCTION || rte->rtekind == RTE_VALUES || check_from_item(rte, err);
+	}
+	items = IsA(node, JoinExpr) ? list_make2(((JoinExpr *) node)->larg, ((JoinExpr *) node)->rarg) : castNode(FromExpr, node)->fromlist;
+	foreach(lc, items)
+	{
+		if (!check_keyed_from(query, lfirst(lc), err))
+			return false;
+	}
+	return true;
+}
+
+static const char *
+system_column(AttrNumber attnum)
+{
+	return NameStr(SystemAttributeDefinition(attnum)->attname);
+}
+
+/* A Query in an expression is another level. */
+static bool
+keyed_walker(Node *node, Walk *walk)
+{
+	static const NodeTag more[] = {T_SubLink, T_WindowFunc, T_GroupingFunc, T_GroupingSet, T_WindowClause, T_RangeTblFunction, T_Query};
+
+	if (node == NULL || IsA(node, Query))
+		return false;
+	if (IsA(node, Param) && ((Param *) node)->paramkind == PARAM_SUBLINK)
+		return false;
+	if (IsA(node, Var) && ((Var *) node)->varattno < 0)
+	{
+		td_refuse(walk->err, TD_NOT_SYSTEM_COLUMN, system_column(((Var *) node)->varattno));
+		return true;
+	}
+	if (IsA(node, Aggref) && ((Aggref *) node)->aggfnoid >= FirstGenbkiObjectId)
+	{
+		td_refuse(walk->err, TD_NOT_USER_AGGREGATE, format_procedure(((Aggref *) node)->aggfnoid));
+		return true;
+	}
+	if (!tag_is_listed(nodeTag(node), more, lengthof(more)) && !check_node(node, walk->query, walk->err))
+		return true;
+	return expression_tree_walker(node, keyed_walker, walk);
+}
+
+/* One level of a keyed query, without those below it. */
+bool
+td_check_keyed_structure(Query *query, TdError *err)
+{
+	Walk		walk = {query, err};
+	ListCell   *lc;
+
+	if (!check_keyed_clauses(query, err))
+		return false;
+	if (!query->setOperations && !check_keyed_from(query, (Node *) query->jointree, err))
+		return false;
+	foreach(lc, query->rtable)
+	{
+		const RangeTblEntry *rte = lfirst_node(RangeTblEntry, lc);
+
+		if (keyed_walker((Node *) rte->functions, &walk) || keyed_walker((Node *) rte->values_lists, &walk))
+			return false;
+	}
+	return !keyed_walker((Node *) query->targetList, &walk) && !keyed_walker((Node *) query->jointree, &walk) &&
+		!keyed_walker(query->havingQual, &walk) && !keyed_walker(query->limitCount, &walk) && !keyed_walker(query->limitOffset, &walk) &&
+		!keyed_walker((Node *) query->windowClause, &walk);
 }

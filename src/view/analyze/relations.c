@@ -21,7 +21,6 @@
 #include "catalog/pg_class.h"
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_namespace.h"
-#include "parser/parsetree.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rls.h"
@@ -158,7 +157,7 @@ check_relation(const TdShape *shape, const TdOccurrence *occurrence, Oid owner, 
 	if (row == NULL)
 		return td_refuse(err, TD_NOT_GONE, NULL);
 	if (!check_schema(row, err) || !check_kind(row, err) ||
-		!check_children(row, rt_fetch(occurrence->rti, shape->query->rtable)->inh, err) || !check_columns(occurrence, err))
+		!check_children(row, occurrence->inh, err) || !check_columns(occurrence, err))
 		return false;
 	if (check_enable_rls(row->oid, owner, true) == RLS_ENABLED)
 		return td_refuse(err, TD_NOT_ROW_SECURITY, td_qualified_name(row->oid));

@@ -39,20 +39,32 @@ replace_twin(RangeTblEntry *rte)
 	rte->rellockmode = AccessShareLock;
 }
 
+/* At all levels. */
+static bool
+replace_twins(Node *node, const Oid *own)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, Query))
+		return query_tree_walker((Query *) node, replace_twins, (void *) own, QTW_EXAMINE_RTES_BEFORE);
+	if (IsA(node, RangeTblEntry))
+	{
+		RangeTblEntry *rte = (RangeTblEntry *) node;
+
+		if (rte->rtekind == RTE_RELATION && rte->relkind == RELKIND_VIEW && rte->relid != *own)
+			replace_twin(rte);
+		return false;
+	}
+	return expression_tree_walker(node, replace_twins, (void *) own);
+}
+
 Query *
 td_twin_query(Oid twin)
 {
 	Relation	rel = table_open(twin, AccessShareLock);
 	Query	   *query = copyObject(get_view_query(rel));
-	ListCell   *lc;
 
 	table_close(rel, AccessShareLock);
-	foreach(lc, query->rtable)
-	{
-		RangeTblEntry *rte = lfirst_node(RangeTblEntry, lc);
-
-		if (rte->rtekind == RTE_RELATION && rte->relkind == RELKIND_VIEW && rte->relid != twin)
-			replace_twin(rte);
-	}
+	replace_twins((Node *) query, &twin);
 	return query;
 }

@@ -20,7 +20,6 @@
 
 #include "catalog/pg_type.h"
 #include "nodes/nodeFuncs.h"
-#include "parser/parsetree.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/ruleutils.h"
@@ -106,8 +105,9 @@ columns_of(const TdPlanned *p, int n, bool leaf)
 	return columns;
 }
 
-static TdRowNames
-occurrence_names(const TdOccurrence *o, const Bitmapset *columns)
+/* The columns of an occurrence by their names of today. */
+TdRowNames
+td_plan_row_names(const TdOccurrence *o, const Bitmapset *columns)
 {
 	TdRowNames	row = {psprintf("r%d", o->n), NIL};
 	int			last = 0;
@@ -118,6 +118,19 @@ occurrence_names(const TdOccurrence *o, const Bitmapset *columns)
 	for (a = 1; a <= last; a++)
 		row.columns = lappend(row.columns, bms_is_member(a, columns) ? get_attname(o->relid, a, false) : "");
 	return row;
+}
+
+/* As it stands in FROM. */
+char *
+td_plan_table_name(const TdOccurrence *o)
+{
+	char	   *table = get_rel_name(o->relid);
+
+	if (table == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("relation with OID %u does not exist", o->relid)));
+	return psprintf("%s%s", o->inh ? "" : "ONLY ", quote_qualified_identifier(get_namespace_name(get_rel_namespace(o->relid)), table));
 }
 
 static void
@@ -132,16 +145,10 @@ make_names(TdPlanned *p)
 	for (int i = 0; i < shape->noccurrences; i++)
 	{
 		const TdOccurrence *o = &shape->occurrences[i];
-		char	   *table = get_rel_name(o->relid);
 
-		if (table == NULL)
-			ereport(ERROR,
-					(errcode(ERRCODE_UNDEFINED_TABLE),
-					 errmsg("relation with OID %u does not exist", o->relid)));
-		p->tables[i] = psprintf("%s%s", rt_fetch(o->rti, shape->query->rtable)->inh ? "" : "ONLY ",
-								quote_qualified_identifier(get_namespace_name(get_rel_namespace(o->relid)), table));
+		p->tables[i] = td_plan_table_name(o);
 		p->columns[i] = columns_of(p, i + 1, true);
-		p->rows[o->rti - 1] = occurrence_names(o, columns_of(p, i + 1, false));
+		p->rows[o->rti - 1] = td_plan_row_names(o, columns_of(p, i + 1, false));
 	}
 }
 
@@ -274,6 +281,8 @@ td_plan(const TdShape *shape)
 	TdPlanned  *p = palloc0(sizeof(TdPlanned));
 	TdPlan	   *plan = &p->plan;
 
+	if (shape->keyed)
+		return td_plan_of_keyed(shape);
 	plan->shape = shape;
 	plan->grouped = shape->grouped;
 	if (shape->grouped)

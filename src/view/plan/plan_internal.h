@@ -110,6 +110,13 @@ typedef struct TdNumbers
 	bool		infinite;
 } TdNumbers;
 
+/* plan.c */
+extern TdRowNames td_plan_row_names(const TdOccurrence *o, const Bitmapset *columns);
+extern char *td_plan_table_name(const TdOccurrence *o);
+
+/* keyed.c */
+extern TdPlan *td_plan_of_keyed(const TdShape *shape);
+
 /* names.c: expressions as text */
 extern List *td_names_context(int n, const TdRowNames *rows);
 extern Node *td_names_plain(Node *expr);

@@ -30,6 +30,8 @@ PG_MODULE_MAGIC;
 PG_FUNCTION_INFO_V1(td_plan_test_plan);
 PG_FUNCTION_INFO_V1(td_plan_test_delta);
 PG_FUNCTION_INFO_V1(td_plan_test_groups);
+PG_FUNCTION_INFO_V1(td_plan_test_affected);
+PG_FUNCTION_INFO_V1(td_plan_test_keyed);
 
 /* The plan of a query; search_path stays pinned until *guc_level is left. */
 static TdPlan *
@@ -80,6 +82,22 @@ put_state(ReturnSetInfo *rsinfo, const TdPlan *plan)
 	}
 }
 
+/* kind: the output column that holds it, 0 = a state table does; then the state's columns and a provable key of the result. */
+static void
+put_keyed(ReturnSetInfo *rsinfo, const TdPlan *plan)
+{
+	const TdShape *shape = plan->shape;
+	ListCell   *lc;
+
+	for (int i = 0; i < shape->keyed->nkeys; i++)
+		put(rsinfo, "key", shape->keyed->keys[i].name, format_type_with_typemod(shape->keyed->keys[i].type, shape->keyed->keys[i].typmod),
+			psprintf("%d", shape->keyed->stored ? shape->keyed->outputs[i] : 0));
+	for (int i = 0; plan->state && i < plan->nkeys + shape->ncolumns; i++)
+		put(rsinfo, "state", plan->state[i].name, format_type_with_typemod(plan->state[i].type, plan->state[i].typmod), NULL);
+	foreach(lc, shape->unique)
+		put(rsinfo, "unique", shape->columns[lfirst_int(lc) - 1].name, NULL, NULL);
+}
+
 Datum
 td_plan_test_plan(PG_FUNCTION_ARGS)
 {
@@ -96,6 +114,8 @@ td_plan_test_plan(PG_FUNCTION_ARGS)
 
 		put(rsinfo, "leaf", leaf->name, leaf->sql, psprintf("d_%u", plan->shape->occurrences[leaf->occurrence - 1].relid));
 	}
+	if (plan->shape->keyed)
+		put_keyed(rsinfo, plan);
 	if (plan->grouped)
 	{
 		put(rsinfo, "output", NULL, plan->output_sql, plan->shape->one_group ? "one" : NULL);
@@ -105,20 +125,26 @@ td_plan_test_plan(PG_FUNCTION_ARGS)
 	return (Datum) 0;
 }
 
+static Bitmapset *
+set_of(ArrayType *array)
+{
+	Bitmapset  *set = NULL;
+	Datum	   *values;
+	int			n;
+
+	deconstruct_array(array, INT4OID, sizeof(int32), true, TYPALIGN_INT, &values, NULL, &n);
+	for (int i = 0; i < n; i++)
+		set = bms_add_member(set, DatumGetInt32(values[i]));
+	return set;
+}
+
 Datum
 td_plan_test_delta(PG_FUNCTION_ARGS)
 {
 	int			guc_level;
 	TdPlan	   *plan = plan_of(text_to_cstring(PG_GETARG_TEXT_PP(0)), &guc_level);
-	Bitmapset  *changed = NULL;
-	Datum	   *values;
-	int			n;
-	char	   *sql;
+	char	   *sql = td_plan_delta(plan, set_of(PG_GETARG_ARRAYTYPE_P(1)));
 
-	deconstruct_array(PG_GETARG_ARRAYTYPE_P(1), INT4OID, sizeof(int32), true, TYPALIGN_INT, &values, NULL, &n);
-	for (int i = 0; i < n; i++)
-		changed = bms_add_member(changed, DatumGetInt32(values[i]));
-	sql = td_plan_delta(plan, changed);
 	AtEOXact_GUC(true, guc_level);
 	PG_RETURN_TEXT_P(cstring_to_text(sql));
 }
@@ -129,6 +155,31 @@ td_plan_test_groups(PG_FUNCTION_ARGS)
 	int			guc_level;
 	TdPlan	   *plan = plan_of(text_to_cstring(PG_GETARG_TEXT_PP(0)), &guc_level);
 	char	   *sql = td_plan_groups(plan, PG_GETARG_INT32(1));
+
+	AtEOXact_GUC(true, guc_level);
+	PG_RETURN_TEXT_P(cstring_to_text(sql));
+}
+
+/* NULL = every key */
+Datum
+td_plan_test_affected(PG_FUNCTION_ARGS)
+{
+	int			guc_level;
+	TdPlan	   *plan = plan_of(text_to_cstring(PG_GETARG_TEXT_PP(0)), &guc_level);
+	char	   *sql = td_plan_affected(plan, set_of(PG_GETARG_ARRAYTYPE_P(1)));
+
+	AtEOXact_GUC(true, guc_level);
+	if (sql == NULL)
+		PG_RETURN_NULL();
+	PG_RETURN_TEXT_P(cstring_to_text(sql));
+}
+
+Datum
+td_plan_test_keyed(PG_FUNCTION_ARGS)
+{
+	int			guc_level;
+	TdPlan	   *plan = plan_of(text_to_cstring(PG_GETARG_TEXT_PP(0)), &guc_level);
+	char	   *sql = td_plan_keyed(plan, PG_GETARG_INT32(1));
 
 	AtEOXact_GUC(true, guc_level);
 	PG_RETURN_TEXT_P(cstring_to_text(sql));

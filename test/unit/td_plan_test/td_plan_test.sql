@@ -5,3 +5,6 @@ CREATE FUNCTION td_plan_test.plan(query text, OUT part text, OUT name text, OUT 
     LANGUAGE c AS :'td_plan_test', 'td_plan_test_plan';
 CREATE FUNCTION td_plan_test.delta(query text, changed integer[]) RETURNS text LANGUAGE c AS :'td_plan_test', 'td_plan_test_delta';
 CREATE FUNCTION td_plan_test.groups(query text, null_mask integer) RETURNS text LANGUAGE c AS :'td_plan_test', 'td_plan_test_groups';
+-- keyed queries: parts key (kind = output column, 0 = none), state, unique of plan(), and
+CREATE FUNCTION td_plan_test.affected(query text, changed integer[]) RETURNS text LANGUAGE c AS :'td_plan_test', 'td_plan_test_affected';
+CREATE FUNCTION td_plan_test.keyed(query text, null_mask integer) RETURNS text LANGUAGE c AS :'td_plan_test', 'td_plan_test_keyed';

@@ -1,0 +1,97 @@
+/*-------------------------------------------------------------------------
+ *
+ * keyed_internal.h
+ *		What the files of view/analyze that deal with keyed queries share.
+ *
+ * NOTES
+ *		A *level* is one SELECT of the query; a *conjunct* says which rows of an
+ *		occurrence matter to anything, given the rows of another one.  README.md
+ *		has the theory.
+ *
+ * src/view/analyze/keyed_internal.h
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef TD_KEYED_INTERNAL_H
+#define TD_KEYED_INTERNAL_H
+
+#include "view/analyze/analyze_internal.h"
+
+/* One SELECT: the query itself, a subquery in FROM, a branch of a set operation, or the query of a sublink. */
+typedef struct TdLevel
+{
+	Query	   *query;
+	struct TdLevel *parent;
+	int		   *occurrence;		/* by rti - 1; 0 = not a table in FROM */
+	struct TdLevel **child;		/* by rti - 1; NULL = not a subquery in FROM */
+	List	   *branches;		/* of TdLevel *: of a set operation */
+	Bitmapset  *rels;			/* occurrences in its FROM, those of subqueries there included */
+	Bitmapset  *nullable;		/* of them: may be null-extended, as seen from WHERE */
+	Bitmapset  *outer_nullable; /* those of outer levels that may be null-extended where it stands */
+	Bitmapset  *lends;			/* those of outer levels that its WHERE filters: it is a positive EXISTS or IN */
+	Bitmapset  *lost;			/* of rels: on the nullable side of a left or right join */
+	bool		outer_joins;	/* it has some */
+} TdLevel;
+
+typedef enum TdEdge
+{
+	TD_EDGE_EQUAL,				/* x = y */
+	TD_EDGE_NULLS,				/* x = y OR x IS NULL OR y IS NULL */
+	TD_EDGE_OTHER
+} TdEdge;
+
+/*
+ * A condition over at most two occurrences (varno is the number of one): of those that it reduces, only rows matter that fulfil it, with some row of the
+ * other one that matters.
+ */
+typedef struct TdConjunct
+{
+	Node	   *expr;
+	Bitmapset  *reads;
+	Bitmapset  *reduces;
+	TdEdge		edge;
+	Node	   *left;			/* sides of an equality that classes may be built of, else NULL */
+	Node	   *right;
+} TdConjunct;
+
+/* "x = y" on the topmost level, as it stands there. */
+typedef struct TdTopEquality
+{
+	Node	   *left;
+	Node	   *right;
+	Bitmapset  *reduces;
+	Bitmapset  *nullable;
+	bool		full;			/* in ON of a FULL JOIN, */
+	Bitmapset  *rels;			/* of these */
+} TdTopEquality;
+
+typedef struct TdKeyedWalk
+{
+	TdShape    *shape;
+	TdError    *err;
+	TdLevel    *top;
+	List	   *conjuncts;		/* of TdConjunct * */
+	List	   *equalities;		/* of TdTopEquality * */
+	List	   *fulls;			/* of Bitmapset *: what the FULL JOINs of the topmost level join */
+	bool		too_many;		/* tables */
+} TdKeyedWalk;
+
+/* keyed_prepare.c: one query without WITH, ordinary views and aliases of joins; false = refused */
+extern bool td_keyed_prepare(Query *query, Oid owner, List **views, TdError *err);
+extern bool td_keyed_uses(Query *query, TdUses *uses, TdError *err);
+
+/* keyed_levels.c */
+extern TdLevel *td_keyed_levels(TdKeyedWalk *walk, Query *query);
+
+/* keyed_resolve.c: expressions in terms of occurrences */
+extern bool td_keyed_column_binds(const Query *query, const Node *expr);	/* is restricting it below the same as above? */
+extern List *td_keyed_resolve(const TdLevel *level, Node *expr);	/* of Node *, one for each branch of a set operation in it; NIL = it can't be */
+extern List *td_keyed_resolve_output(const TdLevel *level, int resno, Oid type);
+extern Bitmapset *td_keyed_reads(const Node *expr);
+extern Node *td_keyed_bare(Node *expr); /* without relabelling to a type of the same equality */
+extern List *td_keyed_branches(const Query *query); /* of int: range table entries of the branches of a set operation, in order */
+
+/* keyed_keys.c: the key, and how each occurrence leads to it; NULL = refused */
+extern TdKeyed *td_keyed_choose(TdKeyedWalk *walk, TdError *err);
+
+#endif							/* TD_KEYED_INTERNAL_H */

@@ -1,0 +1,302 @@
+/*-------------------------------------------------------------------------
+ *
+ * keyed_prepare.c
+ *		A query of many levels made plain: WITH and ordinary views are put in
+ *		place, aliases of joins are spelt out.
+ *
+ * NOTES
+ *		Putting a WITH query in place wherever it is named changes no result: it
+ *		is neither recursive nor does it change data, and all functions give the
+ *		same result each time.
+ *
+ *		What views can't have at any level is refused before.
+ *
+ * IDENTIFICATION
+ *		src/view/analyze/keyed_prepare.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/table.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_type.h"
+#include "compat/compat.h"
+#include "miscadmin.h"
+#include "nodes/makefuncs.h"
+#include "nodes/nodeFuncs.h"
+#include "rewrite/rewriteHandler.h"
+#include "rewrite/rewriteManip.h"
+#include "utils/rel.h"
+
+#include "view/analyze/keyed_internal.h"
+
+/* ---- WITH ---- */
+
+typedef struct Inlining
+{
+	CommonTableExpr *cte;
+	int			depth;			/* below the query that has it */
+} Inlining;
+
+/* The entry becomes a subquery, whose columns are called as before. */
+static void
+make_subquery(RangeTblEntry *rte, Query *subquery)
+{
+	rte->rtekind = RTE_SUBQUERY;
+	rte->subquery = subquery;
+	rte->alias = copyObject(rte->eref);
+	rte->security_barrier = false;
+	rte->ctename = NULL;
+	rte->ctelevelsup = 0;
+	rte->self_reference = false;
+	rte->coltypes = NIL;
+	rte->coltypmods = NIL;
+	rte->colcollations = NIL;
+}
+
+static bool
+inline_walker(Node *node, Inlining *in)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, Query))
+	{
+		bool		result;
+
+		in->depth++;
+		result = query_tree_walker((Query *) node, inline_walker, in, QTW_EXAMINE_RTES_AFTER);
+		in->depth--;
+		return result;
+	}
+	if (IsA(node, RangeTblEntry))
+	{
+		RangeTblEntry *rte = (RangeTblEntry *) node;
+
+		if (rte->rtekind == RTE_CTE && strcmp(rte->ctename, in->cte->ctename) == 0 && (int) rte->ctelevelsup == in->depth)
+		{
+			Query	   *copy = copyObject(castNode(Query, in->cte->ctequery));
+
+			if (in->depth > 0)
+				IncrementVarSublevelsUp((Node *) copy, in->depth, 1);
+			make_subquery(rte, copy);
+		}
+		return false;
+	}
+	return expression_tree_walker(node, inline_walker, in);
+}
+
+/* The first ones first: later ones may name them. */
+static void
+inline_with(Query *query)
+{
+	List	   *ctes = query->cteList;
+	ListCell   *lc;
+
+	foreach(lc, ctes)
+	{
+		Inlining	in = {lfirst_node(CommonTableExpr, lc), 0};
+
+		query_tree_walker(query, inline_walker, &in, QTW_EXAMINE_RTES_AFTER);
+	}
+	query->cteList = NIL;
+}
+
+/* ---- ordinary views ---- */
+
+/* Its query, if it is read with the same rights as the view that reads it. */
+static bool
+expand_view(RangeTblEntry *rte, Oid owner, List **views, TdError *err)
+{
+	Relation	rel = table_open(rte->relid, AccessShareLock);
+	const char *name = td_qualified_name(rte->relid);
+	bool		barrier = RelationIsSecurityView(rel);
+	bool		same_owner = rel->rd_rel->relowner == owner;
+	Query	   *query = copyObject(get_view_query(rel));
+
+	*views = list_append_unique_oid(*views, rte->relid);
+	table_close(rel, NoLock);
+	if (barrier)
+		return td_refuse(err, TD_NOT_BARRIER_VIEW, name);
+	if (!same_owner)
+		return td_refuse(err, TD_NOT_OTHERS_VIEW, name);
+	make_subquery(rte, query);
+	rte->relid = InvalidOid;
+	rte->relkind = 0;
+	rte->rellockmode = 0;
+	rte->inh = false;
+	AcquireRewriteLocks(query, true, false);
+	return true;
+}
+
+/* ---- all levels ---- */
+
+typedef struct Preparing
+{
+	Oid			owner;
+	List	  **views;
+	TdError    *err;
+} Preparing;
+
+static bool prepare(Query *query, Preparing *p);
+
+static bool
+is_in_from(Node *node, int rti)
+{
+	ListCell   *lc;
+
+	if (IsA(node, RangeTblRef))
+		return ((RangeTblRef *) node)->rtindex == rti;
+	if (IsA(node, JoinExpr))
+		return is_in_from(((JoinExpr *) node)->larg, rti) || is_in_from(((JoinExpr *) node)->rarg, rti);
+	foreach(lc, ((FromExpr *) node)->fromlist)
+	{
+		if (is_in_from(lfirst(lc), rti))
+			return true;
+	}
+	return false;
+}
+
+/* A view has an entry of its own in its own range table, which nothing names. */
+static bool
+prepare_views(Query *query, Preparing *p)
+{
+	ListCell   *lc;
+	int			rti = 0;
+
+	foreach(lc, query->rtable)
+	{
+		RangeTblEntry *rte = lfirst_node(RangeTblEntry, lc);
+
+		rti++;
+		if (rte->rtekind == RTE_RELATION && rte->relkind == RELKIND_VIEW && is_in_from((Node *) query->jointree, rti) &&
+			td_view_of_twin(rte->relid) == NULL && !expand_view(rte, p->owner, p->views, p->err))
+			return false;
+	}
+	return true;
+}
+
+/* What EXISTS selects does not matter, if it is no more than that. */
+static void
+simplify_exists(Query *query)
+{
+	if (query->setOperations || query->groupClause || query->groupingSets || query->hasAggs || query->havingQual || query->hasWindowFuncs ||
+		query->distinctClause || query->hasTargetSRFs || query->limitCount || query->limitOffset || query->sortClause)
+		return;
+	query->targetList = list_make1(makeTargetEntry((Expr *) makeConst(INT4OID, -1, InvalidOid, sizeof(int32), Int32GetDatum(1), false, true), 1,
+												   pstrdup("one"), false));
+}
+
+static bool
+prepare_walker(Node *node, Preparing *p)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, Query))
+		return !prepare((Query *) node, p);
+	if (IsA(node, SubLink) && ((SubLink *) node)->subLinkType == EXISTS_SUBLINK)
+		simplify_exists(castNode(Query, ((SubLink *) node)->subselect));
+	return expression_tree_walker(node, prepare_walker, p);
+}
+
+/* Lateral items may name the aliases of joins, too. */
+static void
+flatten_joins(Query *query)
+{
+	ListCell   *lc;
+
+	query->targetList = (List *) td_flatten_join_alias_vars_compat(query, (Node *) query->targetList);
+	query->havingQual = td_flatten_join_alias_vars_compat(query, query->havingQual);
+	query->jointree = (FromExpr *) td_flatten_join_alias_vars_compat(query, (Node *) query->jointree);
+	foreach(lc, query->rtable)
+	{
+		RangeTblEntry *rte = lfirst_node(RangeTblEntry, lc);
+
+		if (rte->rtekind == RTE_SUBQUERY && rte->lateral)
+			rte->subquery = (Query *) td_flatten_join_alias_vars_compat(query, (Node *) rte->subquery);
+		else if (rte->rtekind == RTE_FUNCTION)
+			rte->functions = (List *) td_flatten_join_alias_vars_compat(query, (Node *) rte->functions);
+		else if (rte->rtekind == RTE_VALUES)
+			rte->values_lists = (List *) td_flatten_join_alias_vars_compat(query, (Node *) rte->values_lists);
+	}
+}
+
+static bool
+prepare(Query *query, Preparing *p)
+{
+	check_stack_depth();
+	inline_with(query);
+	if (!prepare_views(query, p) || !td_check_keyed_structure(query, p->err))
+		return false;
+	td_flatten_group_exprs_compat(query);
+	flatten_joins(query);
+	return !query_tree_walker(query, prepare_walker, p, QTW_IGNORE_JOINALIASES);
+}
+
+/* In place. */
+bool
+td_keyed_prepare(Query *query, Oid owner, List **views, TdError *err)
+{
+	Preparing	p = {owner, views, err};
+
+	return prepare(query, &p);
+}
+
+/* ---- what it calls ---- */
+
+typedef struct Collecting
+{
+	TdUses	   *uses;
+	TdError    *err;
+	bool		ok;
+} Collecting;
+
+/* The parts of a level are collected by td_collect_uses, which stops at the levels below. */
+static bool
+uses_walker(Node *node, Collecting *c)
+{
+	if (node == NULL || !c->ok)
+		return false;
+	if (IsA(node, Query))
+	{
+		Query	   *query = (Query *) node;
+		ListCell   *lc;
+
+		c->ok = td_collect_uses((Node *) list_make5(query->targetList, query->jointree, query->havingQual, query->limitCount, query->limitOffset), c->uses, c->err) &&
+			td_collect_uses((Node *) query->windowClause, c->uses, c->err);
+		foreach(lc, query->rtable)
+		{
+			RangeTblEntry *rte = lfirst_node(RangeTblEntry, lc);
+
+			c->ok = c->ok && td_collect_uses((Node *) list_make2(rte->functions, rte->values_lists), c->uses, c->err);
+		}
+		return query_tree_walker(query, uses_walker, c, QTW_IGNORE_JOINALIASES);
+	}
+	return expression_tree_walker(node, uses_walker, c);
+}
+
+/* Where a row of a subquery becomes text, so may all that any level selects. */
+static bool
+rows_walker(Node *node, Collecting *c)
+{
+	if (node == NULL || !c->ok)
+		return false;
+	if (IsA(node, Query))
+	{
+		c->ok = td_collect_text_uses(((Query *) node)->targetList, c->uses, c->err);
+		return query_tree_walker((Query *) node, rows_walker, c, QTW_IGNORE_JOINALIASES);
+	}
+	return expression_tree_walker(node, rows_walker, c);
+}
+
+bool
+td_keyed_uses(Query *query, TdUses *uses, TdError *err)
+{
+	Collecting	c = {uses, err, true};
+
+	uses->keyed = true;
+	uses_walker((Node *) query, &c);
+	if (uses->rows)
+		rows_walker((Node *) query, &c);
+	return c.ok;
+}

@@ -1,0 +1,245 @@
+# Keyed views: the statements of listed and random queries, run against random changes by hand (deltas, leaves and the stored rows are temporary tables).
+# After each step the stored rows must be what the query gives.  TD_SEED chooses queries and changes, TD_ROUNDS how many, TD_ONLY a listed query by its text.
+use strict;
+use warnings;
+use FindBin;
+use lib "$FindBin::Bin/lib";
+use Test::More;
+use File::Copy;
+use TdProcs;
+
+my $top = "$FindBin::Bin/../..";
+my $pg = start_server('keyed');
+my $so = "$pg->{TD_PG_DATA}/../td_plan_test.so";
+system("make -s -C $top/test/unit/td_plan_test PG_CONFIG=$pg->{TD_PG_BIN}/pg_config") == 0 or BAIL_OUT('td_plan_test does not build');
+copy("$top/test/unit/td_plan_test/td_plan_test.so", $so) or BAIL_OUT("td_plan_test.so: $!");
+chmod 0755, $so;
+execute('postgres', 'CREATE DATABASE unit');
+execute('unit', 'CREATE EXTENSION tapdata');
+is(system("$pg->{TD_PG_BIN}/psql", '-qAtX', '-h', $pg->{PGHOST}, '-p', $pg->{PGPORT}, '-U', 'postgres', '-d', 'unit', '-v', 'ON_ERROR_STOP=1',
+	'-v', 'td_plan_test=' . ($so =~ s/\.so$//r), '-f', "$top/test/unit/td_plan_test/td_plan_test.sql"), 0, 'td_plan_test is there');
+
+my $seed = $ENV{TD_SEED} // int(rand(1 << 31));
+my $rounds = $ENV{TD_ROUNDS} // 150;
+srand($seed);
+my $db = psql('unit');
+$db->do($_) for 'SET jit = off', 'SET client_min_messages = warning';
+
+sub one { return $_[int rand @_] }
+sub chance { return rand() < $_[0] }
+sub column { my ($sql) = @_; return @{ $db->selectcol_arrayref($sql) } }
+sub scalar_of { my ($sql) = @_; return (column($sql))[0] }
+sub path { $db->do("SET search_path = $_[0]"); return }
+
+sub run_sql
+{
+	my ($sql, $what) = @_;
+	return if eval { $db->do($sql, { pg_direct => 1 }); 1 };
+	die(($what // 'statement') . ": $@\n$sql\n");
+}
+
+# ---- tables: keys of one and of two columns, without one, nullable ones ----
+my %columns = (
+	o => [ 'id int PRIMARY KEY', 'customer int', 'x int', 'y int', 's text', 'n numeric', 'tags int[]' ],
+	i => [ 'id int PRIMARY KEY', 'oid int', 'x int', 'y int', 's text', 'n numeric', 'tags int[]' ],
+	c => [ 'id int PRIMARY KEY', 'region int', 'x int', 'y int', 's text', 'n numeric', 'tags int[]' ],
+	d => [ 'a int NOT NULL', 'b int NOT NULL', 'x int', 'y int', 's varchar(5)', 'n numeric', 'tags int[]', 'PRIMARY KEY (a, b)' ],
+	h => [ 'a int', 'b int', 'x int', 'y int', 's text', 'n numeric', 'tags int[]' ]);
+my %names = map { my $t = $_; ($t => [ map { /^(\w+) (?!KEY)/ ? $1 : () } @{ $columns{$t} } ]) } keys %columns;
+my %relid;
+for my $t (sort keys %columns)
+{
+	run_sql("CREATE TABLE public.$t (" . join(', ', @{ $columns{$t} }) . ')');
+	$relid{$t} = scalar_of("SELECT 'public.$t'::regclass::oid");
+}
+run_sql('CREATE VIEW public.v AS SELECT o.id, o.customer, o.x, (SELECT count(*) FROM public.i WHERE i.oid = o.id) AS items FROM public.o');
+my @tables = sort keys %relid;
+
+sub value_of
+{
+	my ($column) = @_;
+	return int rand 12 if $column eq 'id';
+	return int rand 4 if $column eq 'a' || $column eq 'b';
+	return 'NULL' if chance(0.2);
+	return one("'p'", "'q'", "''") if $column eq 's';
+	return one('1.0', '1.00', '2', '2.5') if $column eq 'n';
+	return one("'{}'", "'{1,2}'", "'{2,2,NULL}'", "'{3}'") if $column eq 'tags';
+	return int rand 4;
+}
+
+sub insert_row { my ($t) = @_; return "INSERT INTO public.$t VALUES (" . join(', ', map { value_of($_) } @{ $names{$t} }) . ') ON CONFLICT DO NOTHING' }
+
+# Random changes of a table, and its delta: nothing is netted, whole images, and some that came and went between.
+sub change
+{
+	my ($t, $busy) = @_;
+	my $d = "d_$relid{$t}";
+	my $all = join ', ', map { "z.$_" } @{ $names{$t} };
+	run_sql("DROP TABLE IF EXISTS pg_temp.$d");
+	run_sql("CREATE TEMP TABLE $d AS SELECT $all, -1::bigint AS \"tapdata\$w\" FROM public.$t z");
+	for (1 .. ($busy ? 1 + int rand 3 : 0))
+	{
+		my $what = int rand 4;
+		my $some = 'ctid = ANY (ARRAY(SELECT ctid FROM public.' . $t . ' ORDER BY random() LIMIT ' . one(1, 2) . '))';
+		my $col = one(grep { !/^(id|a|b)$/ || $t eq 'h' } @{ $names{$t} });
+		run_sql($what == 0 ? insert_row($t) : $what == 1 ? "DELETE FROM public.$t WHERE $some" : "UPDATE public.$t SET $col = " . value_of($col) . " WHERE $some");
+	}
+	run_sql("INSERT INTO $d SELECT $all, 1 FROM public.$t z");
+	run_sql("INSERT INTO $d SELECT $all, w FROM (SELECT * FROM public.$t WHERE random() < 0.1 OFFSET 0) z, (VALUES (1), (-1)) v(w)");
+	return;
+}
+
+sub refill
+{
+	for my $t (@tables)
+	{
+		run_sql("DELETE FROM public.$t WHERE random() < 0.5") if scalar_of("SELECT count(*) FROM public.$t") > 10;
+		run_sql(insert_row($t)) for 1 .. 4;
+	}
+	return;
+}
+
+# ---- by hand ----
+sub bag
+{
+	my ($sql) = @_;
+	my %rows;
+	for my $r (@{ $db->selectall_arrayref("SELECT z::text, count(*) FROM ($sql) z GROUP BY 1") }) { $rows{ $r->[0] } += $r->[1] }
+	return \%rows;
+}
+
+sub minus { my ($x, $y) = @_; my %r = %$x; $r{$_} -= $y->{$_} for keys %$y; delete $r{$_} for grep { !$r{$_} } keys %r; return \%r }
+sub show { my ($h) = @_; return join "\n", map { "$h->{$_}: $_" } sort keys %$h }
+sub attributes { my ($t) = @_; return column("SELECT quote_ident(attname) FROM pg_attribute WHERE attrelid = 'pg_temp.$t'::regclass AND attnum > 0 ORDER BY attnum") }
+sub types { my ($t) = @_; return join ', ', column("SELECT format_type(atttypid, atttypmod) FROM pg_attribute WHERE attrelid = 'pg_temp.$t'::regclass AND attnum > 0 ORDER BY attnum") }
+sub table_as { my ($t, $sql) = @_; run_sql("DROP TABLE IF EXISTS pg_temp.$t"); run_sql("CREATE TEMP TABLE $t AS $sql", $t); return }
+sub image { my ($alias, @cols) = @_; return 'ROW(' . join(', ', map { "$alias.$_" } @cols) . ')::text' }
+
+# A leaf netted by the bytes of its rows.
+sub net
+{
+	my ($leaf) = @_;
+	table_as('raw', $leaf->{sql});
+	my @cols = grep { !/tapdata/ } attributes('raw');
+	my $list = join '', map { "z.$_, " } @cols;
+	my $img = @cols ? image('z', @cols) : "''";
+	table_as($leaf->{name}, "SELECT DISTINCT ON ($img) ${list}sum(z.\"tapdata\$w\") OVER (PARTITION BY $img)::bigint AS \"tapdata\$w\" FROM raw z");
+	run_sql("DELETE FROM pg_temp.$leaf->{name} WHERE \"tapdata\$w\" = 0");
+	return scalar_of("SELECT count(*) FROM pg_temp.$leaf->{name}");
+}
+
+# One tick: the keys touched, their rows computed anew, the stored ones of these keys replaced.  1 = every key was touched.
+sub tick
+{
+	my ($sql, $plan, $keys) = @_;
+	my @changed = grep { net($plan->{leaf}[ $_ - 1 ]) } 1 .. @{ $plan->{leaf} };
+	return 0 if !@changed;
+	path('public');
+	my $affected = scalar_of('SELECT td_plan_test.affected(' . $db->quote($sql) . ", '{" . join(',', @changed) . "}')");
+	path('pg_catalog');
+	if (!defined $affected)
+	{
+		table_as('stored', $plan->{core}[0]{sql});
+		return 1;
+	}
+	table_as('touched', $affected);
+	my @k = map { $_->{name} } @{ $plan->{key} };
+	my $masks = join ' + ', map { "(CASE WHEN $k[$_] IS NULL THEN " . (1 << $_) . ' ELSE 0 END)' } 0 .. $#k;
+	die "keys twice\n" if scalar_of('SELECT EXISTS (SELECT FROM touched GROUP BY ' . join(', ', @k) . ' HAVING count(*) > 1)');
+	for my $mask (column("SELECT DISTINCT $masks FROM touched"))
+	{
+		table_as('k', "SELECT * FROM touched WHERE $masks = $mask");
+		path('public');
+		my $keyed = scalar_of('SELECT td_plan_test.keyed(' . $db->quote($sql) . ", $mask)");
+		path('pg_catalog');
+		table_as('fresh', $keyed);
+		my $same = join ' AND ', map { $mask & (1 << $_) ? "s.$keys->[$_] IS NULL" : "s.$keys->[$_] = k.$k[$_]" } 0 .. $#k;
+		run_sql("DELETE FROM stored s USING k WHERE $same");
+		run_sql('INSERT INTO stored SELECT * FROM fresh');
+	}
+	return 0;
+}
+
+# What is wrong with the plan of a query, as text; '' = nothing.  %$seen: how often everything was computed anew.
+sub check
+{
+	my ($sql, $steps, $seen) = @_;
+	path('public');
+	my %plan;
+	push @{ $plan{ $_->{part} } }, $_ for @{ $db->selectall_arrayref('SELECT * FROM td_plan_test.plan(' . $db->quote($sql) . ')', { Slice => {} }) };
+	return 'it is linear' if !$plan{key};
+	path('pg_catalog');
+	table_as('stored', $plan{core}[0]{sql});
+	my @columns = attributes('stored');
+	my @keys = map { $_->{kind} ? $columns[ $_->{kind} - 1 ] : $_->{name} } @{ $plan{key} };
+	if ($plan{state})
+	{
+		my @bad = grep { $_->{sql} ne scalar_of("SELECT format_type(atttypid, atttypmod) FROM pg_attribute WHERE attrelid = 'pg_temp.stored'::regclass AND attname = '$_->{name}'") } @{ $plan{state} };
+		@bad = grep { my $b = $_; !grep { $_->{name} eq $b->{name} } @{ $plan{key} } } @bad;
+		return "the type of state column $bad[0]{name} is not $bad[0]{sql}" if @bad;
+	}
+	for my $step (1 .. $steps)
+	{
+		change($_, chance(one(0.3, 0.7, 1))) for @tables;
+		my $full = tick($sql, \%plan, \@keys);
+		$seen->{full} += $full;
+		$seen->{ticks}++;
+		my $diff = minus(bag('SELECT * FROM pg_temp.stored'), bag($plan{core}[0]{sql}));
+		return "step $step\n" . show($diff) if %$diff;
+		path('public');
+		table_as('wanted', $sql);
+		my @out = @columns[ ($plan{state} ? scalar @keys : 0) .. $#columns ];
+		$diff = minus(bag('SELECT ' . join(', ', map { "z.$_" } @out) . ' FROM pg_temp.stored z'), bag('SELECT * FROM pg_temp.wanted'));
+		return "step $step, against the query\n" . show($diff) if %$diff;
+		table_as('outputs', 'SELECT ' . join(', ', map { "z.$_" } @out) . ' FROM pg_temp.stored z');
+		return 'types: ' . types('outputs') . ' not ' . types('wanted') if types('outputs') ne types('wanted');
+		path('pg_catalog');
+		my @unique = map { $_->{name} } @{ $plan{unique} // [] };
+		return "step $step: not unique: @unique" if @unique && scalar_of('SELECT EXISTS (SELECT FROM stored GROUP BY ' . join(', ', map { "\"$_\"" } @unique) . ' HAVING count(*) > 1)');
+	}
+	return '';
+}
+
+# How a query is kept: its key, and the occurrences whose changes touch every key.
+sub strategy
+{
+	my ($sql) = @_;
+	path('public');
+	my %plan;
+	push @{ $plan{ $_->{part} } }, $_ for eval { @{ $db->selectall_arrayref('SELECT * FROM td_plan_test.plan(' . $db->quote($sql) . ')', { Slice => {} }) } };
+	return $@ =~ /ERROR:\s+(.*)/ ? $1 : $@ if $@;
+	return 'linear' if !$plan{key};
+	my @full = grep { !defined scalar_of('SELECT td_plan_test.affected(' . $db->quote($sql) . ", '{$_}')") } 1 .. @{ $plan{leaf} };
+	my ($first) = map { $_->{sql} } grep { defined $_->{sql} } @{ $plan{core} };
+	my ($state) = map { $_->{kind} ? "column $_->{kind}" : 'state' } @{ $plan{key} };
+	return join(' ', @{ $plan{key} } . ' ' . $state, (@full ? 'full: ' . join(',', @full) : ()));
+}
+
+# ---- listed queries ----
+my @listed;
+{
+	open my $in, '<', "$top/test/unit/td_plan_test/keyed.txt" or die;
+	while (my $line = <$in>)
+	{
+		chomp $line;
+		next if $line =~ /^#|^\s*$/;
+		if ($line =~ /^\t(.*)/) { $listed[-1][1] = $1 } else { push @listed, [ $line, '' ] }
+	}
+	close $in;
+}
+run_sql(insert_row(one(@tables))) for 1 .. 40;
+for my $case (@listed)
+{
+	my ($sql, $wanted) = @$case;
+	next if $ENV{TD_ONLY} && index($sql, $ENV{TD_ONLY}) < 0;
+	my $found = strategy($sql);
+	is($found, $wanted, "strategy: $sql");
+	next if $found =~ /^views do not|^linear/ || $found !~ /^\d/;
+	refill();
+	my $wrong = eval { check($sql, $ENV{TD_STEPS} // 8, {}) } // $@;
+	is($wrong, '', "rows (seed $seed): $sql");
+}
+path('public');
+
+server('drop');
+done_testing();
