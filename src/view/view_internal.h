@@ -85,6 +85,7 @@ typedef struct TdShape
 	bool		grouped;		/* GROUP BY, aggregates, HAVING or DISTINCT: a state row per group */
 	bool		one_group;		/* aggregates without GROUP BY: always one row, before HAVING */
 	List	   *keys;			/* of Expr *: GROUP BY expressions; of DISTINCT: the output expressions */
+	int			ngrouped;		/* of these; those behind are columns that follow from a grouped primary key */
 	int			naggregates;	/* different ones */
 	TdAggregate *aggregates;
 	List	   *outputs;		/* of TargetEntry *, as many as columns */
@@ -103,6 +104,9 @@ typedef struct TdShape
  * inheritance children) and each function (volatile; stable through time, session or data; see functions.c).  Takes no locks beyond what analysis took.
  */
 extern TdShape *td_analyze(Query *query, Oid owner, TdError *err);
+
+/* Are two values of this type that are equal, by the equality of GROUP BY, the same in every respect (1.0 and 1.00 are not)? */
+extern bool td_equal_is_same(Oid type, int32 typmod, Oid collation);
 
 /* The analysed query of a view's twin with the twins in it replaced by the tables of their views; keeps AccessShareLock on nothing. */
 extern Query *td_twin_query(Oid twin);
@@ -140,7 +144,8 @@ typedef enum TdCounterKind
 	TD_COUNTER_ADD,				/* delta column: what to add (never null) */
 	TD_COUNTER_MIN,				/* two delta columns: least value added, least value taken away (null = none) */
 	TD_COUNTER_MAX,
-	TD_COUNTER_RECOMPUTE		/* no delta column: a touched group is computed anew */
+	TD_COUNTER_RECOMPUTE,		/* no delta column: a touched group is computed anew */
+	TD_COUNTER_IMAGE			/* three: hash of the keys as they look, least and greatest hash of those taken away (null = none) */
 } TdCounterKind;
 
 typedef struct TdStateColumn
@@ -162,7 +167,7 @@ typedef struct TdPlan
 {
 	const TdShape *shape;
 	bool		grouped;
-	/* grouped: the state row is nkeys keys, n bigint (rows of the group), ncounters counters */
+	/* grouped: the state row is nkeys keys (the shape's, and maybe one more), n bigint (rows of the group), ncounters counters */
 	int			nkeys;
 	int			ncounters;
 	TdStateColumn *state;		/* nkeys + 1 + ncounters */
@@ -226,8 +231,8 @@ extern void td_deltas_destroy(TdDeltas *deltas);	/* the tuplestores with it */
 /*
  * Opens relation for signed rows (RowExclusiveLock).  Acts with the rights in force (the caller is the view's owner), fires no trigger, keeps
  * all indexes and check constraints.  keys are columns of td_store_desc, from 1.  A row is found by its key through a unique index on exactly
- * these columns, nulls equal; without a key (nkeys 0) by its image through the index on tapdata.row_hash of all columns.  A table that has
- * neither holds one row at most (the state of a query without GROUP BY): its key is empty.  Needs an active snapshot; sees what this
+ * these columns, nulls equal; without a key (nkeys 0), or without such an index, by its image through the index on tapdata.row_hash of all
+ * columns, or through any unique index.  A table that has none holds one row at most (the state of a query without GROUP BY): its key is empty.  Needs an active snapshot; sees what this
  * transaction has done before.
  */
 typedef struct TdStore TdStore;

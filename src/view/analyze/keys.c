@@ -26,6 +26,7 @@
 #include "catalog/pg_am.h"
 #include "catalog/pg_index.h"
 #include "catalog/pg_opfamily.h"
+#include "catalog/pg_proc.h"
 #include "compat/compat.h"
 #include "miscadmin.h"
 #include "nodes/nodeFuncs.h"
@@ -116,7 +117,7 @@ td_plain_column(Node *node)
 	return IsA(node, Var) ? (Var *) node : NULL;
 }
 
-/* Is it "x = y" by the equality that indexes have by default? */
+/* Is it "x = y" by the equality that indexes have by default?  Not timestamp = timestamptz: two local times may be one moment. */
 static bool
 is_equality(Node *qual, Node **left, Node **right)
 {
@@ -126,7 +127,8 @@ is_equality(Node *qual, Node **left, Node **right)
 		return false;
 	*left = linitial(op->args);
 	*right = lsecond(op->args);
-	return get_op_opfamily_strategy(op->opno, default_opfamily(exprType(*left))) == BTEqualStrategyNumber && is_deterministic(op->inputcollid);
+	return get_op_opfamily_strategy(op->opno, default_opfamily(exprType(*left))) == BTEqualStrategyNumber && is_deterministic(op->inputcollid) &&
+		op_volatile(op->opno) == PROVOLATILE_IMMUTABLE;
 }
 
 bool
@@ -431,19 +433,35 @@ source_of(const TdShape *shape, int column, int *key)
 	return list_nth(shape->keys, *key);
 }
 
-/* Do all columns of a group's key follow from the known ones? */
+/*
+ * Does the expression's value follow from the known columns?  A column is known but for what looks different and is equal, unless all is known of
+ * its row.
+ */
 static bool
-expression_known(const Facts *facts, Node *expr, const Bitmapset *known)
+expression_known(const Facts *facts, Node *expr, const Bitmapset *known, const Bitmapset *occurrences)
 {
 	List	   *vars = pull_var_clause(expr, 0);
 	ListCell   *lc;
 
 	foreach(lc, vars)
 	{
-		if (!bms_is_member(find_column(facts, lfirst_node(Var, lc))->class, known))
+		Var		   *var = lfirst_node(Var, lc);
+		const Column *c = find_column(facts, var);
+
+		if (!bms_is_member(c->occurrence, occurrences) &&
+			!(bms_is_member(c->class, known) && td_equal_is_same(var->vartype, var->vartypmod, var->varcollid)))
 			return false;
 	}
 	return true;
+}
+
+/* Is a group's key one value, as = has it, where these columns are known? */
+static bool
+key_known(const Facts *facts, Node *key, const Bitmapset *known, const Bitmapset *occurrences)
+{
+	if (IsA(key, Var) && bms_is_member(find_column(facts, (Var *) key)->class, known))
+		return true;
+	return expression_known(facts, key, known, occurrences);
 }
 
 /* Is there at most one row of the result for each value of these columns (from 0)? */
@@ -471,7 +489,7 @@ is_key(const Facts *facts, const Bitmapset *columns)
 		return bms_num_members(occurrences) == shape->noccurrences;
 	for (key = 0; key < list_length(shape->keys); key++)
 	{
-		if (!bms_is_member(key, keys) && !expression_known(facts, list_nth(shape->keys, key), known))
+		if (!bms_is_member(key, keys) && !key_known(facts, list_nth(shape->keys, key), known, occurrences))
 			return false;
 	}
 	return true;
