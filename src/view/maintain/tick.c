@@ -125,7 +125,7 @@ td_tick(TdKeeper *k)
 		{
 			ErrorData  *edata;
 
-			MemoryContextSwitchTo(caller);
+			MemoryContextSwitchTo(k->tick_context); /* not for longer than the next attempt */
 			edata = CopyErrorData();
 			FlushErrorState();
 			AbortOutOfAnyTransaction();
@@ -258,8 +258,7 @@ cut_inbox(TdKeeper *k, TdCut *cut)
 		cut->bound = Min(cut->bound, inbox->open_lsn);
 		cut->oldest_version = inbox->open_version;
 	}
-	if (inbox->lost)
-		take_lost(k, cut);
+	take_lost(k, cut);
 	td_inbox_rewind(&r, inbox);
 	while (td_inbox_next(&r, &m))
 	{
@@ -329,13 +328,24 @@ carry(TdKeeper *k, TdCut *cut, const TdCaptureMessage *m)
 	}
 }
 
-/* Changes were forgotten: of which relations is not known, so it is all of them. */
+/*
+ * Changes were forgotten: of which relations is not known, so it is all of them.
+ * Those that the snapshot does not see keep the slot where it is: when we end
+ * before one does, they must be decoded again.
+ */
 static void
 take_lost(TdKeeper *k, TdCut *cut)
 {
-	TdDdl	   *ddl = palloc0(sizeof(TdDdl));	/* before any planning: recompute */
+	bool		others;
+	TdDdl	   *ddl;
 	ListCell   *lc;
+	bool		any = td_inbox_lost(k->inbox, cut->seen, &others);
 
+	if (others)
+		cut->bound = Min(cut->bound, k->bound);
+	if (!any)
+		return;
+	ddl = palloc0(sizeof(TdDdl));	/* before any planning: recompute */
 	foreach(lc, k->bases)
 		td_deltas_unknown(cut->deltas, ((TdBase *) lfirst(lc))->relid);
 	cut->ddl = lappend(cut->ddl, ddl);
@@ -383,7 +393,7 @@ finish(TdKeeper *k, const TdCut *cut, bool checkpoint)
 		td_mark_reached(((TdWaiting *) lfirst(lc))->number, k->pace.started);
 	list_free_deep(k->waiting);
 	k->waiting = NIL;
-	td_pace_done(k, cut->taken > 0 || cut->carried == 0);
+	td_pace_done(k, cut->taken > 0 || !td_inbox_due(k->inbox));
 	pgstat_report_stat(false);
 }
 
