@@ -488,6 +488,8 @@ detach_group(int code, Datum arg)
 		if (e->state == SHARE_FREE || e->database != MyDatabaseId || e->group != my_group)
 			continue;
 		e->worker = NULL;
+		if (e->state == SHARE_OFFERED)
+			e->state = SHARE_LOST;	/* the tick will not be committed, and a next worker would take it for its own */
 		SetLatch(e->latch);
 	}
 	LWLockRelease(shared->lock);
