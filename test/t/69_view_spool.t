@@ -144,6 +144,21 @@ sub goes_on { my ($what) = @_; execute('postgres', "UPDATE doc SET t = t || 'z' 
 	execute('postgres', "SELECT tapdata.drop_view('big')");
 }
 
+# ---- read while it is being filled ----
+{
+	create('big');
+	my $reader = psql('postgres', fresh => 1);
+	$reader->do('BEGIN');
+	$reader->do('SELECT count(*) FROM big');
+	my $waits = sub { value('postgres', "SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid) WHERE NOT granted AND backend_type = 'tapdata fill'") };
+	ok(eventually($waits), 'the indexes of a view are not built while somebody reads it');
+	ok(quiet(1.5, $waits), 'who reads it is waited for');
+	$reader->do('COMMIT');
+	exact('not in vain', 'big');
+	is(value('postgres', "SELECT count(*) FROM tapdata.log WHERE sqlstate = '55P03'"), 0, 'the fill was not begun anew');
+	execute('postgres', "SELECT tapdata.drop_view('big')");
+}
+
 # ---- over a view that can't be filled ----
 {
 	execute('postgres', 'CREATE TABLE bad_t (id int PRIMARY KEY, v int)', 'INSERT INTO bad_t VALUES (1, 0)', 'BEGIN',

@@ -568,7 +568,6 @@ td_fill_main(Datum main_arg)
 
 	td_worker_begin(main_arg, TD_WORKER_FILL);
 	id = td_my_slot->object;
-	SetConfigOption("lock_timeout", "1s", PGC_SUSET, PGC_S_OVERRIDE);
 	context = AllocSetContextCreate(TopMemoryContext, "tapdata fill worker", ALLOCSET_DEFAULT_SIZES);
 	MemoryContextSwitchTo(context);
 	PG_TRY();
@@ -613,7 +612,8 @@ td_fill_main(Datum main_arg)
  * Locks first, then the snapshot, under which everything else is read.  The
  * view worker takes no lock that it would wait for, so somebody who waits behind
  * ours for an exclusive one keeps its ticks from happening: in vain, the locks
- * are given back before the next attempt.
+ * are given back before the next attempt.  Later on only indexes are locked, when
+ * they are built: who reads the view then is waited for, or all would be in vain.
  */
 static void
 get_snapshot(TdView *view)
@@ -621,6 +621,7 @@ get_snapshot(TdView *view)
 	bool		imported = false;
 
 	td_worker_status("waiting");
+	SetConfigOption("lock_timeout", "1s", PGC_SUSET, PGC_S_OVERRIDE);
 	while (!imported)
 	{
 		if (td_worker_should_stop())
@@ -638,6 +639,7 @@ get_snapshot(TdView *view)
 		if (!imported)
 			AbortCurrentTransaction();
 	}
+	SetConfigOption("lock_timeout", "0", PGC_SUSET, PGC_S_OVERRIDE);
 }
 
 /* An error before the snapshot is there says nothing about the view. */
