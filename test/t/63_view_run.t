@@ -201,21 +201,22 @@ step(views => [ $big, $big_bag ]);
 is(differing($dbh, \%q), '', 'exact');
 
 # equal, and not the same
-$dbh->do($_) for 'CREATE TABLE look (id int PRIMARY KEY, s int, n numeric, f float8, i interval, j jsonb, a numeric[])', "SELECT td_run_test.follow('look')",
-	q{INSERT INTO look SELECT x, x % 2, '1.0', '0', '1 day', '{"a": 1.0}', '{1.0}' FROM generate_series(1, 6) x}, 'INSERT INTO look VALUES (7, 1, NULL), (8, 0, NULL)',
-	q{INSERT INTO look SELECT x, 3, '7.00', '8', '2 days', '7.0', '{7}' FROM generate_series(9, 10) x}, 'DELETE FROM log.look';
+$dbh->do($_) for q{CREATE COLLATION nocase (provider = icu, locale = 'und-u-ks-level2', deterministic = false)}, 'CREATE EXTENSION citext',
+	'CREATE TABLE look (id int PRIMARY KEY, s int, n numeric, f float8, i interval, j jsonb, a numeric[], t text COLLATE nocase, c citext)', "SELECT td_run_test.follow('look')",
+	q{INSERT INTO look SELECT x, x % 2, '1.0', '0', '1 day', '{"a": 1.0}', '{1.0}', 'Bob', 'Ann' FROM generate_series(1, 6) x}, 'INSERT INTO look VALUES (7, 1, NULL), (8, 0, NULL)',
+	q{INSERT INTO look SELECT x, 3, '7.00', '8', '2 days', '7.0', '{7}', 'x', 'y' FROM generate_series(9, 10) x}, 'DELETE FROM log.look';
 my @looks = (
 	view('look_n', 'SELECT n, n::text AS shown, count(*) AS c FROM look GROUP BY n'),
-	(map { view("look_$_", "SELECT $_\::text AS shown, count(*) AS c, min(s) AS lo FROM look GROUP BY $_ HAVING $_\::text <> 'x'") } qw(f i j a)),
+	(map { view("look_$_", "SELECT $_\::text AS shown, count(*) AS c, min(s) AS lo FROM look GROUP BY $_ HAVING $_\::text <> 'z'") } qw(f i j a t c)),
 	view('look_two', 'SELECT i::text AS i, f::text AS f, n::text AS n, sum(s) AS s FROM look GROUP BY i, f, n'),
 	view('look_few', 'SELECT DISTINCT j, j::text AS shown, n FROM look'),
-	view('look_ends', 'SELECT s, min(n)::text AS n, max(f)::text AS f, min(i)::text AS i, min(a)::text AS a, max(s) AS m FROM look GROUP BY s'),
+	view('look_ends', 'SELECT s, min(n)::text AS n, max(f)::text AS f, min(i)::text AS i, min(a)::text AS a, max(s) AS m, max(t)::text COLLATE "C" AS hi FROM look GROUP BY s'),
 	view('look_one', 'SELECT max(n)::text AS n, min(i)::text AS i FROM look'),
 	view('look_rows', 'SELECT l.id, l.n::text AS n, l.f::text AS f, l.i::text AS i, l.j, count(*) AS c FROM look l JOIN look o ON o.s = l.s GROUP BY l.id, l.n, l.f, l.i, l.j'),
 	view('look_rows_of_key', 'SELECT l.id, l.n::text AS n, l.f, l.i::text AS i, l.j, count(*) AS c, max(o.n)::text AS hi FROM look l JOIN look o USING (id) GROUP BY l.id'));
 is(differing($dbh, \%q), '', 'views of values that are equal and not the same');
-my $other = q{UPDATE look SET n = '1.00', f = '-0', i = '24:00:00', j = '{"a": 1.00}', a = '{1.00}' WHERE n = 1 AND };
-for my $change ([ 'all look different', $other . 'true' ], [ 'and back', q{UPDATE look SET n = 1.0, f = 0, i = '1 day', j = '{"a": 1.0}', a = '{1.0}' WHERE n = 1} ],
+my $other = q{UPDATE look SET n = '1.00', f = '-0', i = '24:00:00', j = '{"a": 1.00}', a = '{1.00}', t = 'BOB', c = 'ANN' WHERE n = 1 AND };
+for my $change ([ 'all look different', $other . 'true' ], [ 'and back', q{UPDATE look SET n = 1.0, f = 0, i = '1 day', j = '{"a": 1.0}', a = '{1.0}', t = 'bob', c = 'ann' WHERE n = 1} ],
 	[ 'some do', $other . 'id IN (1, 2, 5)', 1 ], [ 'the others go', 'DELETE FROM look WHERE id IN (3, 4, 6)' ], [ 'another column', 'UPDATE look SET s = s + 2' ],
 	[ 'a null one', 'UPDATE look SET n = NULL WHERE id = 1' ], [ 'all but it go', 'DELETE FROM look WHERE id > 1' ])
 {
