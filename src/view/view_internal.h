@@ -198,7 +198,6 @@ typedef struct TdNet TdNet;
 
 extern TdNet *td_net_create(TupleDesc desc, Size memory_limit);
 extern void td_net_add(TdNet *net, TupleTableSlot *slot, int64 sign);	/* slot: desc's columns, weight included; sign multiplies the weight */
-extern void td_net_add_tuple(TdNet *net, MinimalTuple tuple, int64 sign);	/* the same for a tuple that is normalized already (capture's, or out of a net): no deforming */
 extern int64 td_net_finish(TdNet *net, Tuplestorestate *into);	/* rows whose weight is not 0; frees the net */
 
 /* The delta of one relation in a tick. */
@@ -361,7 +360,7 @@ extern void td_share_end(void); /* also done by abort and exit */
 extern bool td_share_any(TdShareKind kind);	/* somebody waits: a tick is due.  Cheap */
 extern bool td_share_asked(TdShareKind kind, int32 view);
 extern bool td_share_offer_fill(int32 view);	/* within the tick, its snapshot active: hands it over; true once it is imported, false after 1 s or when the asker is gone */
-extern int	td_share_offer_checks(void);	/* within the tick: copies the snapshot for all who ask now; how many */
+extern void td_share_offer_checks(void);	/* within the tick: copies the snapshot for all who ask now */
 extern void td_share_committed(bool ok);	/* after the tick: those may go on (or ask again) */
 extern void td_share_settle(int timeout_ms);	/* before the next commit: waits for their second snapshots; after the timeout they have lost */
 extern void td_share_attach(int32 group);	/* view worker at start */

@@ -646,13 +646,11 @@ td_share_claim(void)
 }
 
 /* Copies the transaction's snapshot for all who asked before it was taken; they get it when the tick is committed. */
-int
+void
 td_share_offer_checks(void)
 {
-	int			offered = 0;
-
 	if (!td_share_any(TD_SHARE_CHECK))
-		return 0;
+		return;
 	for (int i = 0; i < SHARE_ENTRIES; i++)
 	{
 		ShareEntry *e = &shared->entries[i];
@@ -661,10 +659,9 @@ td_share_offer_checks(void)
 		LWLockAcquire(shared->lock, LW_SHARED);
 		wanted = is_mine_to_serve(e, TD_SHARE_CHECK) && e->state == SHARE_ASKED && e->claimed;
 		LWLockRelease(shared->lock);
-		if (wanted && offer(e, TD_SHARE_CHECK))
-			offered++;
+		if (wanted)
+			(void) offer(e, TD_SHARE_CHECK);
 	}
-	return offered;
 }
 
 /* Moves all checks of our group that stand there, and tells their askers. */

@@ -199,7 +199,7 @@ attempt(TdKeeper *k, bool careful)
 	foreach(lc, cut.warn)
 		td_base_warn_identity(k, lfirst_oid(lc));
 	td_fill_keep(k, cut.deltas, cut.ddl);
-	(void) td_share_offer_checks();
+	td_share_offer_checks();
 	td_share_settle(SETTLE_MS);
 	td_fill_offer(k, cut.seen, cut.deltas, cut.oldest_version);
 	PopActiveSnapshot();
