@@ -93,6 +93,7 @@ typedef struct TdShape
 	int			ncolumns;
 	TdViewColumn *columns;
 	List	   *unique;			/* of int: columns (from 1) that are a key of the result, nulls equal; NIL = none is known */
+	List	   *proofs;			/* of oid: unique indexes of base tables without which they would be none */
 	bool		pinned;			/* a function in it depends on settings */
 	List	   *functions;		/* of oid: used and not built in */
 	List	   *types;			/* of oid: likewise */
@@ -120,6 +121,9 @@ typedef struct TdExplained
 } TdExplained;
 
 extern List *td_explain(const TdShape *shape);
+
+/* The columns whose old values are written under a replica identity but FULL; index: of kind 'i' (sql/identity.c). */
+extern Bitmapset *td_identity_columns(Relation rel, char kind, Oid index);
 
 /* Settings that a pinned view depends on, now: {"TimeZone": "UTC", ...}. */
 extern Datum td_settings_now(void);

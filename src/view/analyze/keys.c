@@ -47,13 +47,20 @@ typedef struct Column
 	bool		not_null;
 } Column;
 
+/* A unique index of an occurrence. */
+typedef struct UniqueKey
+{
+	Oid			index;
+	Bitmapset  *columns;		/* attribute numbers */
+} UniqueKey;
+
 typedef struct Facts
 {
 	const TdShape *shape;
 	int			ncolumns;
 	Column	   *columns;
 	Bitmapset  *fixed;			/* classes that equal a constant */
-	List	  **unique;			/* per occurrence: of Bitmapset * of attribute numbers */
+	List	  **unique;			/* per occurrence: of UniqueKey * */
 } Facts;
 
 /* ---- columns ---- */
@@ -352,7 +359,13 @@ learn_unique(Facts *facts, int occurrence, Relation rel)
 		Bitmapset  *columns = unique_columns(facts, occurrence, rel, index);
 
 		if (columns)
-			facts->unique[occurrence] = lappend(facts->unique[occurrence], columns);
+		{
+			UniqueKey  *unique = palloc(sizeof(UniqueKey));
+
+			unique->index = lfirst_oid(lc);
+			unique->columns = columns;
+			facts->unique[occurrence] = lappend(facts->unique[occurrence], unique);
+		}
 		index_close(index, NoLock);
 	}
 	list_free(indexes);
@@ -376,22 +389,25 @@ columns_known(const Facts *facts, int occurrence, const Bitmapset *attnums, cons
 	return found == bms_num_members(attnums);
 }
 
-static bool
+/* The index that says so; InvalidOid = none does. */
+static Oid
 occurrence_known(const Facts *facts, int occurrence, const Bitmapset *known)
 {
 	ListCell   *lc;
 
 	foreach(lc, facts->unique[occurrence])
 	{
-		if (columns_known(facts, occurrence, lfirst(lc), known))
-			return true;
+		const UniqueKey *unique = lfirst(lc);
+
+		if (columns_known(facts, occurrence, unique->columns, known))
+			return unique->index;
 	}
-	return false;
+	return InvalidOid;
 }
 
-/* All classes that follow from the known ones; *occurrences gets those that are one row for each value of them. */
+/* All classes that follow from the known ones; *occurrences gets those that are one row for each value of them, *proofs the indexes. */
 static Bitmapset *
-close_over(const Facts *facts, Bitmapset *known, Bitmapset **occurrences)
+close_over(const Facts *facts, Bitmapset *known, Bitmapset **occurrences, List **proofs)
 {
 	bool		more = true;
 
@@ -402,9 +418,13 @@ close_over(const Facts *facts, Bitmapset *known, Bitmapset **occurrences)
 		more = false;
 		for (int o = 0; o < facts->shape->noccurrences; o++)
 		{
-			if (bms_is_member(o, *occurrences) || !occurrence_known(facts, o, known))
+			Oid			index = bms_is_member(o, *occurrences) ? InvalidOid : occurrence_known(facts, o, known);
+
+			if (!OidIsValid(index))
 				continue;
 			*occurrences = bms_add_member(*occurrences, o);
+			if (facts->shape->occurrences[o].view == 0)
+				*proofs = list_append_unique_oid(*proofs, index);
 			for (int i = 0; i < facts->ncolumns; i++)
 			{
 				if (facts->columns[i].occurrence == o)
@@ -464,9 +484,9 @@ key_known(const Facts *facts, Node *key, const Bitmapset *known, const Bitmapset
 	return expression_known(facts, key, known, occurrences);
 }
 
-/* Is there at most one row of the result for each value of these columns (from 0)? */
+/* Is there at most one row of the result for each value of these columns (from 0)?  *proofs gets the indexes that say so. */
 static bool
-is_key(const Facts *facts, const Bitmapset *columns)
+is_key(const Facts *facts, const Bitmapset *columns, List **proofs)
 {
 	const TdShape *shape = facts->shape;
 	Bitmapset  *known = NULL,
@@ -484,7 +504,10 @@ is_key(const Facts *facts, const Bitmapset *columns)
 		if (source && IsA(source, Var))
 			known = bms_add_member(known, find_column(facts, (Var *) source)->class);
 	}
-	known = close_over(facts, known, &occurrences);
+	*proofs = NIL;
+	if (shape->grouped && bms_num_members(keys) == list_length(shape->keys))
+		return true;
+	known = close_over(facts, known, &occurrences, proofs);
 	if (!shape->grouped)
 		return bms_num_members(occurrences) == shape->noccurrences;
 	for (key = 0; key < list_length(shape->keys); key++)
@@ -496,11 +519,12 @@ is_key(const Facts *facts, const Bitmapset *columns)
 }
 
 static List *
-find_key(const Facts *facts)
+find_key(const Facts *facts, List **proofs)
 {
 	const TdShape *shape = facts->shape;
 	Bitmapset  *columns = NULL;
 	List	   *key = NIL;
+	List	   *fewer_proofs;
 	int			i;
 
 	for (i = 0; i < shape->ncolumns; i++)
@@ -511,14 +535,17 @@ find_key(const Facts *facts)
 		if (source && (number >= 0 || IsA(source, Var)) && td_type_ordered(shape->columns[i].type))
 			columns = bms_add_member(columns, i);
 	}
-	if (!is_key(facts, columns))
+	if (!is_key(facts, columns, proofs))
 		return NIL;
 	for (i = shape->ncolumns - 1; i >= 0; i--)
 	{
 		Bitmapset  *fewer = bms_is_member(i, columns) ? bms_del_member(bms_copy(columns), i) : NULL;
 
-		if (!bms_is_empty(fewer) && is_key(facts, fewer))
+		if (!bms_is_empty(fewer) && is_key(facts, fewer, &fewer_proofs))
+		{
 			columns = fewer;
+			*proofs = fewer_proofs;
+		}
 	}
 	i = -1;
 	while ((i = bms_next_member(columns, i)) >= 0)
@@ -573,5 +600,7 @@ td_infer_keys(TdShape *shape)
 	learn(&facts);
 	for (int i = 0; i < shape->ncolumns; i++)
 		shape->columns[i].not_null = output_not_null(&facts, (Node *) list_nth_node(TargetEntry, shape->outputs, i)->expr);
-	shape->unique = shape->one_group ? key_of_one_row(shape) : find_key(&facts);
+	shape->unique = shape->one_group ? key_of_one_row(shape) : find_key(&facts, &shape->proofs);
+	if (shape->unique == NIL)
+		shape->proofs = NIL;
 }

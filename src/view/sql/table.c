@@ -5,11 +5,12 @@
  *
  * NOTES
  *		Sessions.  The table is made as the caller, with his rights on schema and
- *		tablespace.  Twin and state table are made by the extension in schemas of
- *		its own; the twin then belongs to the caller.  Both depend on the table as
- *		its inner parts (pg_depend): they go with it, can't be dropped without
- *		it, and what drops the twin by CASCADE drops the view, as it would a
- *		materialized one.
+ *		tablespace.  So is the twin, which the extension then takes into its own
+ *		schema: parsing a query evaluates its literals, and checks of domains that
+ *		are met there are functions of users.  The state table is made by the
+ *		extension.  Both depend on the table as its inner parts (pg_depend): they
+ *		go with it, can't be dropped without it, and what drops the twin by CASCADE
+ *		drops the view, as it would a materialized one.
  *
  *		Identifiers are quoted here, types and collations written out under the
  *		search_path that the statements run under.
@@ -25,11 +26,14 @@
 #include "catalog/dependency.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_constraint.h"
+#include "catalog/pg_rewrite.h"
 #include "commands/defrem.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "parser/scansup.h"
+#include "rewrite/rewriteSupport.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
@@ -51,8 +55,7 @@ static void append_columns(StringInfo sql, const TdShape *shape);
 static void append_type(StringInfo sql, Oid type, int32 typmod, Oid collation);
 static void append_key(StringInfo sql, const TdShape *shape);
 static void append_storage(StringInfo sql, List *options, bool hot);
-static void create_hash_index(const TdViewName *name, const TdShape *shape);
-static char *twin_name(const TdViewName *name);
+static void create_hash_index(const TdViewName *name, const TdShape *shape, Oid table);
 static void make_part_of(Oid part, Oid table);
 static bool flag(List *options, const char *name);
 
@@ -165,11 +168,11 @@ td_view_create_table(const TdViewName *name, const TdShape *shape, List *options
 	append_storage(&sql, options, shape->grouped);
 	td_run_as_caller(sql.data);
 	CommandCounterIncrement();
-	if (shape->unique == NIL)
-		create_hash_index(name, shape);
 	table = get_relname_relid(name->table, name->schema_oid);
 	if (!OidIsValid(table))
 		elog(ERROR, "the table of view \"%s\" was not made", name->table);
+	if (shape->unique == NIL)
+		create_hash_index(name, shape, table);
 	AtEOXact_GUC(true, level);
 	return table;
 }
@@ -233,10 +236,11 @@ append_storage(StringInfo sql, List *options, bool hot)
 		appendStringInfo(sql, " TABLESPACE %s", quote_identifier(tablespace));
 }
 
-/* Without a key, a row is found by the hash of its image. */
+/* Without a key, a row is found by the hash of its image: the table can't do without the index. */
 static void
-create_hash_index(const TdViewName *name, const TdShape *shape)
+create_hash_index(const TdViewName *name, const TdShape *shape, Oid table)
 {
+	char	   *index = ChooseRelationName(name->table, "row_hash", "idx", name->schema_oid, false);
 	StringInfoData sql;
 
 	if (shape->ncolumns > MAX_HASHED)
@@ -246,48 +250,73 @@ create_hash_index(const TdViewName *name, const TdShape *shape)
 				 errdetail("This one has %d.", shape->ncolumns),
 				 errhint("Select fewer columns, or the primary keys of all tables that are read.")));
 	initStringInfo(&sql);
-	appendStringInfo(&sql, "CREATE INDEX ON %s (tapdata.row_hash(", quote_qualified_identifier(name->schema, name->table));
+	appendStringInfo(&sql, "CREATE INDEX %s ON %s (tapdata.row_hash(", quote_identifier(index), quote_qualified_identifier(name->schema, name->table));
 	for (int i = 0; i < shape->ncolumns; i++)
 		appendStringInfo(&sql, "%s%s", i > 0 ? ", " : "", quote_identifier(shape->columns[i].name));
 	appendStringInfoString(&sql, "))");
 	td_run_as_caller(sql.data);
 	CommandCounterIncrement();
+	make_part_of(get_relname_relid(index, name->schema_oid), table);
 }
 
 /* ---- the twin ---- */
 
+/* Drafted by the caller beside his table; see NOTES. */
 Oid
 td_view_create_twin(const TdViewName *name, Oid table, const char *query)
 {
 	TdCatalogScope scope;
-	char	   *owner = pstrdup(quote_identifier(GetUserNameFromId(GetUserId(), false)));
-	char	   *twin = twin_name(name);
-	char	   *quoted = quote_qualified_identifier(TWIN_SCHEMA, twin);
-	Oid			oid;
+	char	   *draft = psprintf("tapdata_twin_%u", table);
+	Oid			twin;
 
-	td_catalog_enter(&scope);
-	td_run_as_caller(psprintf("CREATE VIEW %s AS %s", quoted, query));
+	td_run_as_caller(psprintf("CREATE VIEW %s AS %s", quote_qualified_identifier(name->schema, draft), query));
 	CommandCounterIncrement();
-	td_run_as_caller(psprintf("ALTER VIEW %s OWNER TO %s", quoted, owner));
+	twin = get_relname_relid(draft, name->schema_oid);
+	td_catalog_enter(&scope);
+	td_run_as_caller(psprintf("ALTER VIEW %s SET SCHEMA " TWIN_SCHEMA, quote_qualified_identifier(name->schema, draft)));
+	td_run_as_caller(psprintf("ALTER VIEW %s RENAME TO %s", quote_qualified_identifier(TWIN_SCHEMA, draft), quote_identifier(td_twin_name(name->schema, name->table))));
 	td_catalog_leave(&scope);
 	CommandCounterIncrement();
-	oid = get_relname_relid(twin, get_namespace_oid(TWIN_SCHEMA, false));
-	make_part_of(oid, table);
-	return oid;
+	make_part_of(twin, table);
+	return twin;
 }
 
 /* The view's name, or with its schema when that is taken, or one made from it. */
-static char *
-twin_name(const TdViewName *name)
+char *
+td_twin_name(const char *schema, const char *table)
 {
-	Oid			schema = get_namespace_oid(TWIN_SCHEMA, false);
-	char	   *qualified = psprintf("%s.%s", name->schema, name->table);
+	Oid			twins = get_namespace_oid(TWIN_SCHEMA, false);
+	char	   *qualified = psprintf("%s.%s", schema, table);
 
-	if (!OidIsValid(get_relname_relid(name->table, schema)))
-		return name->table;
-	if (strlen(qualified) < NAMEDATALEN && !OidIsValid(get_relname_relid(qualified, schema)))
+	if (!OidIsValid(get_relname_relid(table, twins)))
+		return pstrdup(table);
+	if (strlen(qualified) < NAMEDATALEN && !OidIsValid(get_relname_relid(qualified, twins)))
 		return qualified;
-	return ChooseRelationName(name->table, NULL, "view", schema, false);
+	return ChooseRelationName(table, NULL, "view", twins, false);
+}
+
+/*
+ * The indexes that prove the view's key can't go without it.  As PostgreSQL does where columns follow from a grouped
+ * primary key, the rule depends on the constraint; here also on an index that has none.
+ */
+void
+td_twin_needs(Oid twin, const TdShape *shape)
+{
+	ObjectAddress rule;
+	ObjectAddress proof;
+	ListCell   *lc;
+
+	ObjectAddressSet(rule, RewriteRelationId, get_rewrite_oid(twin, ViewSelectRuleName, false));
+	foreach(lc, shape->proofs)
+	{
+		Oid			constraint = get_index_constraint(lfirst_oid(lc));
+
+		if (OidIsValid(constraint))
+			ObjectAddressSet(proof, ConstraintRelationId, constraint);
+		else
+			ObjectAddressSet(proof, RelationRelationId, lfirst_oid(lc));
+		recordDependencyOn(&rule, &proof, DEPENDENCY_NORMAL);
+	}
 }
 
 static void
