@@ -27,7 +27,9 @@
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "replication/origin.h"
+#include "storage/lmgr.h"
 #include "util/util.h"
+#include "utils/inval.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
@@ -59,9 +61,10 @@ static bool catch_up(TdKeeper *k);
 static TdTickResult take_snapshot(TdKeeper *k, TdCut *cut);
 static TdTickResult give_up(TdTickResult why);
 static void cut_inbox(TdKeeper *k, TdCut *cut);
-static void take(TdKeeper *k, TdCut *cut, const TdCaptureMessage *m, XLogRecPtr lsn);
+static void take(TdKeeper *k, TdCut *cut, const TdCaptureMessage *m, const TdCaptureMessage *begin);
 static void carry(TdKeeper *k, TdCut *cut, const TdCaptureMessage *m);
 static void take_lost(TdKeeper *k, TdCut *cut);
+static void hear_of_ddl(const TdCut *cut);
 static bool needs_checkpoint(TdKeeper *k, const TdCut *cut);
 static void finish(TdKeeper *k, const TdCut *cut, bool checkpoint);
 static void keep_seen(TdKeeper *k, const TdSeen *seen);
@@ -189,6 +192,7 @@ attempt(TdKeeper *k, bool careful)
 
 	MemoryContextSwitchTo(k->tick_context);
 	cut_inbox(k, &cut);
+	hear_of_ddl(&cut);
 	look_at_horizon(k);
 	td_members_compare(k, cut.ddl);
 	td_members_run(k, cut.deltas, careful);
@@ -246,7 +250,7 @@ cut_inbox(TdKeeper *k, TdCut *cut)
 	TdInbox    *inbox = k->inbox;
 	TdInboxReader r;
 	TdCaptureMessage m;
-	XLogRecPtr	lsn = InvalidXLogRecPtr;
+	TdCaptureMessage begin = {0};
 	bool		seen_now = false;
 	bool		seen_before = false;
 
@@ -265,7 +269,7 @@ cut_inbox(TdKeeper *k, TdCut *cut)
 		CHECK_FOR_INTERRUPTS();
 		if (m.kind == TD_CAPTURE_BEGIN)
 		{
-			lsn = m.lsn;
+			begin = m;
 			seen_before = k->seen && td_sees(k->seen, m.xid);
 			seen_now = seen_before || td_sees(cut->seen, m.xid);
 			cut->taken += seen_now && !seen_before;
@@ -273,13 +277,13 @@ cut_inbox(TdKeeper *k, TdCut *cut)
 		if (!seen_now)
 			carry(k, cut, &m);
 		else if (!seen_before)
-			take(k, cut, &m, lsn);
+			take(k, cut, &m, &begin);
 	}
 }
 
 /* A message of a transaction that the snapshot sees and the checkpoint's did not. */
 static void
-take(TdKeeper *k, TdCut *cut, const TdCaptureMessage *m, XLogRecPtr lsn)
+take(TdKeeper *k, TdCut *cut, const TdCaptureMessage *m, const TdCaptureMessage *begin)
 {
 	TdDdl	   *ddl;
 
@@ -296,7 +300,8 @@ take(TdKeeper *k, TdCut *cut, const TdCaptureMessage *m, XLogRecPtr lsn)
 		case TD_CAPTURE_DDL:
 			ddl = palloc(sizeof(TdDdl));
 			ddl->relid = m->relid;
-			ddl->lsn = lsn;
+			ddl->lsn = begin->lsn;
+			ddl->xid = (TransactionId) begin->xid;
 			cut->ddl = lappend(cut->ddl, ddl);
 			break;
 		default:
@@ -350,6 +355,31 @@ take_lost(TdKeeper *k, TdCut *cut)
 		td_deltas_unknown(cut->deltas, ((TdBase *) lfirst(lc))->relid);
 	cut->ddl = lappend(cut->ddl, ddl);
 	cut->taken++;
+}
+
+/*
+ * A transaction is seen before its session has told the others what it did to the
+ * catalogs, but it keeps its locks, that of its own xid too, until then: without that
+ * our caches might show the past, and the DDL would count as looked at.
+ */
+static void
+hear_of_ddl(const TdCut *cut)
+{
+	TransactionId last = InvalidTransactionId;
+	ListCell   *lc;
+
+	foreach(lc, cut->ddl)
+	{
+		const TdDdl *ddl = lfirst(lc);
+
+		if (!TransactionIdIsValid(ddl->xid))
+			InvalidateSystemCaches();
+		else if (ddl->xid != last)
+			XactLockTableWait(ddl->xid, NULL, NULL, XLTW_None);
+		last = ddl->xid;
+	}
+	if (cut->ddl != NIL)
+		AcceptInvalidationMessages();
 }
 
 /* ---- the end ---- */

@@ -269,6 +269,7 @@ typedef struct TdDdl
 {
 	Oid			relid;
 	XLogRecPtr	lsn;			/* of the commit */
+	TransactionId xid;			/* top-level; Invalid = not known */
 } TdDdl;
 
 /* members.c: who they are; views.c: what a tick does with them */
