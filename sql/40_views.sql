@@ -13,42 +13,46 @@ CREATE FUNCTION tapdata.create_view(name text, query text, options jsonb DEFAULT
     LANGUAGE c
     AS 'MODULE_PATHNAME', 'td_sql_create_view';
 COMMENT ON FUNCTION tapdata.create_view(text, text, jsonb, boolean) IS
-    'Creates a live view: a table that always equals its query at a recent snapshot; it is filled from the commit on, see wait_view()';
+    'Creates a live view: a table that always equals its query (one SELECT) at a recent snapshot; it is filled from the commit on, see wait_view(). '
+    'name: table or schema.table; options: timeout, max_lag, group, unlogged, tablespace, fillfactor, writable (times as "10 ms", a number alone is seconds); or_replace: not supported yet where the view exists. '
+    '0A000: the query can''t be kept, 42501: a right is missing, 42P07: the name is taken, 22023: an option, 55P03: a base table could not be locked';
 
 CREATE FUNCTION tapdata.drop_view(view regclass) RETURNS void
     LANGUAGE c SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'td_sql_drop_view';
-COMMENT ON FUNCTION tapdata.drop_view(regclass) IS 'Drops a live view with its table; for its owner; not while other live views read it';
+COMMENT ON FUNCTION tapdata.drop_view(regclass) IS 'Drops a live view with its table; for its owner (42501); not while other live views read it (2BP01)';
 
 CREATE FUNCTION tapdata.refresh_view(view regclass) RETURNS void
     LANGUAGE c SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'td_sql_refresh_view';
 COMMENT ON FUNCTION tapdata.refresh_view(regclass) IS
-    'Computes a live view anew from the commit on, and those that read it; revives one that has failed; only rows that differ are written';
+    'Computes a live view anew from the commit on, and those that read it; revives one that has failed; only rows that differ are written; for its owner (42501)';
 
 CREATE FUNCTION tapdata.alter_view(view regclass, options jsonb) RETURNS void
     LANGUAGE c SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'td_sql_alter_view';
-COMMENT ON FUNCTION tapdata.alter_view(regclass, jsonb) IS 'Merges options (writable, timeout, max_lag, fillfactor) into a live view; null removes one';
+COMMENT ON FUNCTION tapdata.alter_view(regclass, jsonb) IS 'Merges options (writable, timeout, max_lag, fillfactor) into a live view; null removes one; times as "10 ms", a number alone is seconds; for its owner (42501); 22023: an option that is not there, fixed or out of range';
 
 CREATE FUNCTION tapdata.explain_query(query text, OUT node text, OUT strategy text, OUT detail text) RETURNS SETOF record
     LANGUAGE c ROWS 10
     AS 'MODULE_PATHNAME', 'td_sql_explain_query';
-COMMENT ON FUNCTION tapdata.explain_query(text) IS 'How a live view of this query would be kept, and what it costs; raises what stands against it';
+COMMENT ON FUNCTION tapdata.explain_query(text) IS 'How a live view of this query would be kept: for each node its strategy, indexes wanted, cost in WAL (bytes); raises what create_view() would (0A000: the query can''t be kept)';
 
 CREATE FUNCTION tapdata.explain_view(view regclass, OUT node text, OUT strategy text, OUT detail text) RETURNS SETOF record
     LANGUAGE c ROWS 10 SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'td_sql_explain_view';
-COMMENT ON FUNCTION tapdata.explain_view(regclass) IS 'How a live view is kept, and what it costs';
+COMMENT ON FUNCTION tapdata.explain_view(regclass) IS 'How a live view is kept: for each node its strategy, indexes wanted, cost in WAL (bytes); needs SELECT on it (42501)';
 
 CREATE FUNCTION tapdata.wait_view(view regclass, timeout interval DEFAULT '60 s') RETURNS timestamptz
     LANGUAGE c SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'td_sql_wait_view';
 COMMENT ON FUNCTION tapdata.wait_view(regclass, interval) IS
-    'Waits until a live view reflects every commit before the call; returns the time of the snapshot it then equals; raises on timeout or failure';
+    'Waits until a live view reflects every commit before the call; returns the time of the snapshot it then equals; needs SELECT on it (42501). '
+    '57014: not within timeout, 55000: the view or its worker has failed, 25001: in a transaction that wrote, or in REPEATABLE READ or above';
 
 CREATE FUNCTION tapdata.check_view(view regclass, max_rows integer DEFAULT 100, OUT diff text, OUT copies bigint, OUT "row" jsonb) RETURNS SETOF record
     LANGUAGE c ROWS 10 SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'td_sql_check_view';
 COMMENT ON FUNCTION tapdata.check_view(regclass, integer) IS
-    'Compares a live view with its query under one snapshot: rows that are missing or extra, at most max_rows (null = all); no rows = exact';
+    'Compares a live view with its query under one snapshot: rows that are missing or extra, with the number of copies, at most max_rows (null = all); no rows = exact. '
+    'Needs SELECT on it (42501, also where row-level security hides rows). 55000: not filled, or failed, 57014: no snapshot within 60 s, 25001: in a transaction that wrote, or in REPEATABLE READ or above';

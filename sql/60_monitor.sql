@@ -59,7 +59,8 @@ COMMENT ON COLUMN tapdata.pipeline_tables.error IS 'What is wrong with this tabl
 
 -- A group that does not run shows through: its status, error and hint are those of its views then.
 CREATE VIEW tapdata.views WITH (security_barrier) AS
-    SELECT v.relation::pg_catalog.regclass AS view, v.twin::pg_catalog.regclass AS twin, pg_catalog.pg_get_userbyid(v.owner) AS owner, g.name AS group_name,
+    SELECT coalesce(o.view, v.relation::pg_catalog.regclass) AS view, coalesce(o.twin, v.twin::pg_catalog.regclass) AS twin,
+        pg_catalog.pg_get_userbyid(v.owner) AS owner, g.name AS group_name,
         x.status, coalesce(s.exact AND v.fills = s.fills AND x.status <> 'fenced', false) AS exact, CASE WHEN x.of_group THEN gs.since ELSE s.since END AS since,
         CASE WHEN s.status = 'streaming' THEN gs.snapshot ELSE s.snapshot END AS snapshot,
         CASE WHEN x.status <> 'streaming' THEN NULL
@@ -74,6 +75,9 @@ CREATE VIEW tapdata.views WITH (security_barrier) AS
             AND c.relkind = 'r' AND c.relname ~ ('^v' || v.id || '_[0-9]+$') ORDER BY c.relname) AS state_tables
     FROM tapdata.view v JOIN tapdata.view_group g ON g.id = v.view_group
         LEFT JOIN tapdata.group_state gs ON gs.view_group = g.id LEFT JOIN tapdata.view_state s ON s.view = v.id
+        LEFT JOIN LATERAL (     -- in a restored dump oids are those of other relations
+            SELECT pg_catalog.to_regclass(pg_catalog.format('%I.%I', v.table_schema, v.table_name)) AS view,
+                pg_catalog.to_regclass(pg_catalog.format('tapdata_views.%I', v.twin_name)) AS twin) o ON v.home <> tapdata.home()
         CROSS JOIN LATERAL (SELECT
             s.status IS DISTINCT FROM 'failed' AND gs.status IN ('retrying', 'failed', 'waiting_for_worker', 'fenced') AS of_group,
             CASE WHEN s.status IS NULL OR gs.status IS NULL OR v.home <> tapdata.home() OR gs.status = 'fenced' THEN 'fenced'

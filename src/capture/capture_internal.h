@@ -143,6 +143,7 @@ typedef struct TdDecoder
 	HTAB	   *roots;			/* of TdRoot */
 	int			nroots;
 	HTAB	   *relations;		/* of TdRelation */
+	long		trim_at;		/* entries: then those that are not needed go */
 	HTAB	   *ancestors;		/* of Oid: when one changes, every partition is looked at again */
 	TdRelation *last;
 	uint32		version;		/* in force; 0 = nothing has been wanted yet */

@@ -54,7 +54,11 @@ td_out_room(TdDecoder *d)
 		td_out_flush(d);
 }
 
-/* Usually one piece.  After large rows it is several, and the memory goes back. */
+/*
+ * Usually one or two pieces; after large rows more, and the memory goes back.  A
+ * message larger than a block goes by itself: with others it might exceed what
+ * the queue takes at once.
+ */
 void
 td_out_flush(TdDecoder *d)
 {
@@ -66,7 +70,7 @@ td_out_flush(TdDecoder *d)
 
 		do
 			to += td_message_length(d->block + to);
-		while (to < d->len && to - from < TD_CAPTURE_BLOCK);
+		while (to < d->len && to - from + td_message_length(d->block + to) <= TD_CAPTURE_BLOCK);
 		send_piece(d, from, to - from);
 		from = to;
 	}

@@ -230,11 +230,14 @@ reader_left(dsm_segment *segment, Datum arg)
 		SetLatch(&worker->procLatch);
 }
 
+/* A worker that sees `closed` too late for its next look says before it that it is making its slot. */
 void
 td_capture_close(TdCapture *c)
 {
 	dsm_handle	handle;
 
+	pg_atomic_write_u32(&c->control->closed, 1);
+	pg_memory_barrier();
 	if (pg_atomic_read_u32(&c->control->creating))
 		(void) td_worker_request_stop(TD_WORKER_CAPTURE, c->group, true);
 	(void) td_capture_claim(MyDatabaseId, c->group, &handle);	/* ours, if no worker came for it */
@@ -346,7 +349,10 @@ td_capture_read(TdCapture *c, TdBytes *block, TdError *err)
 	}
 	if (result == SHM_MQ_WOULD_BLOCK)
 	{
-		if (shm_mq_get_sender(shm_mq_get_queue(c->queue)) != NULL || td_worker_runs(TD_WORKER_CAPTURE, c->group))
+		if (shm_mq_get_sender(shm_mq_get_queue(c->queue)) != NULL)
+			return 0;
+		td_workers_reap();		/* one that could not be forked */
+		if (td_worker_runs(TD_WORKER_CAPTURE, c->group))
 			return 0;
 		/* it ended before it came to the queue; or it came just now */
 		if (shm_mq_get_sender(shm_mq_get_queue(c->queue)) != NULL)
@@ -372,6 +378,6 @@ lost_or_gone(TdCapture *c, TdError *err)
 	else if (td_capture_slot_state(c->control->slot, &confirmed, &lost) && lost)
 	{
 		td_error_set(err, "55000", "replication slot \"%s\" was lost", c->control->slot);
-		td_error_detail(err, "The server removed WAL that it had not been decoded yet (max_slot_wal_keep_size).");
+		td_error_detail(err, "The server removed WAL that had not been decoded yet (max_slot_wal_keep_size).");
 	}
 }

@@ -36,7 +36,7 @@
 #include "capture/capture_internal.h"
 #include "compat/compat.h"
 
-#define TD_MAX_RELATIONS 8192	/* entries: relations come and go, their oids do not come again */
+#define TD_MAX_RELATIONS 8192	/* entries without need: relations come and go, their oids do not come again */
 
 static void invalidate(Datum arg, Oid relid);
 static HTAB *make_hash(TdDecoder *d, const char *name, Size entry_size);
@@ -89,6 +89,7 @@ make_cache(TdDecoder *d)
 {
 	d->ancestors = make_hash(d, "tapdata ancestors", sizeof(Oid));
 	d->relations = make_hash(d, "tapdata relations", sizeof(TdRelation));
+	d->trim_at = TD_MAX_RELATIONS;
 }
 
 static void
@@ -122,7 +123,7 @@ td_relations_trim(TdDecoder *d)
 	HASH_SEQ_STATUS scan;
 	TdRelation *entry;
 
-	if (d->relations == NULL || hash_get_num_entries(d->relations) < TD_MAX_RELATIONS)
+	if (d->relations == NULL || hash_get_num_entries(d->relations) < d->trim_at)
 		return;
 	d->last = NULL;
 	hash_seq_init(&scan, d->relations);
@@ -135,6 +136,7 @@ td_relations_trim(TdDecoder *d)
 			(void) hash_search(d->relations, &entry->relid, HASH_REMOVE, NULL);
 		}
 	}
+	d->trim_at = Max(TD_MAX_RELATIONS, 2 * hash_get_num_entries(d->relations));
 }
 
 /* ---- invalidation ---- */

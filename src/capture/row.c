@@ -64,7 +64,7 @@ td_row_change(TdDecoder *d, TdRelation *rel, TdTarget *target, bool minus, HeapT
 	d->row_dirty = false;
 }
 
-/* A relation with two targets is deformed once. */
+/* As far as any target of the relation needs it. */
 static TupleTableSlot *
 store(TdRelation *rel, TupleTableSlot *slot, HeapTuple tuple)
 {

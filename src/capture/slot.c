@@ -45,7 +45,7 @@ typedef struct State
 } State;
 
 static bool slot_look(const char *slot, State *state);
-static void slot_refuse_foreign(const char *slot, const State *state);
+static void slot_refuse(const char *slot, const State *state);
 static void wait_until_free(const char *slot);
 static void slot_make(TdDecoder *d);
 static void find_start(TdDecoder *d);
@@ -194,16 +194,21 @@ td_capture_require(void)
 
 /* ---- the worker ---- */
 
+/* One that is another's, or that nothing can be read from any more. */
 static void
-slot_refuse_foreign(const char *slot, const State *state)
+slot_refuse(const char *slot, const State *state)
 {
-	if (state->data.database == MyDatabaseId && strcmp(NameStr(state->data.plugin), "tapdata") == 0)
-		return;
-	ereport(ERROR,
-			(errcode(ERRCODE_DUPLICATE_OBJECT),
-			 errmsg("replication slot \"%s\" is not one of tapdata's", slot),
-			 errdetail("It belongs to database %u and plugin \"%s\".", state->data.database, NameStr(state->data.plugin)),
-			 errhint("Drop it with pg_drop_replication_slot(), if nobody needs it.")));
+	if (state->data.database != MyDatabaseId || strcmp(NameStr(state->data.plugin), "tapdata") != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_DUPLICATE_OBJECT),
+				 errmsg("replication slot \"%s\" is not one of tapdata's", slot),
+				 errdetail("It belongs to database %u and plugin \"%s\".", state->data.database, NameStr(state->data.plugin)),
+				 errhint("Drop it with pg_drop_replication_slot(), if nobody needs it.")));
+	if (state->lost)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("replication slot \"%s\" was lost", slot),
+				 errdetail("The server removed WAL that had not been decoded yet.")));
 }
 
 /* The worker before us may be on its way out; whoever else has it is named by the error that follows. */
@@ -229,18 +234,13 @@ td_slot_open(TdDecoder *d)
 	State		state;
 
 	CheckLogicalDecodingRequirements();
-	if (!slot_look(slot, &state))
+	if (slot_look(slot, &state))
 	{
-		slot_make(d);
-		(void) slot_look(slot, &state);
+		slot_refuse(slot, &state);
+		wait_until_free(slot);
 	}
-	slot_refuse_foreign(slot, &state);
-	wait_until_free(slot);
-	if (state.lost)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("replication slot \"%s\" was lost", slot),
-				 errdetail("The server removed WAL that had not been decoded yet.")));
+	else
+		slot_make(d);
 	td_slot_acquire_compat(slot);
 	d->ctx = CreateDecodingContext(InvalidXLogRecPtr, NIL, false,
 								   XL_ROUTINE(.page_read = td_wal_page_read,.segment_open = wal_segment_open,.segment_close = wal_segment_close),
@@ -253,6 +253,7 @@ static void
 slot_make(TdDecoder *d)
 {
 	pg_atomic_write_u32(&d->control->creating, 1);
+	pg_memory_barrier();		/* then `closed` is looked at: see td_capture_close */
 	td_slot_create_compat(d->control->slot);
 	d->ctx = CreateInitDecodingContext("tapdata", NIL, false, InvalidXLogRecPtr,
 									   XL_ROUTINE(.page_read = td_wal_page_read,.segment_open = wal_segment_open,.segment_close = wal_segment_close),

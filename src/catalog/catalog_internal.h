@@ -130,7 +130,11 @@ extern void td_pipeline_drop_load_tables(int32 id, int32 n);	/* n < 0 = all of t
 extern void td_pipeline_options_check(List *pairs, bool whole);	/* whole: also what must fit together */
 extern Datum td_pairs_to_jsonb(List *pairs);	/* nulls left out */
 
-/* ---- views (view_define.c, view_options.c) ---- */
+/* ---- views (view.c, view_define.c, view_options.c) ---- */
+/* The oids in a row of tapdata.view v are those of relations here: it was made in this database, or in the files that it is a copy of. */
+#define TD_OIDS_ARE_OURS \
+	"(split_part(v.home, '/', 1), split_part(v.home, '/', 3)) = (SELECT split_part(h, '/', 1), split_part(h, '/', 3) FROM tapdata.home() h)"
+
 extern void td_views_bind(void);	/* twins and state tables go with their views, as a dump does not say; between td_catalog_enter and _leave */
 extern Datum td_view_options_json(List *options);	/* nulls included */
 

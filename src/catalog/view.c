@@ -8,6 +8,10 @@
  *		A view whose table is gone is none, even where its row is still there (the
  *		table was dropped by a session that did not have the library).
  *
+ *		Oids that came with a dump are those of other relations here: by oid only
+ *		views are found that were made in this database or in the files that it is
+ *		a copy of.
+ *
  *		refresh_view only raises tapdata.view.fills; the worker that begins to fill
  *		the view writes the same number into its state.  Between the two the status
  *		reads "created".
@@ -131,7 +135,7 @@ td_view_load(int32 id)
 TdView *
 td_view_of(Oid relation, bool missing_ok)
 {
-	static TdStatement load = {TD_VIEW_COLUMNS "WHERE v.relation = $1", NULL};
+	static TdStatement load = {TD_VIEW_COLUMNS "WHERE v.relation = $1 AND " TD_OIDS_ARE_OURS, NULL};
 	List	   *views = load_views(&load, td_arg_oid(relation));
 	char	   *name;
 
@@ -148,7 +152,7 @@ td_view_of(Oid relation, bool missing_ok)
 TdView *
 td_view_of_twin(Oid twin)
 {
-	static TdStatement load = {TD_VIEW_COLUMNS "WHERE v.twin = $1", NULL};
+	static TdStatement load = {TD_VIEW_COLUMNS "WHERE v.twin = $1 AND " TD_OIDS_ARE_OURS, NULL};
 
 	return only(load_views(&load, td_arg_oid(twin)));
 }
@@ -167,7 +171,7 @@ List *
 td_views_reading(Oid relation)
 {
 	static TdStatement load = {
-	TD_VIEW_COLUMNS "WHERE v.id IN (SELECT b.view FROM tapdata.view_base b WHERE b.relation = $1) ORDER BY v.id", NULL};
+	TD_VIEW_COLUMNS "WHERE v.id IN (SELECT b.view FROM tapdata.view_base b WHERE b.relation = $1) AND " TD_OIDS_ARE_OURS " ORDER BY v.id", NULL};
 
 	return load_views(&load, td_arg_oid(relation));
 }

@@ -144,12 +144,14 @@ td_views_follow(void)
 	static TdStatement gone = {
 		"DELETE FROM tapdata.view v WHERE v.home = $1 AND NOT EXISTS (SELECT FROM pg_class c WHERE c.oid = v.relation) "
 	"RETURNING format('%I.%I', table_schema, table_name), owner::oid", NULL};
-	static TdStatement owners = {
-	"SELECT v.relation FROM tapdata.view v JOIN pg_class c ON c.oid = v.relation WHERE v.home = $1 AND v.owner <> c.relowner", NULL};
+	static TdStatement changed = {
+		"SELECT v.relation FROM tapdata.view v JOIN pg_class c ON c.oid = v.relation JOIN pg_namespace n ON n.oid = c.relnamespace "
+	"WHERE v.home = $1 AND (v.owner, v.table_schema, v.table_name) IS DISTINCT FROM (c.relowner::regrole, n.nspname::text, c.relname::text)", NULL};
 	static TdStatement follow = {
-		"UPDATE tapdata.view v SET owner = c.relowner, table_schema = n.nspname, table_name = c.relname "
-		"FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE v.home = $1 AND c.oid = v.relation "
-	"AND (v.owner, v.table_schema, v.table_name) IS DISTINCT FROM (c.relowner::regrole, n.nspname::text, c.relname::text)", NULL};
+		"UPDATE tapdata.view v SET owner = c.relowner, table_schema = n.nspname, table_name = c.relname, twin_name = t.relname "
+		"FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace, pg_class t WHERE v.home = $1 AND c.oid = v.relation AND t.oid = v.twin "
+		"AND (v.owner, v.table_schema, v.table_name, v.twin_name) IS DISTINCT FROM (c.relowner::regrole, n.nspname::text, c.relname::text, t.relname::text)",
+	NULL};
 	MemoryContext caller = CurrentMemoryContext;
 	TdCatalogScope scope;
 	TdArg		home = td_arg_text(td_home());
@@ -160,7 +162,7 @@ td_views_follow(void)
 	td_catalog_enter(&scope);
 	if (td_run(&gone, 1, &home) > 0)
 		log_dropped();
-	td_run(&owners, 1, &home);
+	td_run(&changed, 1, &home);
 	for (uint64 i = 0; i < SPI_processed; i++)
 		moved = lappend_oid(moved, td_col_int(i, 1));
 	td_run(&follow, 1, &home);
@@ -195,13 +197,15 @@ log_dropped(void)
 		td_log("info", "view", names[i], owners[i], &entry);
 }
 
-/* A restored dump has twins and state tables without the dependency that makes them parts of their view. */
+/* A restored dump has twins, state tables and hash indexes without the dependency that makes them parts of their view. */
 void
 td_views_bind(void)
 {
 	static TdStatement loose = {
 		"SELECT p.oid, v.relation FROM tapdata.view v JOIN pg_class p ON p.oid = v.twin OR "
-		"(p.relnamespace = 'tapdata_state'::regnamespace AND p.relkind = 'r' AND p.relname ~ ('^v' || v.id || '_[0-9]+$')) "
+		"(p.relnamespace = 'tapdata_state'::regnamespace AND p.relkind = 'r' AND p.relname ~ ('^v' || v.id || '_[0-9]+$')) OR "
+		"p.oid IN (SELECT i.indexrelid FROM pg_index i JOIN pg_depend x ON x.classid = 'pg_class'::regclass AND x.objid = i.indexrelid "
+		"AND x.refclassid = 'pg_proc'::regclass AND x.refobjid = 'tapdata.row_hash'::regproc WHERE i.indrelid = v.relation) "
 		"WHERE v.home = $1 AND EXISTS (SELECT FROM pg_class c WHERE c.oid = v.relation) AND NOT EXISTS (SELECT FROM pg_depend d "
 	"WHERE d.classid = 'pg_class'::regclass AND d.objid = p.oid AND d.refobjid = v.relation AND d.deptype = 'i')", NULL};
 	uint64		n = TD_RUN(&loose, td_arg_text(td_home()));
@@ -223,7 +227,9 @@ td_views_bind(void)
 Bitmapset *
 td_view_columns(Oid relation)
 {
-	static TdStatement used = {"SELECT DISTINCT unnest(columns)::integer FROM tapdata.view_base WHERE relation = $1", NULL};
+	static TdStatement used = {
+		"SELECT DISTINCT unnest(b.columns)::integer FROM tapdata.view_base b JOIN tapdata.view v ON v.id = b.view "
+	"WHERE b.relation = $1 AND " TD_OIDS_ARE_OURS, NULL};
 	MemoryContext caller = CurrentMemoryContext;
 	TdCatalogScope scope;
 	Bitmapset  *columns = NULL;

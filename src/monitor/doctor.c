@@ -303,7 +303,7 @@ check_home(ReturnSetInfo *result)
 	bool		here = td_installation_is_here();
 
 	say(result, "database", here,
-				  here ? "the pipelines of this database were made here" : "this database is a copy, its pipelines are fenced",
+				  here ? "pipelines and views of this database were made here" : "this database is a copy, its pipelines and views are fenced",
 				  "SELECT tapdata.adopt_database(); -- only if the copy shall run on its own");
 }
 
@@ -355,6 +355,9 @@ check_superusers(ReturnSetInfo *result)
 							"JOIN pg_catalog.pg_roles r ON r.rolname = p.owner WHERE r.rolsuper");
 
 	say(result, "pipelines of superusers", true, names ? names : "none", NULL);
+	names = ask("SELECT string_agg(v.view::text, ', ' ORDER BY v.view::text) FROM tapdata.views v "
+				"JOIN pg_catalog.pg_roles r ON r.rolname = v.owner WHERE r.rolsuper");
+	say(result, "views of superusers", true, names ? names : "none", NULL);
 }
 
 static void

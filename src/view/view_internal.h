@@ -86,6 +86,7 @@ typedef struct TdShape
 	bool		grouped;		/* GROUP BY, aggregates, HAVING or DISTINCT: a state row per group */
 	bool		one_group;		/* aggregates without GROUP BY: always one row, before HAVING */
 	List	   *keys;			/* of Expr *: GROUP BY expressions; of DISTINCT: the output expressions */
+	int			ngrouped;		/* of these; those behind are columns that follow from a grouped primary key */
 	int			naggregates;	/* different ones */
 	TdAggregate *aggregates;
 	List	   *outputs;		/* of TargetEntry *, as many as columns */
@@ -93,6 +94,7 @@ typedef struct TdShape
 	int			ncolumns;
 	TdViewColumn *columns;
 	List	   *unique;			/* of int: columns (from 1) that are a key of the result, nulls equal; NIL = none is known */
+	List	   *proofs;			/* of oid: unique indexes of base tables without which they would be none */
 	bool		pinned;			/* a function in it depends on settings */
 	List	   *functions;		/* of oid: used and not built in */
 	List	   *types;			/* of oid: likewise */
@@ -106,6 +108,9 @@ typedef struct TdShape
  */
 extern TdShape *td_analyze(Query *query, Oid owner, TdError *err);
 
+/* Are two values of this type that are equal, by the equality of GROUP BY, the same in every respect (1.0 and 1.00 are not)? */
+extern bool td_equal_is_same(Oid type, int32 typmod, Oid collation);
+
 /* The analysed query of a view's twin with the twins in it replaced by the tables of their views; keeps AccessShareLock on nothing. */
 extern Query *td_twin_query(Oid twin);
 
@@ -118,6 +123,9 @@ typedef struct TdExplained
 } TdExplained;
 
 extern List *td_explain(const TdShape *shape);
+
+/* The columns whose old values are written under a replica identity but FULL; index: of kind 'i' (sql/identity.c). */
+extern Bitmapset *td_identity_columns(Relation rel, char kind, Oid index);
 
 /* Settings that a pinned view depends on, now: {"TimeZone": "UTC", ...}. */
 extern Datum td_settings_now(void);
@@ -142,7 +150,8 @@ typedef enum TdCounterKind
 	TD_COUNTER_ADD,				/* delta column: what to add (never null) */
 	TD_COUNTER_MIN,				/* two delta columns: least value added, least value taken away (null = none) */
 	TD_COUNTER_MAX,
-	TD_COUNTER_RECOMPUTE		/* no delta column: a touched group is computed anew */
+	TD_COUNTER_RECOMPUTE,		/* no delta column: a touched group is computed anew */
+	TD_COUNTER_IMAGE			/* three: hash of the keys as they look, least and greatest hash of those taken away (null = none) */
 } TdCounterKind;
 
 typedef struct TdStateColumn
@@ -195,7 +204,7 @@ typedef struct TdPlan
 {
 	const TdShape *shape;
 	bool		grouped;
-	/* grouped: the state row is nkeys keys, n bigint (rows of the group), ncounters counters; keyed and not stored: nkeys keys, then the output columns */
+	/* grouped: the state row is nkeys keys (the shape's, and maybe one more), n bigint (rows of the group), ncounters counters; keyed and not stored: nkeys keys, then the output columns */
 	int			nkeys;
 	int			ncounters;
 	int			nstate;			/* columns of the state table: nkeys + 1 + ncounters, or nkeys + as many as the view has; 0 = there is none */
@@ -236,7 +245,6 @@ typedef struct TdNet TdNet;
 
 extern TdNet *td_net_create(TupleDesc desc, Size memory_limit);
 extern void td_net_add(TdNet *net, TupleTableSlot *slot, int64 sign);	/* slot: desc's columns, weight included; sign multiplies the weight */
-extern void td_net_add_tuple(TdNet *net, MinimalTuple tuple, int64 sign);	/* the same for a tuple that is normalized already (capture's, or out of a net): no deforming */
 extern int64 td_net_finish(TdNet *net, Tuplestorestate *into);	/* rows whose weight is not 0; frees the net */
 
 /* The delta of one relation in a tick. */
@@ -272,8 +280,8 @@ typedef void (*TdReceive) (TupleTableSlot *slot, void *arg);
 /*
  * Opens relation for signed rows (RowExclusiveLock).  Acts with the rights in force (the caller is the view's owner), fires no trigger, keeps
  * all indexes and check constraints.  keys are columns of td_store_desc, from 1.  A row is found by its key through a unique index on exactly
- * these columns, nulls equal; without a key (nkeys 0) by its image through the index on tapdata.row_hash of all columns.  A table that has
- * neither holds one row at most (the state of a query without GROUP BY): its key is empty.  Needs an active snapshot; sees what this
+ * these columns, nulls equal; without a key (nkeys 0), or without such an index, by its image through the index on tapdata.row_hash of all
+ * columns, or through any unique index.  A table that has none holds one row at most (the state of a query without GROUP BY): its key is empty.  Needs an active snapshot; sees what this
  * transaction has done before.
  */
 typedef struct TdStore TdStore;
@@ -411,7 +419,7 @@ extern void td_share_end(void); /* also done by abort and exit */
 extern bool td_share_any(TdShareKind kind);	/* somebody waits: a tick is due.  Cheap */
 extern bool td_share_asked(TdShareKind kind, int32 view);
 extern bool td_share_offer_fill(int32 view);	/* within the tick, its snapshot active: hands it over; true once it is imported, false after 1 s or when the asker is gone */
-extern int	td_share_offer_checks(void);	/* within the tick: copies the snapshot for all who ask now; how many */
+extern void td_share_offer_checks(void);	/* within the tick: copies the snapshot for all who ask now */
 extern void td_share_committed(bool ok);	/* after the tick: those may go on (or ask again) */
 extern void td_share_settle(int timeout_ms);	/* before the next commit: waits for their second snapshots; after the timeout they have lost */
 extern void td_share_attach(int32 group);	/* view worker at start */

@@ -108,6 +108,7 @@ td_slots_startup(void)
 		ConditionVariableInit(&td_shared->gone);
 		pg_atomic_init_u64(&td_shared->next_mark, 0);
 		pg_atomic_init_u32(&td_shared->watch_version, 0);
+		pg_atomic_init_u64(&td_shared->watch_segment, 0);
 		for (int i = 0; i < TD_MAX_WATCHES; i++)
 			pg_atomic_init_u32(&td_shared->watches[i].asleep, 0);
 		for (int i = 0; i < td_shared->nslots; i++)

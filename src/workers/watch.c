@@ -2,7 +2,7 @@
  *
  * watch.c
  *		Wake at commit: a worker that sleeps is woken by the next commit in its
- *		database.
+ *		database, and by the first in each WAL segment wherever that is.
  *
  * NOTES
  *		Every backend looks at the end of each transaction (session.c), after the
@@ -10,9 +10,13 @@
  *		XactLastCommitEnd, which has not moved; it moves for COMMIT PREPARED too,
  *		whose own transaction has no xid.  Parallel workers never get there.
  *
- *		Each backend knows the watches of its database as a bit mask, which is
- *		made anew when any watch of the cluster comes or goes: in a database
- *		without watches a writer pays one comparison and one test.
+ *		Each backend knows the watches of its database and of the cluster as bit
+ *		masks, which are made anew when any watch comes or goes: in a database
+ *		without watches a writer pays two comparisons and a test.
+ *
+ *		WAL is common to all databases, and a slot keeps it until its worker has
+ *		read on.  So the first commit that ends in a new segment wakes every
+ *		sleeper: one that sleeps in an idle database reads what the others write.
  *
  *		Whoever sleeps marks itself asleep, then looks for work, then waits; whoever
  *		commits writes, then looks for the mark.  A full barrier stands between on
@@ -36,7 +40,13 @@
 
 static TdWatch *mine = NULL;	/* the watch of this process */
 
-static uint64 watches_here(void);
+/* Watches, a bit for each, as of td_shared->watch_version, which begins at 0 without any. */
+static uint32 known_version = 0;
+static uint64 known_here = 0;	/* in this database */
+static uint64 known_all = 0;
+
+static void know_watches(void);
+static bool begins_segment(XLogRecPtr lsn);
 
 /* The calling worker's watch; it goes with the worker.  A second call does nothing. */
 void
@@ -91,26 +101,35 @@ td_watch_asleep(bool asleep)
 	return pg_atomic_exchange_u32(&mine->asleep, asleep) == 0 && before;
 }
 
-/* A bit for each watch of this database. */
-static uint64
-watches_here(void)
+/* Brings the masks up to date. */
+static void
+know_watches(void)
 {
-	static uint64 here = 0;
-	static uint32 version = 0;	/* of td_shared->watch_version, which begins at 0 without any watch */
-	uint32		now = pg_atomic_read_u32(&td_shared->watch_version);
-
-	if (now == version)
-		return here;
-	here = 0;
+	if (pg_atomic_read_u32(&td_shared->watch_version) == known_version)
+		return;
+	known_here = known_all = 0;
 	LWLockAcquire(td_shared->lock, LW_SHARED);
-	version = pg_atomic_read_u32(&td_shared->watch_version);
+	known_version = pg_atomic_read_u32(&td_shared->watch_version);
 	for (int i = 0; i < TD_MAX_WATCHES; i++)
 	{
-		if (OidIsValid(MyDatabaseId) && td_shared->watches[i].database == MyDatabaseId)
-			here |= UINT64CONST(1) << i;
+		Oid			database = td_shared->watches[i].database;
+
+		if (OidIsValid(database))
+			known_all |= UINT64CONST(1) << i;
+		if (OidIsValid(database) && database == MyDatabaseId)
+			known_here |= UINT64CONST(1) << i;
 	}
 	LWLockRelease(td_shared->lock);
-	return here;
+}
+
+/* True for one commit of each segment of WAL. */
+static bool
+begins_segment(XLogRecPtr lsn)
+{
+	uint64		segment = lsn / wal_segment_size;
+	uint64		before = pg_atomic_read_u64(&td_shared->watch_segment);
+
+	return segment > before && pg_atomic_compare_exchange_u64(&td_shared->watch_segment, &before, segment);
 }
 
 /* At the end of a transaction that committed: wakes who sleeps, but not ourselves. */
@@ -118,19 +137,22 @@ void
 td_watch_committed(void)
 {
 	static XLogRecPtr last = InvalidXLogRecPtr;
-	uint64		here;
+	uint64		mask;
 
 	if (XactLastCommitEnd == last)
 		return;
 	last = XactLastCommitEnd;
 	pg_memory_barrier();
-	here = watches_here();
-	for (int i = 0; here != 0; i++, here >>= 1)
+	know_watches();
+	if (known_all == 0)
+		return;
+	mask = begins_segment(last) ? known_all : known_here;
+	for (int i = 0; mask != 0; i++, mask >>= 1)
 	{
 		TdWatch    *watch = &td_shared->watches[i];
 		Latch	   *latch = watch->latch;
 
-		if (!(here & 1) || watch == mine || latch == NULL || pg_atomic_read_u32(&watch->asleep) == 0)
+		if (!(mask & 1) || watch == mine || latch == NULL || pg_atomic_read_u32(&watch->asleep) == 0)
 			continue;
 		/* the first of many commits is enough: it is marked asleep again only after it has looked */
 		if (pg_atomic_exchange_u32(&watch->asleep, 0) != 0)

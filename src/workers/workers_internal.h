@@ -42,7 +42,7 @@ typedef struct TdHold
 	pid_t		holder;
 } TdHold;
 
-/* A worker that wants to be woken by commits (watch.c).  Alone in its cache line: every commit of its database reads it. */
+/* A worker that wants to be woken by commits (watch.c).  Not in one cache line with another: every commit of its database reads it. */
 typedef struct TdWatch
 {
 	Oid			database;		/* InvalidOid = free */
@@ -69,6 +69,7 @@ typedef struct TdShared
 	TdProbeAnswer probe_answer;
 	TdHold		holds[TD_MAX_HOLDS];
 	pg_atomic_uint32 watch_version; /* moves when a watch comes or goes */
+	pg_atomic_uint64 watch_segment; /* of WAL: the newest whose first commit has woken all watches */
 	TdWatch		watches[TD_MAX_WATCHES];
 	TdWorkerSlot slots[FLEXIBLE_ARRAY_MEMBER];
 } TdShared;

@@ -77,6 +77,9 @@ wakes('COMMIT PREPARED by another session', sub { execute('postgres', "COMMIT PR
 
 # ---- databases, and sleepers that come and go ----
 leaves('a commit in another database', sub { $stranger->do('INSERT INTO t VALUES (1)') });
+$stranger->selectrow_array('SELECT pg_switch_wal()');
+wakes('the first commit in a WAL segment, also there,', sub { $stranger->do('INSERT INTO t VALUES (1)') });
+leaves('the second one', sub { $stranger->do('INSERT INTO t VALUES (1)') });
 {
 	my $second = psql('other', fresh => 1);
 	$second->do('SELECT td_watch.open()');

@@ -164,6 +164,7 @@ like(got_rows(), qr/^p ddl$/, 'a partition is dropped');
 
 # ---- DDL ----
 wants(['f', '1'], ['d', '1']);
+execute($db, 'CREATE TEMP TABLE first (id int)');    # the first one of all makes a schema
 got();
 execute($db, 'CREATE TABLE noise (id int PRIMARY KEY, v text)', 'CREATE TEMP TABLE tmp (id int)', 'DROP TABLE noise');
 is(got(), '', 'DDL elsewhere is none of ours');
@@ -226,6 +227,20 @@ sleep 2;
 cmp_ok(switches() - $before, '<=', 1, 'the worker does not run on an idle server');
 execute($db, 'INSERT INTO nobody VALUES (2)');
 is($cap->selectrow_array('SELECT cap.nothing(300)'), 1, 'the reader is not woken for what it does not want');
+{
+	# WAL is common to all databases: a worker that slept in an idle one would keep what the others write
+	execute($db, 'CREATE DATABASE elsewhere');
+	my $writer = psql('elsewhere', fresh => 1);
+	$writer->do('CREATE TABLE t (v text)');
+	got();
+	$cap->do('SELECT cap.nothing(300)');    # gives the last block back, which wakes the worker
+	ok(eventually(sub { my $n = switches(); sleep 2; switches() == $n }, 60), 'it sleeps, without a timeout');
+	my $at = value($db, 'SELECT pg_current_wal_lsn()');
+	for (1 .. 3) { $writer->do($_) for q{INSERT INTO t SELECT repeat(md5(g::text), 30) FROM generate_series(1, 1000) g}, 'SELECT pg_switch_wal()' }
+	$writer->disconnect;
+	ok(eventually(sub { $cap->do('SELECT cap.nothing(300)'); $cap->selectrow_array('SELECT cap.told() > ?', undef, $at) }, 5), 'and reads what another database writes');
+	execute($db, 'DROP DATABASE elsewhere');
+}
 
 # ---- a large transaction in little memory ----
 execute($db, q{ALTER SYSTEM SET tapdata.worker_memory = '4MB'}, 'SELECT pg_reload_conf()', 'CREATE TABLE big (id int, v text)');
@@ -251,6 +266,11 @@ SKIP: {
 	$cap->do('SET statement_timeout = 0');
 	my $counts = $cap->selectcol_arrayref('SELECT * FROM cap.read(200000, false)');
 	is(join('; ', map { s/^begin v\d+$/begin/r } @$counts), 'begin; commit of 1; begin; commit of 2; begin; commit of 2; begin; wide unknown too large; commit of 0; begin; commit of 2', 'rows of nearly 1 GB, and more');
+	psql($db)->begin_work;
+	execute($db, q{INSERT INTO wide SELECT 5, repeat('s', 300), '' FROM generate_series(1, 600)}, q{INSERT INTO wide SELECT 6, repeat('a', 536000000), repeat('b', 537674000)});
+	psql($db)->commit;
+	$counts = $cap->selectcol_arrayref('SELECT * FROM cap.read(200000, false)');
+	is($counts->[-1], 'commit of 601', 'the largest row there is, behind small ones');
 }
 
 # ---- the wanted set changes under load ----

@@ -210,7 +210,8 @@ sub merge
 		my $best = "$least(s.$name, d.${name}_in)";
 		$anew .= " OR (d.${name}_out IS NOT NULL AND ($best IS NULL OR d.${name}_out $reached $best))" if $kind =~ /^m/;
 		$anew .= ' OR d.n IS NOT NULL' if $kind eq 'recompute';
-		push @out, $kind =~ /^m/ ? "$best AS $name" : $kind eq 'recompute' ? "s.$name" : "coalesce(s.$name, 0) + coalesce(d.$name, 0) AS $name";
+		$anew .= " OR s.$name BETWEEN d.${name}_least AND d.${name}_most" if $kind eq 'image';
+		push @out, $kind =~ /^m/ ? "$best AS $name" : $kind eq 'recompute' ? "s.$name" : $kind eq 'image' ? "CASE WHEN s.n IS NULL THEN d.$name ELSE s.$name END AS $name" : "coalesce(s.$name, 0) + coalesce(d.$name, 0) AS $name";
 	}
 	my @k = map { $_->{name} } @keys;
 	my ($s, $d) = @k ? (image('s', @k), image('d', @k)) : ("''", "''");

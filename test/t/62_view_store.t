@@ -89,8 +89,10 @@ like(failure($apply->('k', 1, q{SELECT 5, 'other', 1.0, 1::bigint})), qr/$report
 like(failure($apply->('k', 1, q{SELECT NULL::int, 'other', 1.0, 1::bigint})), qr/$report.*to insert is there.*\(id\)=\(null\)/s, 'also null');
 like(failure($apply->('k', 1, q{SELECT 50, 'a', 1.0, 2::bigint})), qr/$report.*more than once: \(id\)=\(50\)/s, 'twice the same');
 like(failure($apply->('k', 1, q{SELECT 50, 'a', 1.0, 1::bigint UNION ALL SELECT 50, 'b', 1.0, 1})), qr/$report.*more than once: \(id\)=\(50\)/s, 'two of one key');
-like(failure($apply->('k', 2, q{SELECT 50, 'a', 1.0, 1::bigint})), qr/^55000 .*no unique index on \(v\)/, 'no index');
-like(failure($apply->('k', '', q{SELECT 50, 'a', 1.0, 1::bigint})), qr/^55000 .*no index to find its rows by/, 'no key and no index on the image');
+is(failure($apply->('k', $_, q{SELECT 8, 'v8', 4.0, -1::bigint UNION ALL SELECT 8, 'v8', 4, 1})), '', "rows are found by the index that is there, not by ($_)") for 2, '';
+execute('unit', 'CREATE TABLE bare (id int, v text)', 'CREATE UNIQUE INDEX ON bare (id)', "INSERT INTO bare VALUES (NULL, 'a'), (NULL, 'b')");
+like(failure($apply->('bare', 2, q{SELECT 50, 'a', 1::bigint})), qr/^55000 .*no unique index on \(v\)/, 'no index: one that takes nulls as different finds no row');
+like(failure($apply->('bare', '', q{SELECT 50, 'a', 1::bigint})), qr/^55000 .*no index to find its rows by/, 'no key and no index on the image');
 execute('unit', 'CREATE UNIQUE INDEX k_v ON k (v)', 'ALTER TABLE k ADD CONSTRAINT positive CHECK (n > 0)');
 like(failure($apply->('k', 1, q{SELECT 60, 'v5', 1.0, 1::bigint})), qr/^23505 .*k_v/, q{a user's unique index}) ;
 like(failure($apply->('k', 1, q{SELECT 60, 'v60', -1.0, 1::bigint})), qr/^23514 .*positive/, 'a check constraint');

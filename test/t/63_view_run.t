@@ -200,6 +200,64 @@ $dbh->do('DELETE FROM big WHERE id % 2 = 0');
 step(views => [ $big, $big_bag ]);
 is(differing($dbh, \%q), '', 'exact');
 
+# equal, and not the same
+$dbh->do($_) for q{CREATE COLLATION nocase (provider = icu, locale = 'und-u-ks-level2', deterministic = false)}, 'CREATE EXTENSION citext',
+	'CREATE TABLE look (id int PRIMARY KEY, s int, n numeric, f float8, i interval, j jsonb, a numeric[], t text COLLATE nocase, c citext)', "SELECT td_run_test.follow('look')",
+	q{INSERT INTO look SELECT x, x % 2, '1.0', '0', '1 day', '{"a": 1.0}', '{1.0}', 'Bob', 'Ann' FROM generate_series(1, 6) x}, 'INSERT INTO look VALUES (7, 1, NULL), (8, 0, NULL)',
+	q{INSERT INTO look SELECT x, 3, '7.00', '8', '2 days', '7.0', '{7}', 'x', 'y' FROM generate_series(9, 10) x}, 'DELETE FROM log.look';
+my @looks = (
+	view('look_n', 'SELECT n, n::text AS shown, count(*) AS c FROM look GROUP BY n'),
+	(map { view("look_$_", "SELECT $_\::text AS shown, count(*) AS c, min(s) AS lo FROM look GROUP BY $_ HAVING $_\::text <> 'z'") } qw(f i j a t c)),
+	view('look_two', 'SELECT i::text AS i, f::text AS f, n::text AS n, sum(s) AS s FROM look GROUP BY i, f, n'),
+	view('look_few', 'SELECT DISTINCT j, j::text AS shown, n FROM look'),
+	view('look_ends', 'SELECT s, min(n)::text AS n, max(f)::text AS f, min(i)::text AS i, min(a)::text AS a, max(s) AS m, max(t)::text COLLATE "C" AS hi FROM look GROUP BY s'),
+	view('look_one', 'SELECT max(n)::text AS n, min(i)::text AS i FROM look'),
+	view('look_rows', 'SELECT l.id, l.n::text AS n, l.f::text AS f, l.i::text AS i, l.j, count(*) AS c FROM look l JOIN look o ON o.s = l.s GROUP BY l.id, l.n, l.f, l.i, l.j'),
+	view('look_rows_of_key', 'SELECT l.id, l.n::text AS n, l.f, l.i::text AS i, l.j, count(*) AS c, max(o.n)::text AS hi FROM look l JOIN look o USING (id) GROUP BY l.id'));
+is(differing($dbh, \%q), '', 'views of values that are equal and not the same');
+my $other = q{UPDATE look SET n = '1.00', f = '-0', i = '24:00:00', j = '{"a": 1.00}', a = '{1.00}', t = 'BOB', c = 'ANN' WHERE n = 1 AND };
+for my $change ([ 'all look different', $other . 'true' ], [ 'and back', q{UPDATE look SET n = 1.0, f = 0, i = '1 day', j = '{"a": 1.0}', a = '{1.0}', t = 'bob', c = 'ann' WHERE n = 1} ],
+	[ 'some do', $other . 'id IN (1, 2, 5)', 1 ], [ 'the others go', 'DELETE FROM look WHERE id IN (3, 4, 6)' ], [ 'another column', 'UPDATE look SET s = s + 2' ],
+	[ 'a null one', 'UPDATE look SET n = NULL WHERE id = 1' ], [ 'all but it go', 'DELETE FROM look WHERE id > 1' ])
+{
+	my ($what, $sql, $open) = @$change;
+	$dbh->do($sql);
+	is(step(views => \@looks), '', "$what: a tick");
+	is(differing($dbh, \%q, $open ? grep { /^look_(?!rows)/ } keys %q : ()), '', "$what: what is shown is there");
+}
+
+# keys of the tables come and go
+$dbh->do($_) for 'CREATE TABLE keyless (id int, g int)', "SELECT td_run_test.follow('keyless')", 'INSERT INTO keyless SELECT x, x % 3 FROM generate_series(1, 20) x', 'DELETE FROM log.keyless',
+	'CREATE TABLE keyed (id int, g int, PRIMARY KEY (g, id))', "SELECT td_run_test.follow('keyed')", 'INSERT INTO keyed SELECT x, x % 3 FROM generate_series(1, 20) x', 'DELETE FROM log.keyed';
+my @keys = (view('of_keyless', 'SELECT id, g FROM keyless'), view('of_keyed', 'SELECT id, g FROM keyed'));
+my @steps = (
+	[ 'ALTER TABLE keyless ADD PRIMARY KEY (id)', 'ALTER TABLE keyed ALTER id SET NOT NULL, ADD UNIQUE (id)' ],
+	[ 'ALTER TABLE keyless DROP CONSTRAINT keyless_pkey', 'ALTER TABLE keyed DROP CONSTRAINT keyed_id_key, DROP CONSTRAINT keyed_pkey' ]);
+for my $ddl (@steps)
+{
+	$dbh->do($_) for @$ddl, 'SELECT td_run_test.close()', 'SELECT td_run_test.open(id) FROM (SELECT id FROM tapdata.view ORDER BY id) v';
+	$dbh->do("UPDATE $_ SET g = g + 1 WHERE id < 9") for qw(keyless keyed);
+	$dbh->do("DELETE FROM $_ WHERE id IN (SELECT max(id) FROM $_)") for qw(keyless keyed);
+	is(step(views => \@keys, apart => 1), '', "a tick after $ddl->[0]");
+	is(differing($dbh, \%q), '', 'exact');
+	$dbh->do("SELECT td_run_test.fill($_)") for @keys;
+}
+
+# whole rows of a table that lost a column
+$dbh->do($_) for 'CREATE TABLE whole (id int PRIMARY KEY, gone int, s text)', 'ALTER TABLE whole DROP gone', "SELECT td_run_test.follow('whole')", "INSERT INTO whole VALUES (1, 'x'), (2, NULL)", 'DELETE FROM log.whole';
+my $whole = view('wholes', 'SELECT id, w IS NULL AS nothing, w::text AS w FROM whole w WHERE w IS NOT NULL');
+$dbh->do("UPDATE whole SET s = 'y' WHERE id = 2");
+step(views => [$whole]);
+is(differing($dbh, \%q), '', 'a row without its dropped column');
+
+# a plan outlives the DateStyle that it was written under
+$dbh->do($_) for 'CREATE TABLE dated (id int PRIMARY KEY, d date)', "SELECT td_run_test.follow('dated')", "SET DateStyle = 'SQL, MDY'";
+my $dated = view('dates', q{SELECT id FROM dated WHERE d >= date '2024-02-03'});
+$dbh->do($_) for "SET DateStyle = 'ISO, DMY'", "INSERT INTO dated VALUES (1, '2024-02-20'), (2, '2024-01-20')";
+step(views => [$dated]);
+is(rows('fixed', 'SELECT * FROM dates'), '1', 'constants are read as they were written');
+$dbh->do('RESET DateStyle');
+
 # damage
 $dbh->do('DELETE FROM t WHERE g = 0');
 $dbh->do("DELETE FROM tapdata_state.v${sums}_1");

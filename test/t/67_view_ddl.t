@@ -6,9 +6,11 @@ use warnings;
 use FindBin;
 use lib "$FindBin::Bin/lib";
 use Test::More;
+use File::Copy;
 use TdProcs;
 
-start_server('viewddl', 'max_worker_processes = 32');
+my $top = "$FindBin::Bin/../..";
+my $pg = start_server('viewddl', 'max_worker_processes = 32');
 execute('postgres', 'CREATE EXTENSION tapdata', 'SET synchronous_commit = local');
 
 my %query;
@@ -71,6 +73,21 @@ execute('postgres', 'ALTER TYPE inner_t DROP ATTRIBUTE y CASCADE');
 exact('one less, of a type inside', qw(c_text c_concat));
 execute('postgres', 'ALTER TYPE only_y DROP ATTRIBUTE y CASCADE');
 failed('what was two groups is one', 'c_groups', qr/is not what it should be/);
+
+# ---- a transaction that is seen before the others are told what it did to the catalogs ----
+{
+	my $so = "$pg->{TD_PG_DATA}/../td_commit.so";
+	system("make -s -C $top/test/unit/td_commit PG_CONFIG=$pg->{TD_PG_BIN}/pg_config") == 0 or BAIL_OUT('td_commit does not build');
+	copy("$top/test/unit/td_commit/td_commit.so", $so) or BAIL_OUT("td_commit.so: $!");
+	chmod 0755, $so;
+	execute('postgres', "CREATE FUNCTION stay(ms int) RETURNS void LANGUAGE c AS '$so', 'td_commit_stay'", 'SELECT stay(400)');
+	for my $round (1 .. 2)
+	{
+		execute('postgres', "ALTER TYPE ct ADD ATTRIBUTE n$round int CASCADE");
+		exact("DDL without locks, round $round", qw(c_text c_concat));
+	}
+	execute('postgres', 'SELECT stay(0)');
+}
 
 # ---- text search ----
 execute('postgres', 'CREATE TEXT SEARCH DICTIONARY d (TEMPLATE = simple)', 'CREATE TEXT SEARCH CONFIGURATION tc (COPY = pg_catalog.simple)',

@@ -95,11 +95,38 @@ whole_row(const Var *var)
 	return (Node *) row;
 }
 
+/* IS NULL looks at the columns that are there; a row spelt out has a NULL where one was dropped. */
+static Node *
+whole_row_test(const NullTest *test)
+{
+	NullTest   *copy = copyObject((NullTest *) test);
+	RowExpr    *row = castNode(RowExpr, whole_row((Var *) test->arg));
+	TupleDesc	desc = lookup_rowtype_tupdesc_copy(row->row_typeid, -1);
+
+	for (int i = desc->natts; i-- > 0;)
+		if (TupleDescAttr(desc, i)->attisdropped)
+			row->args = list_delete_nth_cell(row->args, i);
+	row->row_typeid = RECORDOID;
+	row->row_format = COERCE_EXPLICIT_CALL;
+	copy->arg = (Expr *) row;
+	return (Node *) copy;
+}
+
+static bool
+is_whole_row_test(Node *node)
+{
+	NullTest   *test = (NullTest *) node;
+
+	return IsA(node, NullTest) && test->argisrow && IsA(test->arg, Var) && ((Var *) test->arg)->varattno == 0;
+}
+
 static Node *
 spell_out(Node *node, void *context)
 {
 	if (node == NULL)
 		return NULL;
+	if (is_whole_row_test(node))
+		return whole_row_test((NullTest *) node);
 	if (IsA(node, Var))
 	{
 		const Var  *var = (Var *) node;

@@ -18,7 +18,9 @@
 #include "access/table.h"
 #include "catalog/pg_am.h"
 #include "catalog/pg_index.h"
+#include "catalog/pg_type.h"
 #include "lib/stringinfo.h"
+#include "nodes/nodeFuncs.h"
 #include "optimizer/optimizer.h"
 #include "rewrite/rewriteManip.h"
 #include "utils/builtins.h"
@@ -271,9 +273,25 @@ explain_aggregate(List **rows, const TdShape *shape, const TdAggregate *a)
 		explain_index(rows, 2, relid, keys, argument, "to compute a group anew");
 }
 
+/* Keys by which a group may have to be computed anew: numerics are counted by their look, floats have another one at zero only. */
+static void
+explain_keys(List **rows, const TdShape *shape)
+{
+	for (int i = 0; i < shape->ngrouped; i++)
+	{
+		Node	   *key = list_nth(shape->keys, i);
+		Oid			type = exprType(key);
+
+		if (type != NUMERICOID && type != FLOAT4OID && type != FLOAT8OID && !td_equal_is_same(type, exprTypmod(key), exprCollation(key)))
+			td_explain_row(rows, 1, psprintf("key %s", expression_text(shape, key)), "watched",
+						   "equal values may look different; computed anew for a group when a row that looks like it is taken away");
+	}
+}
+
 static void
 explain_groups(List **rows, const TdShape *shape)
 {
+	explain_keys(rows, shape);
 	for (int i = 0; i < shape->naggregates; i++)
 		explain_aggregate(rows, shape, &shape->aggregates[i]);
 	if (shape->having)

@@ -154,7 +154,7 @@ uses_function(Oid function, void *context)
 			refuse(walk, function < FirstGenbkiObjectId ? TD_NOT_STABLE : TD_NOT_STABLE_USER, format_procedure(function));
 			break;
 		default:
-			refuse(walk, TD_NOT_VOLATILE, format_procedure(function));
+			refuse(walk, function < FirstGenbkiObjectId ? TD_NOT_VOLATILE : TD_NOT_VOLATILE_USER, format_procedure(function));
 	}
 	return false;
 }

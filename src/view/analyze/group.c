@@ -245,7 +245,7 @@ distinct_is_redundant(const TdShape *shape)
 	return true;
 }
 
-/* Fills grouped, one_group, keys, aggregates and having, and rewrites outputs, of a shape that has query and outputs. */
+/* Fills grouped, one_group, keys, ngrouped, aggregates and having, and rewrites outputs, of a shape that has query and outputs. */
 bool
 td_group_shape(TdShape *shape, TdError *err)
 {
@@ -263,6 +263,7 @@ td_group_shape(TdShape *shape, TdError *err)
 		keys_of_distinct(shape);
 	if (by_group && query->distinctClause && !distinct_is_redundant(shape))
 		return td_refuse(err, TD_NOT_DISTINCT_GROUPED, NULL);
+	shape->ngrouped = list_length(shape->keys);
 	add_dependent_keys((Node *) shape->outputs, shape);
 	add_dependent_keys(query->havingQual, shape);
 	if (!check_keys(shape, err))

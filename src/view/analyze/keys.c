@@ -26,6 +26,7 @@
 #include "catalog/pg_am.h"
 #include "catalog/pg_index.h"
 #include "catalog/pg_opfamily.h"
+#include "catalog/pg_proc.h"
 #include "compat/compat.h"
 #include "miscadmin.h"
 #include "nodes/nodeFuncs.h"
@@ -46,13 +47,20 @@ typedef struct Column
 	bool		not_null;
 } Column;
 
+/* A unique index of an occurrence. */
+typedef struct UniqueKey
+{
+	Oid			index;
+	Bitmapset  *columns;		/* attribute numbers */
+} UniqueKey;
+
 typedef struct Facts
 {
 	const TdShape *shape;
 	int			ncolumns;
 	Column	   *columns;
 	Bitmapset  *fixed;			/* classes that equal a constant */
-	List	  **unique;			/* per occurrence: of Bitmapset * of attribute numbers */
+	List	  **unique;			/* per occurrence: of UniqueKey * */
 } Facts;
 
 /* ---- columns ---- */
@@ -116,7 +124,7 @@ td_plain_column(Node *node)
 	return IsA(node, Var) ? (Var *) node : NULL;
 }
 
-/* Is it "x = y" by the equality that indexes have by default? */
+/* Is it "x = y" by the equality that indexes have by default?  Not timestamp = timestamptz: two local times may be one moment. */
 static bool
 is_equality(Node *qual, Node **left, Node **right)
 {
@@ -126,7 +134,8 @@ is_equality(Node *qual, Node **left, Node **right)
 		return false;
 	*left = linitial(op->args);
 	*right = lsecond(op->args);
-	return get_op_opfamily_strategy(op->opno, default_opfamily(exprType(*left))) == BTEqualStrategyNumber && td_deterministic(op->inputcollid);
+	return get_op_opfamily_strategy(op->opno, default_opfamily(exprType(*left))) == BTEqualStrategyNumber && td_deterministic(op->inputcollid) &&
+		op_volatile(op->opno) == PROVOLATILE_IMMUTABLE;
 }
 
 bool
@@ -373,7 +382,13 @@ learn_unique(Facts *facts, int occurrence, Relation rel)
 		Bitmapset  *columns = unique_columns(facts, occurrence, rel, index);
 
 		if (columns)
-			facts->unique[occurrence] = lappend(facts->unique[occurrence], columns);
+		{
+			UniqueKey  *unique = palloc(sizeof(UniqueKey));
+
+			unique->index = lfirst_oid(lc);
+			unique->columns = columns;
+			facts->unique[occurrence] = lappend(facts->unique[occurrence], unique);
+		}
 		index_close(index, NoLock);
 	}
 	list_free(indexes);
@@ -397,22 +412,25 @@ columns_known(const Facts *facts, int occurrence, const Bitmapset *attnums, cons
 	return found == bms_num_members(attnums);
 }
 
-static bool
+/* The index that says so; InvalidOid = none does. */
+static Oid
 occurrence_known(const Facts *facts, int occurrence, const Bitmapset *known)
 {
 	ListCell   *lc;
 
 	foreach(lc, facts->unique[occurrence])
 	{
-		if (columns_known(facts, occurrence, lfirst(lc), known))
-			return true;
+		const UniqueKey *unique = lfirst(lc);
+
+		if (columns_known(facts, occurrence, unique->columns, known))
+			return unique->index;
 	}
-	return false;
+	return InvalidOid;
 }
 
-/* All classes that follow from the known ones; *occurrences gets those that are one row for each value of them. */
+/* All classes that follow from the known ones; *occurrences gets those that are one row for each value of them, *proofs the indexes. */
 static Bitmapset *
-close_over(const Facts *facts, Bitmapset *known, Bitmapset **occurrences)
+close_over(const Facts *facts, Bitmapset *known, Bitmapset **occurrences, List **proofs)
 {
 	bool		more = true;
 
@@ -423,9 +441,13 @@ close_over(const Facts *facts, Bitmapset *known, Bitmapset **occurrences)
 		more = false;
 		for (int o = 0; o < facts->shape->noccurrences; o++)
 		{
-			if (bms_is_member(o, *occurrences) || !occurrence_known(facts, o, known))
+			Oid			index = bms_is_member(o, *occurrences) ? InvalidOid : occurrence_known(facts, o, known);
+
+			if (!OidIsValid(index))
 				continue;
 			*occurrences = bms_add_member(*occurrences, o);
+			if (facts->shape->occurrences[o].view == 0)
+				*proofs = list_append_unique_oid(*proofs, index);
 			for (int i = 0; i < facts->ncolumns; i++)
 			{
 				if (facts->columns[i].occurrence == o)
@@ -454,24 +476,40 @@ source_of(const TdShape *shape, int column, int *key)
 	return list_nth(shape->keys, *key);
 }
 
-/* Do all columns of a group's key follow from the known ones? */
+/*
+ * Does the expression's value follow from the known columns?  A column is known but for what looks different and is equal, unless all is known of
+ * its row.
+ */
 static bool
-expression_known(const Facts *facts, Node *expr, const Bitmapset *known)
+expression_known(const Facts *facts, Node *expr, const Bitmapset *known, const Bitmapset *occurrences)
 {
 	List	   *vars = pull_var_clause(expr, 0);
 	ListCell   *lc;
 
 	foreach(lc, vars)
 	{
-		if (!bms_is_member(find_column(facts, lfirst_node(Var, lc))->class, known))
+		Var		   *var = lfirst_node(Var, lc);
+		const Column *c = find_column(facts, var);
+
+		if (!bms_is_member(c->occurrence, occurrences) &&
+			!(bms_is_member(c->class, known) && td_equal_is_same(var->vartype, var->vartypmod, var->varcollid)))
 			return false;
 	}
 	return true;
 }
 
-/* Is there at most one row of the result for each value of these columns (from 0)? */
+/* Is a group's key one value, as = has it, where these columns are known? */
 static bool
-is_key(const Facts *facts, const Bitmapset *columns)
+key_known(const Facts *facts, Node *key, const Bitmapset *known, const Bitmapset *occurrences)
+{
+	if (IsA(key, Var) && bms_is_member(find_column(facts, (Var *) key)->class, known))
+		return true;
+	return expression_known(facts, key, known, occurrences);
+}
+
+/* Is there at most one row of the result for each value of these columns (from 0)?  *proofs gets the indexes that say so. */
+static bool
+is_key(const Facts *facts, const Bitmapset *columns, List **proofs)
 {
 	const TdShape *shape = facts->shape;
 	Bitmapset  *known = NULL,
@@ -489,23 +527,27 @@ is_key(const Facts *facts, const Bitmapset *columns)
 		if (source && IsA(source, Var))
 			known = bms_add_member(known, find_column(facts, (Var *) source)->class);
 	}
-	known = close_over(facts, known, &occurrences);
+	*proofs = NIL;
+	if (shape->grouped && bms_num_members(keys) == list_length(shape->keys))
+		return true;
+	known = close_over(facts, known, &occurrences, proofs);
 	if (!shape->grouped)
 		return bms_num_members(occurrences) == shape->noccurrences;
 	for (key = 0; key < list_length(shape->keys); key++)
 	{
-		if (!bms_is_member(key, keys) && !expression_known(facts, list_nth(shape->keys, key), known))
+		if (!bms_is_member(key, keys) && !key_known(facts, list_nth(shape->keys, key), known, occurrences))
 			return false;
 	}
 	return true;
 }
 
 static List *
-find_key(const Facts *facts)
+find_key(const Facts *facts, List **proofs)
 {
 	const TdShape *shape = facts->shape;
 	Bitmapset  *columns = NULL;
 	List	   *key = NIL;
+	List	   *fewer_proofs;
 	int			i;
 
 	for (i = 0; i < shape->ncolumns; i++)
@@ -516,14 +558,17 @@ find_key(const Facts *facts)
 		if (source && (number >= 0 || IsA(source, Var)) && td_type_ordered(shape->columns[i].type))
 			columns = bms_add_member(columns, i);
 	}
-	if (!is_key(facts, columns))
+	if (!is_key(facts, columns, proofs))
 		return NIL;
 	for (i = shape->ncolumns - 1; i >= 0; i--)
 	{
 		Bitmapset  *fewer = bms_is_member(i, columns) ? bms_del_member(bms_copy(columns), i) : NULL;
 
-		if (!bms_is_empty(fewer) && is_key(facts, fewer))
+		if (!bms_is_empty(fewer) && is_key(facts, fewer, &fewer_proofs))
+		{
 			columns = fewer;
+			*proofs = fewer_proofs;
+		}
 	}
 	i = -1;
 	while ((i = bms_next_member(columns, i)) >= 0)
@@ -578,5 +623,7 @@ td_infer_keys(TdShape *shape)
 	learn(&facts);
 	for (int i = 0; i < shape->ncolumns; i++)
 		shape->columns[i].not_null = output_not_null(&facts, (Node *) list_nth_node(TargetEntry, shape->outputs, i)->expr);
-	shape->unique = shape->one_group ? key_of_one_row(shape) : find_key(&facts);
+	shape->unique = shape->one_group ? key_of_one_row(shape) : find_key(&facts, &shape->proofs);
+	if (shape->unique == NIL)
+		shape->proofs = NIL;
 }

@@ -38,6 +38,7 @@ typedef struct Refusal
 
 #define IN_THE_READER "Leave it out of the view, and write it in the queries that read the view."
 #define AS_A_VIEW "Make the inner query a view of its own with tapdata.create_view, and name that one here."
+#define DECLARE_IT "If its result depends on its arguments alone: ALTER FUNCTION %s IMMUTABLE; otherwise call it in the queries that read the view."
 #define AS_A_JOIN "Write it as an inner join, if that gives the same rows."
 #define AS_A_TABLE "Put the rows into a table and join that."
 #define LOGGED_ONLY "Its changes are not in the WAL, from which views are kept."
@@ -87,9 +88,9 @@ static const Refusal refusals[] = {
 	{TD_NOT_UNORDERED_KEY, "GROUP BY or DISTINCT on type %s", "It has no order that an index could have, by which a group is found.", "Cast it to a type with an order, such as text or jsonb."},
 	{TD_NOT_TOO_MANY_KEYS, "more than %s columns in GROUP BY or DISTINCT", "A group is found by an index on them, and an index has no more columns.", "Group by fewer columns, and join the others when reading."},
 	{TD_NOT_VOLATILE, "function %s", "It is volatile: each call may give another result.", "Keep its result in a column of the table, or call it in the queries that read the view."},
+	{TD_NOT_VOLATILE_USER, "function %s", "It is declared VOLATILE: each call may give another result.", DECLARE_IT},
 	{TD_NOT_STABLE, "function %s", "Its result depends on the time, the session or the catalog, not on its arguments alone.", IN_THE_READER},
-	{TD_NOT_STABLE_USER, "function %s", "It is declared STABLE: its result may depend on more than its arguments.",
-	"Declare it IMMUTABLE, if its result depends on its arguments alone; otherwise call it in the queries that read the view."},
+	{TD_NOT_STABLE_USER, "function %s", "It is declared STABLE: its result may depend on more than its arguments.", DECLARE_IT},
 	{TD_NOT_SESSION_VALUE, "%s", "Its value depends on the time or the session.", IN_THE_READER},
 	{TD_NOT_TYPE_TEXT, "conversion between text and type %s", "Its result depends on the time, the session or the catalog, not on the value alone.", "Convert it in the queries that read the view."},
 	{TD_NOT_SQL_VIEW, "ordinary view %s", "It has no changes of its own that could be followed.", "Use its query, or make it a live view with tapdata.create_view."},
@@ -143,7 +144,7 @@ td_refuse(TdError *err, TdConstruct construct, const char *what)
 	else
 		td_error_set(err, "0A000", "views do not support %s", r->name);
 	td_error_detail(err, "%s", r->detail);
-	td_error_hint(err, "%s", r->hint);
+	td_error_hint(err, "%s", strstr(r->hint, "%s") ? psprintf(r->hint, what) : r->hint);
 	return false;
 }
 

@@ -16,7 +16,6 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
-#include "access/sysattr.h"
 #include "access/table.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_inherits.h"
@@ -34,29 +33,45 @@
 typedef struct OldRows
 {
 	int			tables;
-	int			without;		/* of them: whose replica identity does not cover the columns used */
+	int			without;		/* of them: whose replica identity does not cover the columns used, or did not before views came */
+	int			full;			/* of these: are full already */
 	double		width;			/* bytes of a row in the table */
 	double		rows;
 	double		toasted;		/* bytes of all rows out of line */
 } OldRows;
 
-/* Is every column (named as in root) part of what rel logs of an old row? */
+/* The replica identity that it would have without views. */
+static TdIdentity
+own_identity(Relation rel)
+{
+	TdIdentity	own = {RelationGetRelid(rel), InvalidOid, rel->rd_rel->relreplident};
+	ListCell   *lc;
+
+	if (own.kind == REPLICA_IDENTITY_FULL)
+	{
+		foreach(lc, td_identities())
+			if (((TdIdentity *) lfirst(lc))->relation == own.relation)
+				own = *(TdIdentity *) lfirst(lc);
+	}
+	else if (own.kind == REPLICA_IDENTITY_INDEX)
+		own.index = RelationGetReplicaIndex(rel);
+	return own;
+}
+
+/* Is every column (named as in root) part of what rel logs of an old row, but for views? */
 static bool
 identity_covers(Relation rel, Oid root, const Bitmapset *attnums)
 {
+	TdIdentity	own = own_identity(rel);
 	Bitmapset  *logged;
 	int			attnum = -1;
 	bool		covers = true;
 
-	if (rel->rd_rel->relreplident == REPLICA_IDENTITY_FULL)
+	if (own.kind == REPLICA_IDENTITY_FULL)
 		return true;
-	logged = RelationGetIndexAttrBitmap(rel, INDEX_ATTR_BITMAP_IDENTITY_KEY);
+	logged = td_identity_columns(rel, own.kind, own.index);
 	while ((attnum = bms_next_member(attnums, attnum)) >= 0 && covers)
-	{
-		AttrNumber	here = get_attnum(RelationGetRelid(rel), get_attname(root, attnum, false));
-
-		covers = bms_is_member(here - FirstLowInvalidHeapAttributeNumber, logged);
-	}
+		covers = bms_is_member(get_attnum(RelationGetRelid(rel), get_attname(root, attnum, false)), logged);
 	return covers;
 }
 
@@ -98,7 +113,11 @@ add_table(OldRows *cost, Oid relid, Oid root, const Bitmapset *attnums)
 	if (rel->rd_rel->relkind == RELKIND_RELATION)
 	{
 		cost->tables++;
-		cost->without += identity_covers(rel, root, attnums) ? 0 : 1;
+		if (!identity_covers(rel, root, attnums))
+		{
+			cost->without++;
+			cost->full += rel->rd_rel->relreplident == REPLICA_IDENTITY_FULL;
+		}
 		cost->width = Max(cost->width, row_width(rel));
 		cost->rows += Max(rel->rd_rel->reltuples, 0);
 		cost->toasted += OidIsValid(rel->rd_rel->reltoastrelid) ? toast_bytes(rel->rd_rel->reltoastrelid) : 0;
@@ -130,7 +149,8 @@ explain_relation(List **rows, Oid relid, const Bitmapset *attnums)
 		td_explain_row(rows, 1, node, "as it is", "its replica identity covers the columns used: no more WAL");
 	else
 		td_explain_row(rows, 1, node, "replica identity full",
-					   psprintf("%sWAL of an update grows by about %.0f bytes, to %.1f times%s",
+					   psprintf("%s%sWAL of an update grows by about %.0f bytes, to %.1f times%s",
+								cost.full == cost.without ? "it is so already, for live views; " : "",
 								cost.tables > 1 ? psprintf("%d of %d partitions; ", cost.without, cost.tables) : "",
 								old, (WAL_OF_UPDATE + cost.width + old) / (WAL_OF_UPDATE + cost.width),
 								old < WIDE_ROW ? "" : psprintf("; WARNING: wide rows (%.0f bytes of each are stored out of line), updates and deletes will be slower", toasted)));

@@ -146,7 +146,7 @@ adopt(TdKeeper *k, List *wanted)
 	MemoryContextSwitchTo(old);
 }
 
-/* Tells capture what all views with a run read, if that has changed; the version whose rows have it all. */
+/* Between ticks: tells capture what all views with a run read, if that has changed; the version whose rows have it all. */
 uint32
 td_bases_want(TdKeeper *k)
 {
@@ -159,6 +159,7 @@ td_bases_want(TdKeeper *k)
 		td_capture_want(k->capture, ++k->version, wanted);
 	}
 	MemoryContextSwitchTo(old);
+	MemoryContextReset(k->tick_context);
 	return k->version;
 }
 

@@ -42,6 +42,7 @@
 #define LOCKED_MS 250			/* until a fill that did not get its locks is tried again; doubling to */
 #define LOCKED_MOST_MS 5000
 #define NO_WORKER_MS 5000		/* foreign workers end without telling us */
+#define LEAVING_MS 20			/* a fill worker that was asked to stop */
 #define IMPORT_TIMEOUT_MS 300	/* how long locks are held without a snapshot: what an exclusive lock waits for us, at most */
 
 /* Before each row in the backlog; with the spool's own four bytes and these the tuple is maximally aligned. */
@@ -58,6 +59,7 @@ static bool does_not_stream(const TdMember *m);
 static bool could_be_filled(const TdKeeper *k, const TdMember *m);
 static TdMember *next_member(TdKeeper *k);
 static int	lock_timeout(TdKeeper *k);
+static void make_backlog(TdKeeper *k);
 static void begin_fill(TdKeeper *k, TdMember *m);
 static bool plan_member(TdKeeper *k, TdMember *m);
 static void no_worker(TdKeeper *k, TdMember *m);
@@ -152,10 +154,13 @@ td_fill_step(TdKeeper *k)
 	}
 	if (fill->state != TD_FILL_NONE || GetCurrentTimestamp() < fill->not_before)
 		return;
-	m = next_member(k);
+	while ((m = next_member(k)) != NULL && !plan_member(k, m))
+		;						/* its turn comes later, or never */
 	if (m == NULL)
 		return;
-	if (plan_member(k, m) && !td_member_below(k, m, does_not_stream))
+	if (td_worker_request_stop(TD_WORKER_FILL, m->id, true))
+		fill->not_before = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), LEAVING_MS);	/* the one before has not left yet */
+	else
 		begin_fill(k, m);
 }
 
@@ -181,8 +186,9 @@ fail_later(TdKeeper *k)
 }
 
 /*
- * The definition as it is now.  A view that can't be planned fails; one that is
- * locked has its turn later, so that nobody waits for it.
+ * The definition as it is now; false = it is not its turn.  A view that can't be
+ * planned fails, so does one over a view that has; one that is locked has its
+ * turn later, so that nobody waits for it.
  */
 static bool
 plan_member(TdKeeper *k, TdMember *m)
@@ -200,7 +206,12 @@ plan_member(TdKeeper *k, TdMember *m)
 		}
 		td_fill_wait_for_lock(m);
 	}
-	else if (!(planned = m->run || td_member_plan(k, m, &err)))
+	else if (m->run || td_member_plan(k, m, &err))
+	{
+		td_member_follow(k, m);
+		planned = could_be_filled(k, m);
+	}
+	else
 	{
 		td_view_set_status(m->id, "failed", NULL, &err);
 		m->wants_fill = false;
@@ -220,30 +231,44 @@ release_backlog(void *arg)
 	fill->backlog = NULL;
 }
 
-/* Starts the worker of a view. */
+/* Room for what it must be told when it is filled. */
 static void
-begin_fill(TdKeeper *k, TdMember *m)
+make_backlog(TdKeeper *k)
 {
 	TdFill	   *fill = &k->fill;
 	TdError		err = {0};
 	MemoryContextCallback *callback;
 
-	fill->version = td_bases_want(k);
-	if (!td_worker_start(TD_WORKER_FILL, MyDatabaseId, m->id, m->view->owner, m->view->name, "td_fill_main"))
-	{
-		no_worker(k, m);
-		return;
-	}
 	fill->context = AllocSetContextCreate(k->context, "tapdata fill", ALLOCSET_DEFAULT_SIZES);
 	callback = MemoryContextAllocZero(fill->context, sizeof(MemoryContextCallback));
 	callback->func = release_backlog;
 	callback->arg = fill;
 	MemoryContextRegisterResetCallback(fill->context, callback);
-	fill->state = TD_FILL_STARTED;
-	fill->member = m;
 	fill->backlog = td_spool_create(td_spool_path(), (size_t) td_worker_memory * 1024 / 6, (uint64_t) td_spool_limit * 1024 * 1024, &err);
 	if (fill->backlog == NULL)
+	{
+		MemoryContextDelete(fill->context);
 		td_error_raise(&err);
+	}
+}
+
+/* Starts the worker of a view. */
+static void
+begin_fill(TdKeeper *k, TdMember *m)
+{
+	TdFill	   *fill = &k->fill;
+
+	fill->version = td_bases_want(k);
+	make_backlog(k);
+	if (!td_worker_start(TD_WORKER_FILL, MyDatabaseId, m->id, m->view->owner, m->view->name, "td_fill_main"))
+	{
+		MemoryContextDelete(fill->context);
+		fill->context = NULL;
+		no_worker(k, m);
+		return;
+	}
+	fill->state = TD_FILL_STARTED;
+	fill->member = m;
 	m->told_waiting = false;
 
 	td_transaction_begin();
@@ -359,7 +384,10 @@ td_fill_committed(TdKeeper *k)
 	if (fill->state != TD_FILL_JOINS)
 		return;
 	if (fill->member->joined)
+	{
 		fill->failures = 0;
+		k->members_stale = true;	/* a view that it reads may have failed meanwhile */
+	}
 	if (fill->member->joined || fill->member->frozen || fill->member->refill)
 		td_fill_cancel(k);
 }
@@ -540,7 +568,6 @@ td_fill_main(Datum main_arg)
 
 	td_worker_begin(main_arg, TD_WORKER_FILL);
 	id = td_my_slot->object;
-	SetConfigOption("lock_timeout", "1s", PGC_SUSET, PGC_S_OVERRIDE);
 	context = AllocSetContextCreate(TopMemoryContext, "tapdata fill worker", ALLOCSET_DEFAULT_SIZES);
 	MemoryContextSwitchTo(context);
 	PG_TRY();
@@ -585,7 +612,8 @@ td_fill_main(Datum main_arg)
  * Locks first, then the snapshot, under which everything else is read.  The
  * view worker takes no lock that it would wait for, so somebody who waits behind
  * ours for an exclusive one keeps its ticks from happening: in vain, the locks
- * are given back before the next attempt.
+ * are given back before the next attempt.  Later on only indexes are locked, when
+ * they are built: who reads the view then is waited for, or all would be in vain.
  */
 static void
 get_snapshot(TdView *view)
@@ -593,6 +621,7 @@ get_snapshot(TdView *view)
 	bool		imported = false;
 
 	td_worker_status("waiting");
+	SetConfigOption("lock_timeout", "1s", PGC_SUSET, PGC_S_OVERRIDE);
 	while (!imported)
 	{
 		if (td_worker_should_stop())
@@ -610,6 +639,7 @@ get_snapshot(TdView *view)
 		if (!imported)
 			AbortCurrentTransaction();
 	}
+	SetConfigOption("lock_timeout", "0", PGC_SUSET, PGC_S_OVERRIDE);
 }
 
 /* An error before the snapshot is there says nothing about the view. */

@@ -16,9 +16,9 @@
  *		spool's own four its messages are maximally aligned.
  *
  *		When a spool is full the tick can't help: it needs all that is visible to
- *		its snapshot, so reading must go on.  The rows are forgotten then, and all
- *		views recomputed from their tables, in each tick until one whose snapshot
- *		sees every transaction that was forgotten.
+ *		its snapshot, so reading must go on.  Everything is forgotten then until the
+ *		next tick, but the xids: a tick whose snapshot is the first to see one of
+ *		them recomputes all views from their tables.
  *
  * IDENTIFICATION
  *		src/view/maintain/inbox.c
@@ -30,6 +30,7 @@
 #include "access/transam.h"
 #include "miscadmin.h"
 #include "storage/latch.h"
+#include "storage/proc.h"
 #include "storage/procarray.h"
 #include "util/util.h"
 #include "utils/hsearch.h"
@@ -51,10 +52,15 @@ static void take_commit(TdInbox *inbox, const TdCaptureMessage *m, const uint8_t
 static void keep(TdInbox *inbox, TdSpool *spool, const uint8_t *from, const uint8_t *to);
 static bool append(TdInbox *inbox, TdSpool *spool, const uint8_t *from, size_t len, TdError *err);
 static void close_open(TdInbox *inbox);
-static void lose(TdInbox *inbox, const TdError *err);
+static void lose(TdInbox *inbox, const uint8_t *from, const uint8_t *to, const TdError *err);
+static void lose_spool(TdInbox *inbox, TdSpool *spool);
 static void lose_xid(TdInbox *inbox, uint64 xid);
+static void log_full(const TdError *err);
+static void make_room(TdInbox *inbox);
+static void forget_ended(TdInbox *inbox);
 static void learn_layout(TdInbox *inbox, const TdCaptureMessage *m);
 static bool copy_blocks(TdSpool *from, TdSpool *to, TdError *err);
+static void rewind_spool(TdInboxReader *r, TdSpool *spool);
 static void damaged(void) pg_attribute_noreturn();
 
 /* ---- making ---- */
@@ -160,7 +166,10 @@ td_touch(TdInbox *inbox, Oid relid)
 
 /* ---- reading the queue ---- */
 
-/* Takes all blocks that are there; false = the capture worker is gone, inbox->error says why if it could. */
+/*
+ * Takes all blocks that are there; false = the capture worker is gone, inbox->error says why if it could.  An error in
+ * the middle of a block ends the session as well: the rest of the block would be missing.
+ */
 bool
 td_inbox_fetch(TdInbox *inbox, TdCapture *capture)
 {
@@ -168,7 +177,11 @@ td_inbox_fetch(TdInbox *inbox, TdCapture *capture)
 	int			rc = 0;
 
 	while (!inbox->gone && !td_worker_should_stop() && (rc = td_capture_read(capture, &block, &inbox->error)) > 0)
+	{
+		inbox->gone = true;
 		take_block(inbox, block);
+		inbox->gone = false;
+	}
 	inbox->gone |= rc < 0;
 	return !inbox->gone;
 }
@@ -281,14 +294,9 @@ take_commit(TdInbox *inbox, const TdCaptureMessage *m, const uint8_t **run)
 		*run = m->whole.data + m->whole.len;
 		close_open(inbox);
 	}
-	if (inbox->lost_open)
-	{
-		inbox->lost = true;
-		td_touch(inbox, InvalidOid);
-	}
-	inbox->lost_open = false;
-	if (inbox->lost)
+	if (inbox->full || inbox->lost_open)
 		lose_xid(inbox, inbox->open_xid);
+	inbox->lost_open = false;
 }
 
 /* Keeps a run of messages. */
@@ -297,10 +305,10 @@ keep(TdInbox *inbox, TdSpool *spool, const uint8_t *from, const uint8_t *to)
 {
 	TdError		err = {0};
 
-	if (from >= to || inbox->lost || inbox->lost_open)
+	if (from >= to || inbox->full || inbox->lost_open)
 		return;
 	if (!append(inbox, spool, from, to - from, &err))
-		lose(inbox, &err);
+		lose(inbox, from, to, &err);
 }
 
 /* A block with its prefix. */
@@ -328,7 +336,7 @@ close_open(TdInbox *inbox)
 	TdError		err = {0};
 
 	inbox->in_open = false;
-	if (inbox->lost || inbox->lost_open)
+	if (inbox->full || inbox->lost_open)
 		return;
 	if (td_spool_size(inbox->whole) == 0)
 	{
@@ -338,7 +346,7 @@ close_open(TdInbox *inbox)
 		inbox->open = empty;
 	}
 	else if (!copy_blocks(inbox->open, inbox->whole, &err))
-		lose(inbox, &err);
+		lose(inbox, NULL, NULL, &err);
 	td_spool_reset(inbox->open);
 }
 
@@ -361,52 +369,107 @@ copy_blocks(TdSpool *from, TdSpool *to, TdError *err)
 
 /* ---- what does not fit ---- */
 
-/* Forgets all rows, but not of which transactions they were. */
 static void
-lose(TdInbox *inbox, const TdError *err)
+log_full(const TdError *err)
+{
+	ereport(LOG,
+			(errmsg("changes for live views do not fit into the spool, the views will be computed anew"),
+			 errdetail_internal("%s", err->message)));
+}
+
+/* All transactions of a spool, which is not of use any more. */
+static void
+lose_spool(TdInbox *inbox, TdSpool *spool)
 {
 	TdInboxReader r;
 	TdCaptureMessage m;
 
-	ereport(LOG,
-			(errmsg("changes for live views do not fit into the spool, the views will be computed anew"),
-			 errdetail_internal("%s", err->message)));
-	inbox->lost = true;
-	td_touch(inbox, InvalidOid);
-	td_inbox_rewind(&r, inbox);
+	rewind_spool(&r, spool);
 	while (td_inbox_next(&r, &m))
 	{
 		if (m.kind == TD_CAPTURE_BEGIN)
 			lose_xid(inbox, m.xid);
 	}
+	td_spool_reset(spool);
+}
+
+/* Forgets all rows, of what has not been kept as well, but not of which transactions they were. */
+static void
+lose(TdInbox *inbox, const uint8_t *from, const uint8_t *to, const TdError *err)
+{
+	TdReader	rest = {from, to};
+	TdCaptureMessage m;
+
+	log_full(err);
+	inbox->full = true;
+	lose_spool(inbox, inbox->whole);
+	while (from < to && td_capture_next(&rest, &m) > 0)
+	{
+		if (m.kind == TD_CAPTURE_BEGIN)
+			lose_xid(inbox, m.xid);
+	}
 	inbox->reading = false;
-	td_spool_reset(inbox->whole);
 	td_spool_reset(inbox->open);
 }
 
-/* One whose end every snapshot to come will see need not be kept. */
+static void
+make_room(TdInbox *inbox)
+{
+	int			n = Max(inbox->alost * 2, LOST_XIDS);
+
+	inbox->lost_xids = inbox->lost_xids == NULL ?
+		MemoryContextAllocHuge(inbox->context, sizeof(uint64) * n) :
+		repalloc_huge(inbox->lost_xids, sizeof(uint64) * n);
+	inbox->alost = n;
+}
+
+/* The tick that sees it first has to recompute what has changed: of which relations is not known. */
 static void
 lose_xid(TdInbox *inbox, uint64 xid)
 {
-	int			n = 0;
-
+	td_touch(inbox, InvalidOid);
 	if (inbox->nlost == inbox->alost)
 	{
-		for (int i = 0; i < inbox->nlost; i++)
-		{
-			if (TransactionIdIsInProgress((TransactionId) inbox->lost_xids[i]))
-				inbox->lost_xids[n++] = inbox->lost_xids[i];
-		}
-		inbox->nlost = n;
-		if (inbox->alost == 0 || n > inbox->alost / 2)
-		{
-			inbox->alost = inbox->alost == 0 ? LOST_XIDS : inbox->alost * 2;
-			inbox->lost_xids = inbox->lost_xids == NULL ?
-				MemoryContextAllocHuge(inbox->context, sizeof(uint64) * inbox->alost) :
-				repalloc_huge(inbox->lost_xids, sizeof(uint64) * inbox->alost);
-		}
+		forget_ended(inbox);
+		if (inbox->nlost >= inbox->alost / 2)
+			make_room(inbox);
 	}
 	inbox->lost_xids[inbox->nlost++] = xid;
+}
+
+/* Xids whose end every snapshot to come will see need not be kept; nor may there be one already, of a tick, that does not see it. */
+static void
+forget_ended(TdInbox *inbox)
+{
+	TransactionId oldest = MyProc->xmin;
+	int			n = 0;
+
+	for (int i = 0; i < inbox->nlost; i++)
+	{
+		TransactionId xid = (TransactionId) inbox->lost_xids[i];
+
+		if (TransactionIdIsInProgress(xid) || (TransactionIdIsValid(oldest) && TransactionIdFollowsOrEquals(xid, oldest)))
+			inbox->lost_xids[n++] = inbox->lost_xids[i];
+		else
+			inbox->lost = true;
+	}
+	inbox->nlost = n;
+}
+
+bool
+td_inbox_lost(const TdInbox *inbox, const TdSeen *seen, bool *others)
+{
+	bool		any = inbox->lost;
+
+	*others = false;
+	for (int i = 0; i < inbox->nlost; i++)
+	{
+		if (td_sees(seen, inbox->lost_xids[i]))
+			any = true;
+		else
+			*others = true;
+	}
+	return any;
 }
 
 /* ---- the tick ---- */
@@ -414,20 +477,26 @@ lose_xid(TdInbox *inbox, uint64 xid)
 bool
 td_inbox_due(const TdInbox *inbox)
 {
-	return inbox->waiting > 0 || inbox->lost;
+	return inbox->waiting > 0 || inbox->lost || inbox->nlost > 0;
+}
+
+static void
+rewind_spool(TdInboxReader *r, TdSpool *spool)
+{
+	TdError		err = {0};
+
+	r->spool = spool;
+	r->block.p = r->block.end = NULL;
+	if (!td_spool_rewind(spool, &err))
+		td_error_raise(&err);
 }
 
 /* To the first message; may be done again. */
 void
 td_inbox_rewind(TdInboxReader *r, TdInbox *inbox)
 {
-	TdError		err = {0};
-
-	r->inbox = inbox;
-	r->block.p = r->block.end = NULL;
 	inbox->reading = true;
-	if (!td_spool_rewind(inbox->whole, &err))
-		td_error_raise(&err);
+	rewind_spool(r, inbox->whole);
 }
 
 /* The next message, valid until the next call; layouts and what belongs to no transaction are passed over. */
@@ -446,7 +515,7 @@ td_inbox_next(TdInboxReader *r, TdCaptureMessage *m)
 			return true;
 		if (rc > 0)
 			continue;
-		rc = td_spool_read(r->inbox->whole, &block, &err);
+		rc = td_spool_read(r->spool, &block, &err);
 		if (rc < 0)
 			td_error_raise(&err);
 		if (rc == 0)
@@ -458,14 +527,23 @@ td_inbox_next(TdInboxReader *r, TdCaptureMessage *m)
 	}
 }
 
-/* Copies a message of a transaction that the tick does not take. */
+/*
+ * Copies a message of a transaction that the tick does not take.  Message by message they need more room than in
+ * blocks: when there is none, they are forgotten; the tick is none the worse.
+ */
 void
 td_inbox_carry(TdInbox *inbox, const TdCaptureMessage *m)
 {
 	TdError		err = {0};
 
-	if (!append(inbox, inbox->spare, m->whole.data, m->whole.len, &err))
-		td_error_raise(&err);
+	if (!inbox->carry_full && !append(inbox, inbox->spare, m->whole.data, m->whole.len, &err))
+	{
+		log_full(&err);
+		inbox->carry_full = true;
+		lose_spool(inbox, inbox->spare);
+	}
+	if (inbox->carry_full && m->kind == TD_CAPTURE_BEGIN)
+		lose_xid(inbox, m->xid);
 }
 
 /* The tick is committed.  `touched` are the relations of what was carried (of what is open it is not known: they stay). */
@@ -480,19 +558,18 @@ td_inbox_taken(TdInbox *inbox, const TdSeen *seen, int64 carried, List *touched)
 	inbox->spare = old;
 	td_spool_reset(inbox->spare);
 	inbox->reading = false;
-	inbox->waiting = carried;
+	inbox->waiting = inbox->carry_full ? 0 : carried;
+	inbox->carry_full = false;
 	for (int i = 0; i < inbox->nlost; i++)
 	{
 		if (!td_sees(seen, inbox->lost_xids[i]))
 			inbox->lost_xids[n++] = inbox->lost_xids[i];
 	}
 	inbox->nlost = n;
-	if (n == 0 && inbox->lost)
-	{
-		inbox->lost = false;
-		inbox->lost_open = inbox->in_transaction;	/* its beginning was forgotten */
-	}
-	if (inbox->in_transaction || inbox->lost)
+	inbox->lost = false;
+	inbox->lost_open |= inbox->full && inbox->in_transaction;	/* its beginning was forgotten */
+	inbox->full = false;
+	if (inbox->in_transaction || n > 0)
 		return;
 	list_free(inbox->touched);
 	inbox->touched = NIL;
@@ -510,6 +587,7 @@ td_inbox_return(TdInbox *inbox)
 
 	if (!inbox->reading)
 		return;
+	inbox->carry_full = false;
 	td_spool_reset(inbox->spare);
 	if (!copy_blocks(inbox->whole, inbox->spare, &err))
 	{

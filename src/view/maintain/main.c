@@ -66,6 +66,7 @@ static int	until(TimestampTz when, int ms);
 static void set_status(TdKeeper *k, const char *status);
 static void set_streaming(TdKeeper *k);
 static void wait_latch(int timeout_ms);
+static void rest(int timeout_ms);
 static void leave_error(int32 group, ErrorData *edata);
 
 /* Entry of the worker: main_arg names its slot, whose object is the group. */
@@ -187,6 +188,18 @@ wait_latch(int timeout_ms)
 	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_EXIT_ON_PM_DEATH | (timeout_ms >= 0 ? WL_TIMEOUT : 0), timeout_ms, PG_WAIT_EXTENSION);
 }
 
+/* Waits while there is nothing to do but to stop. */
+static void
+rest(int timeout_ms)
+{
+	ResetLatch(MyLatch);
+	if (td_worker_should_stop())
+		return;
+	CHECK_FOR_INTERRUPTS();
+	wait_latch(timeout_ms);
+	td_workers_reap();
+}
+
 /* The sooner of two timeouts; -1 = never. */
 static int
 sooner(int a, int b)
@@ -226,9 +239,7 @@ run_sessions(TdKeeper *k)
 		else
 		{
 			set_status(k, "waiting_for_worker");
-			ResetLatch(MyLatch);
-			wait_latch(NO_WORKER_MS);
-			td_workers_reap();
+			rest(NO_WORKER_MS);
 			continue;
 		}
 		if (td_worker_should_stop())
@@ -239,11 +250,7 @@ run_sessions(TdKeeper *k)
 		ereport(LOG, (errmsg("the capture worker of the views ended, it is started again"),
 					  err.message[0] ? errdetail_internal("%s", err.message) : 0));
 		for (TimestampTz begin = GetCurrentTimestamp(); !td_worker_should_stop() && until(begin, td_backoff_ms(failures)) > 0;)
-		{
-			ResetLatch(MyLatch);
-			wait_latch(until(begin, td_backoff_ms(failures)));
-			td_workers_reap();
-		}
+			rest(until(begin, td_backoff_ms(failures)));
 	}
 }
 
@@ -286,9 +293,13 @@ serve(TdKeeper *k)
 {
 	uint64		first = k->tick;
 
-	while (!td_worker_should_stop() && !k->inbox->started)
+	while (!k->inbox->started)
 	{
 		ResetLatch(MyLatch);
+		if (td_worker_should_stop())
+			return false;
+		CHECK_FOR_INTERRUPTS(); /* a slot may take hours to make, and others wait for us at a barrier */
+		td_workers_reap();
 		if (!td_inbox_fetch(k->inbox, k->capture))
 			return false;
 		if (!k->inbox->started)
@@ -355,7 +366,7 @@ serve_started(TdKeeper *k)
 static void
 tell_caught_up(const TdKeeper *k)
 {
-	uint32		caught_up = k->inbox->waiting == 0 && !k->inbox->in_transaction && !k->inbox->lost && k->not_before == 0;
+	uint32		caught_up = !td_inbox_due(k->inbox) && !k->inbox->in_transaction && k->not_before == 0;
 
 	if (pg_atomic_read_u32(&td_my_slot->caught_up) != caught_up)
 		pg_atomic_write_u32(&td_my_slot->caught_up, caught_up);
@@ -392,7 +403,7 @@ work(TdKeeper *k)
 		timeout = sooner(timeout, Max(1, until(k->commit_time, CONFIRM_MS + 1)));
 	else if (timeout < 0)
 		pgstat_report_stat(true);
-	return sooner(timeout, td_fill_timeout(k));
+	return k->members_stale ? 0 : sooner(timeout, td_fill_timeout(k));
 }
 
 static bool

@@ -31,7 +31,6 @@ static void define(TdKeeper *k, TdMember *m);
 static void take_status(TdKeeper *k, TdMember *m, const TdView *view);
 static void forget_unseen(TdKeeper *k);
 static void plan_streaming(TdKeeper *k, TdMember *m);
-static void follow_lower(TdKeeper *k, TdMember *m);
 static bool wants_fill(const TdMember *m);
 static bool has_failed(const TdMember *m);
 
@@ -46,6 +45,7 @@ td_members_read(TdKeeper *k)
 	uint32		told = pg_atomic_read_u32(&td_my_slot->told);
 
 	k->members_read = GetCurrentTimestamp();
+	k->members_stale = true;	/* until all of it is read */
 	td_transaction_begin();
 	group = td_group_load(k->group);
 	if (group == NULL)
@@ -57,6 +57,8 @@ td_members_read(TdKeeper *k)
 	{
 		TdMember   *m = enter(k, lfirst(lc));
 
+		if (m == NULL)
+			continue;
 		m->seen = true;
 		take_status(k, m, lfirst(lc));
 		old = MemoryContextSwitchTo(k->context);
@@ -69,7 +71,7 @@ td_members_read(TdKeeper *k)
 	foreach(lc, k->members)
 	{
 		plan_streaming(k, lfirst(lc));
-		follow_lower(k, lfirst(lc));
+		td_member_follow(k, lfirst(lc));
 	}
 	td_transaction_commit();
 	MemoryContextSwitchTo(k->context);
@@ -79,7 +81,7 @@ td_members_read(TdKeeper *k)
 		(void) td_bases_want(k);
 }
 
-/* The member of a view, made or defined anew if need be. */
+/* The member of a view, made or defined anew if need be; NULL = the view was dropped just now. */
 static TdMember *
 enter(TdKeeper *k, const TdView *view)
 {
@@ -98,7 +100,7 @@ enter(TdKeeper *k, const TdView *view)
 		MemoryContextSwitchTo(old);
 	}
 	define(k, m);
-	return m;
+	return m->view ? m : NULL;
 }
 
 /* Takes the definition from the catalog; a plan made for another one goes. */
@@ -113,6 +115,7 @@ define(TdKeeper *k, TdMember *m)
 		td_run_destroy(m->run);
 	m->run = NULL;
 	m->view = NULL;
+	m->streams = m->wants_fill = false;
 	MemoryContextReset(m->context);
 	old = MemoryContextSwitchTo(m->context);
 	m->view = td_view_load(m->id);
@@ -215,13 +218,13 @@ has_failed(const TdMember *m)
 	return !m->streams && !m->wants_fill;
 }
 
-/* A view can't go on from one that does not: it fails with it, or is filled after it. */
-static void
-follow_lower(TdKeeper *k, TdMember *m)
+/* A view can't go on from one that does not: it fails with it, or is filled after it.  One that is being filled follows later. */
+void
+td_member_follow(TdKeeper *k, TdMember *m)
 {
-	char	   *snapshot = k->seen ? td_seen_text(k->seen) : NULL;
+	char	   *snapshot = k->seen && m->streams ? td_seen_text(k->seen) : NULL;
 
-	if (!m->streams)
+	if (has_failed(m) || m == k->fill.member)
 		return;
 	if (td_member_below(k, m, has_failed))
 	{
@@ -230,9 +233,9 @@ follow_lower(TdKeeper *k, TdMember *m)
 		td_error_set(&err, "55000", "a view that %s reads has failed", m->view->name);
 		td_error_hint(&err, "Mend that view, and revive it with tapdata.refresh_view().");
 		td_view_set_status(m->id, "failed", snapshot, &err);
-		m->streams = false;
+		m->streams = m->wants_fill = false;
 	}
-	else if (td_member_below(k, m, wants_fill))
+	else if (m->streams && td_member_below(k, m, wants_fill))
 	{
 		td_view_set_status(m->id, "snapshot", snapshot, NULL);
 		m->streams = false;

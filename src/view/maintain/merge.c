@@ -13,8 +13,8 @@
  *		groups that statement finds is decided by their keys; keys that are null
  *		are never found by =, so there is one statement per set of null keys.
  *
- *		Keys of a group may be equal and yet look different (1.0 and 1.00): the
- *		image that the state row has is kept as long as the group lives.
+ *		Keys of a group may be equal and yet look different ('Bob' and 'BOB'): what
+ *		the state row has is kept until a row that looks like it goes.
  *
  *		Deltas stream through: per group only its row in the net is kept, and the
  *		net spills.
@@ -74,7 +74,7 @@ TdCarried *
 td_counters(const TdPlan *plan)
 {
 	static const int widths[] = {
-		[TD_COUNTER_ADD] = 1,[TD_COUNTER_MIN] = 2,[TD_COUNTER_MAX] = 2,[TD_COUNTER_RECOMPUTE] = 0
+		[TD_COUNTER_ADD] = 1,[TD_COUNTER_MIN] = 2,[TD_COUNTER_MAX] = 2,[TD_COUNTER_RECOMPUTE] = 0,[TD_COUNTER_IMAGE] = 3
 	};
 	TdCarried  *counters = palloc0(sizeof(TdCarried) * Max(plan->ncounters, 1));
 	int			delta = plan->nkeys + 1;
@@ -88,7 +88,7 @@ td_counters(const TdPlan *plan)
 		delta += widths[plan->counters[i]];
 		if (plan->counters[i] == TD_COUNTER_ADD)
 			fmgr_info(addition(column->type), &counters[i].function);
-		else if (plan->counters[i] != TD_COUNTER_RECOMPUTE)
+		else if (plan->counters[i] == TD_COUNTER_MIN || plan->counters[i] == TD_COUNTER_MAX)
 			fmgr_info(comparison(column->type), &counters[i].function);
 	}
 	return counters;
@@ -123,6 +123,13 @@ column(TupleTableSlot *slot, int i)
 	return slot ? (NullableDatum) {slot->tts_values[i], slot->tts_isnull[i]} : (NullableDatum) {(Datum) 0, true};
 }
 
+/* May the last row whose keys look as those of the group have gone?  Hashes of them and of what has gone; null = nothing looks different. */
+static bool
+is_image_lost(NullableDatum kept, NullableDatum least, NullableDatum most)
+{
+	return !kept.isnull && !least.isnull && DatumGetInt64(least.value) <= DatumGetInt64(kept.value) && DatumGetInt64(kept.value) <= DatumGetInt64(most.value);
+}
+
 /* Can counter i not be told from the old state and the delta?  So when what was taken away may have been the extremum. */
 static bool
 is_lost(Merge *m, int i, TupleTableSlot *old, TupleTableSlot *delta)
@@ -144,6 +151,8 @@ is_lost(Merge *m, int i, TupleTableSlot *old, TupleTableSlot *delta)
 				return false;
 			best = extremum(m, i, column(old, m->plan->nkeys + 1 + i), column(delta, at));
 			return best.isnull || reaches(m, i, removed, best, true);
+		case TD_COUNTER_IMAGE:
+			return is_image_lost(column(old, m->plan->nkeys + 1 + i), column(delta, at + 1), column(delta, at + 2));
 	}
 	return true;
 }
@@ -155,6 +164,8 @@ carry_on(Merge *m, int i, TupleTableSlot *old, TupleTableSlot *delta)
 	NullableDatum before = column(old, m->plan->nkeys + 1 + i);
 	NullableDatum change = column(delta, c->delta);
 
+	if (m->plan->counters[i] == TD_COUNTER_IMAGE)
+		return old ? before : change;
 	if (m->plan->counters[i] != TD_COUNTER_ADD)
 		return extremum(m, i, before, change);
 	if (before.isnull || change.isnull)
@@ -247,21 +258,13 @@ merge_group(TupleTableSlot *delta, void *arg)
 	put_state(m, old, delta, rows);
 }
 
-/* A state row computed anew, with the keys as they were written. */
+/* A state row computed anew. */
 static void
 take_group(TupleTableSlot *slot, void *arg)
 {
 	Merge	   *m = arg;
-	TupleTableSlot *old = find_state(m, slot);
 
-	td_weighed(m->row, slot, 1);
-	if (old)
-	{
-		slot_getsomeattrs(old, m->plan->nkeys);
-		memcpy(m->row->tts_values, old->tts_values, m->plan->nkeys * sizeof(Datum));
-		memcpy(m->row->tts_isnull, old->tts_isnull, m->plan->nkeys * sizeof(bool));
-	}
-	td_net_add(m->net, m->row, 1);
+	td_net_add(m->net, td_weighed(m->row, slot, 1), 1);
 }
 
 static void

@@ -169,15 +169,6 @@ td_net_add(TdNet *net, TupleTableSlot *slot, int64 sign)
 	MemoryContextReset(net->scratch);
 }
 
-/* A row that is normalized already: nothing is deformed. */
-void
-td_net_add_tuple(TdNet *net, MinimalTuple tuple, int64 sign)
-{
-	if (HeapTupleHeaderGetNatts(tuple) != net->desc->natts)
-		elog(ERROR, "a row has %d columns, its delta has %d", HeapTupleHeaderGetNatts(tuple), net->desc->natts);
-	add_row(net, tuple, signed_weight(td_weight_of(tuple), sign));
-}
-
 static void
 add_weight(TdNetEntry *entry, int64 weight)
 {

@@ -100,7 +100,7 @@ td_recover_start(TdKeeper *k)
 				(errcode(ERRCODE_CONNECTION_FAILURE),	/* retried: td_recover_slot drops it */
 				 errmsg("replication slot \"%s\" was moved while it was opened", k->slot)));
 	k->first_xid = inbox->first_xid;
-	k->checked = inbox->start;
+	k->bound = k->checked = inbox->start;
 	refill(k, false);
 }
 

@@ -270,14 +270,12 @@ td_tick_net(TdTick *t, TupleDesc desc)
 	return net;
 }
 
-/* A query that has one row at most needs no key. */
 TdStore *
 td_open_view(TdTick *t)
 {
 	const TdRunKept *kept = t->run->kept;
-	bool		keyed = kept->nunique > 0 || t->run->shape->one_group;
 	MemoryContext old = MemoryContextSwitchTo(t->context);
-	TdStore    *store = td_store_open(t->run->view->relation, kept->nunique, keyed ? kept->unique : NULL);
+	TdStore    *store = td_store_open(t->run->view->relation, kept->nunique, kept->unique);
 
 	MemoryContextSwitchTo(old);
 	require_columns(t->run, td_store_desc(store), false);

@@ -46,6 +46,14 @@ static const Setting basic_settings[] = {
 	{"array_nulls", "on"},
 };
 
+/* All names qualified, no digit lost, and dates that are read in the same way whatever DateStyle is then. */
+static const Setting text_settings[] = {
+	{"search_path", OWN_PATH},
+	{"extra_float_digits", "1"},
+	{"DateStyle", "ISO"},
+	{"IntervalStyle", "postgres"},
+};
+
 /* How a small delta is best planned. */
 static const Setting tick_settings[] = {
 	{"jit", "off"},
@@ -133,14 +141,14 @@ td_scope_enter(TdViewScope *scope, const TdView *view, bool tick)
 		arm(scope, view->timeout_ms);
 }
 
-/* Within a scope, while expressions are written as text: all names qualified, no digit lost.  To be ended by AtEOXact_GUC. */
+/* Within a scope, while expressions are written as text.  To be ended by AtEOXact_GUC. */
 int
 td_scope_write_texts(void)
 {
 	int			level = NewGUCNestLevel();
 
-	set("search_path", OWN_PATH);
-	set("extra_float_digits", "1");
+	for (int i = 0; i < lengthof(text_settings); i++)
+		set(text_settings[i].name, text_settings[i].value);
 	return level;
 }
 

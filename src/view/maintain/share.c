@@ -488,6 +488,8 @@ detach_group(int code, Datum arg)
 		if (e->state == SHARE_FREE || e->database != MyDatabaseId || e->group != my_group)
 			continue;
 		e->worker = NULL;
+		if (e->state == SHARE_OFFERED)
+			e->state = SHARE_LOST;	/* the tick will not be committed, and a next worker would take it for its own */
 		SetLatch(e->latch);
 	}
 	LWLockRelease(shared->lock);
@@ -644,13 +646,11 @@ td_share_claim(void)
 }
 
 /* Copies the transaction's snapshot for all who asked before it was taken; they get it when the tick is committed. */
-int
+void
 td_share_offer_checks(void)
 {
-	int			offered = 0;
-
 	if (!td_share_any(TD_SHARE_CHECK))
-		return 0;
+		return;
 	for (int i = 0; i < SHARE_ENTRIES; i++)
 	{
 		ShareEntry *e = &shared->entries[i];
@@ -659,10 +659,9 @@ td_share_offer_checks(void)
 		LWLockAcquire(shared->lock, LW_SHARED);
 		wanted = is_mine_to_serve(e, TD_SHARE_CHECK) && e->state == SHARE_ASKED && e->claimed;
 		LWLockRelease(shared->lock);
-		if (wanted && offer(e, TD_SHARE_CHECK))
-			offered++;
+		if (wanted)
+			(void) offer(e, TD_SHARE_CHECK);
 	}
-	return offered;
 }
 
 /* Moves all checks of our group that stand there, and tells their askers. */

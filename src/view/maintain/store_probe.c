@@ -48,11 +48,44 @@ key_position(TdStore *s, AttrNumber attnum)
 	return -1;
 }
 
+/* The column of desc with this number in the relation. */
+static AttrNumber
+column_of(TdStore *s, AttrNumber attnum)
+{
+	for (int i = 0; i < s->target.ncolumns; i++)
+	{
+		if (s->target.attnums[i] == attnum)
+			return i + 1;
+	}
+	elog(ERROR, "an index of view %s is on column %d, which is not there", s->target.name, attnum);
+}
+
+/* Unique on columns, without exception. */
+static bool
+is_unique(Relation index, IndexInfo *info)
+{
+	return td_store_index_is_plain(index, info) && index->rd_index->indisunique && info->ii_Expressions == NIL;
+}
+
+/* Of one row for each value, nulls included: whatever the columns are, a row is found by it. */
+static bool
+is_on_any_key(TdStore *s, Relation index, IndexInfo *info)
+{
+	if (!is_unique(index, info))
+		return false;
+	for (int i = 0; i < info->ii_NumIndexKeyAttrs && !index->rd_index->indnullsnotdistinct; i++)
+	{
+		if (!td_attribute_not_null_compat(RelationGetDescr(s->target.rel), info->ii_IndexAttrNumbers[i]))
+			return false;
+	}
+	return true;
+}
+
 /* Unique on exactly the key, in any order. */
 static bool
 is_on_key(TdStore *s, Relation index, IndexInfo *info)
 {
-	if (!td_store_index_is_plain(index, info) || !index->rd_index->indisunique || info->ii_NumIndexKeyAttrs != s->nkeys || info->ii_Expressions != NIL)
+	if (!is_unique(index, info) || info->ii_NumIndexKeyAttrs != s->nkeys)
 		return false;
 	for (int i = 0; i < info->ii_NumIndexKeyAttrs; i++)
 	{
@@ -64,7 +97,7 @@ is_on_key(TdStore *s, Relation index, IndexInfo *info)
 
 /* On one expression, a call of our hash, whatever its name is today. */
 static bool
-is_on_image(Relation index, IndexInfo *info)
+is_on_image(TdStore *s, Relation index, IndexInfo *info)
 {
 	FuncExpr   *call;
 	FmgrInfo	function;
@@ -128,27 +161,50 @@ make_scan_keys(TdStore *s)
 	}
 }
 
-/* Chooses the index; a table that needs none has one row at most. */
-void
-td_store_probe_open(TdStore *s)
+/* The first index that serves. */
+static bool
+find_index(TdStore *s, bool (*serves) (TdStore *s, Relation index, IndexInfo *info))
 {
 	ResultRelInfo *rri = s->target.rri;
 
 	for (int i = 0; i < rri->ri_NumIndices && s->index == NULL; i++)
 	{
-		Relation	index = rri->ri_IndexRelationDescs[i];
-		IndexInfo  *info = rri->ri_IndexRelationInfo[i];
-
-		s->by_image = s->nkeys == 0;
-		if (s->by_image ? is_on_image(index, info) : is_on_key(s, index, info))
-		{
-			s->index = index;
-			s->index_info = info;
-		}
+		if (!serves(s, rri->ri_IndexRelationDescs[i], rri->ri_IndexRelationInfo[i]))
+			continue;
+		s->index = rri->ri_IndexRelationDescs[i];
+		s->index_info = rri->ri_IndexRelationInfo[i];
 	}
-	if (s->index == NULL && s->nkeys > 0)
+	return s->index != NULL;
+}
+
+/* The key becomes that of the index found. */
+static void
+take_key(TdStore *s)
+{
+	s->nkeys = s->index_info->ii_NumIndexKeyAttrs;
+	s->keys = palloc(sizeof(AttrNumber) * s->nkeys);
+	for (int i = 0; i < s->nkeys; i++)
+		s->keys[i] = column_of(s, s->index_info->ii_IndexAttrNumbers[i]);
+}
+
+/*
+ * Chooses the index; a table that needs none has one row at most.  Which key a view has is inferred from its tables' constraints, which may have
+ * changed since its own table was made: then that is read by the index that it got.
+ */
+void
+td_store_probe_open(TdStore *s)
+{
+	if (s->nkeys > 0 && find_index(s, is_on_key))
+		s->by_image = false;
+	else if (find_index(s, is_on_image))
+	{
+		s->by_image = true;
+		s->nkeys = 0;
+	}
+	else if (find_index(s, is_on_any_key))
+		take_key(s);
+	else if (s->nkeys > 0)
 		raise_no_index(s);
-	s->by_image = s->index != NULL && s->nkeys == 0;
 	if (s->index == NULL)
 		return;
 	make_scan_keys(s);

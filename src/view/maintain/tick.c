@@ -27,7 +27,9 @@
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "replication/origin.h"
+#include "storage/lmgr.h"
 #include "util/util.h"
+#include "utils/inval.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
@@ -59,9 +61,10 @@ static bool catch_up(TdKeeper *k);
 static TdTickResult take_snapshot(TdKeeper *k, TdCut *cut);
 static TdTickResult give_up(TdTickResult why);
 static void cut_inbox(TdKeeper *k, TdCut *cut);
-static void take(TdKeeper *k, TdCut *cut, const TdCaptureMessage *m, XLogRecPtr lsn);
+static void take(TdKeeper *k, TdCut *cut, const TdCaptureMessage *m, const TdCaptureMessage *begin);
 static void carry(TdKeeper *k, TdCut *cut, const TdCaptureMessage *m);
 static void take_lost(TdKeeper *k, TdCut *cut);
+static void hear_of_ddl(const TdCut *cut);
 static bool needs_checkpoint(TdKeeper *k, const TdCut *cut);
 static void finish(TdKeeper *k, const TdCut *cut, bool checkpoint);
 static void keep_seen(TdKeeper *k, const TdSeen *seen);
@@ -125,7 +128,7 @@ td_tick(TdKeeper *k)
 		{
 			ErrorData  *edata;
 
-			MemoryContextSwitchTo(caller);
+			MemoryContextSwitchTo(k->tick_context); /* not for longer than the next attempt */
 			edata = CopyErrorData();
 			FlushErrorState();
 			AbortOutOfAnyTransaction();
@@ -189,6 +192,7 @@ attempt(TdKeeper *k, bool careful)
 
 	MemoryContextSwitchTo(k->tick_context);
 	cut_inbox(k, &cut);
+	hear_of_ddl(&cut);
 	look_at_horizon(k);
 	td_members_compare(k, cut.ddl);
 	td_members_run(k, cut.deltas, careful);
@@ -199,7 +203,7 @@ attempt(TdKeeper *k, bool careful)
 	foreach(lc, cut.warn)
 		td_base_warn_identity(k, lfirst_oid(lc));
 	td_fill_keep(k, cut.deltas, cut.ddl);
-	(void) td_share_offer_checks();
+	td_share_offer_checks();
 	td_share_settle(SETTLE_MS);
 	td_fill_offer(k, cut.seen, cut.deltas, cut.oldest_version);
 	PopActiveSnapshot();
@@ -246,7 +250,7 @@ cut_inbox(TdKeeper *k, TdCut *cut)
 	TdInbox    *inbox = k->inbox;
 	TdInboxReader r;
 	TdCaptureMessage m;
-	XLogRecPtr	lsn = InvalidXLogRecPtr;
+	TdCaptureMessage begin = {0};
 	bool		seen_now = false;
 	bool		seen_before = false;
 
@@ -258,15 +262,14 @@ cut_inbox(TdKeeper *k, TdCut *cut)
 		cut->bound = Min(cut->bound, inbox->open_lsn);
 		cut->oldest_version = inbox->open_version;
 	}
-	if (inbox->lost)
-		take_lost(k, cut);
+	take_lost(k, cut);
 	td_inbox_rewind(&r, inbox);
 	while (td_inbox_next(&r, &m))
 	{
 		CHECK_FOR_INTERRUPTS();
 		if (m.kind == TD_CAPTURE_BEGIN)
 		{
-			lsn = m.lsn;
+			begin = m;
 			seen_before = k->seen && td_sees(k->seen, m.xid);
 			seen_now = seen_before || td_sees(cut->seen, m.xid);
 			cut->taken += seen_now && !seen_before;
@@ -274,13 +277,13 @@ cut_inbox(TdKeeper *k, TdCut *cut)
 		if (!seen_now)
 			carry(k, cut, &m);
 		else if (!seen_before)
-			take(k, cut, &m, lsn);
+			take(k, cut, &m, &begin);
 	}
 }
 
 /* A message of a transaction that the snapshot sees and the checkpoint's did not. */
 static void
-take(TdKeeper *k, TdCut *cut, const TdCaptureMessage *m, XLogRecPtr lsn)
+take(TdKeeper *k, TdCut *cut, const TdCaptureMessage *m, const TdCaptureMessage *begin)
 {
 	TdDdl	   *ddl;
 
@@ -297,7 +300,8 @@ take(TdKeeper *k, TdCut *cut, const TdCaptureMessage *m, XLogRecPtr lsn)
 		case TD_CAPTURE_DDL:
 			ddl = palloc(sizeof(TdDdl));
 			ddl->relid = m->relid;
-			ddl->lsn = lsn;
+			ddl->lsn = begin->lsn;
+			ddl->xid = (TransactionId) begin->xid;
 			cut->ddl = lappend(cut->ddl, ddl);
 			break;
 		default:
@@ -329,17 +333,53 @@ carry(TdKeeper *k, TdCut *cut, const TdCaptureMessage *m)
 	}
 }
 
-/* Changes were forgotten: of which relations is not known, so it is all of them. */
+/*
+ * Changes were forgotten: of which relations is not known, so it is all of them.
+ * Those that the snapshot does not see keep the slot where it is: when we end
+ * before one does, they must be decoded again.
+ */
 static void
 take_lost(TdKeeper *k, TdCut *cut)
 {
-	TdDdl	   *ddl = palloc0(sizeof(TdDdl));	/* before any planning: recompute */
+	bool		others;
+	TdDdl	   *ddl;
 	ListCell   *lc;
+	bool		any = td_inbox_lost(k->inbox, cut->seen, &others);
 
+	if (others)
+		cut->bound = Min(cut->bound, k->bound);
+	if (!any)
+		return;
+	ddl = palloc0(sizeof(TdDdl));	/* before any planning: recompute */
 	foreach(lc, k->bases)
 		td_deltas_unknown(cut->deltas, ((TdBase *) lfirst(lc))->relid);
 	cut->ddl = lappend(cut->ddl, ddl);
 	cut->taken++;
+}
+
+/*
+ * A transaction is seen before its session has told the others what it did to the
+ * catalogs, but it keeps its locks, that of its own xid too, until then: without that
+ * our caches might show the past, and the DDL would count as looked at.
+ */
+static void
+hear_of_ddl(const TdCut *cut)
+{
+	TransactionId last = InvalidTransactionId;
+	ListCell   *lc;
+
+	foreach(lc, cut->ddl)
+	{
+		const TdDdl *ddl = lfirst(lc);
+
+		if (!TransactionIdIsValid(ddl->xid))
+			InvalidateSystemCaches();
+		else if (ddl->xid != last)
+			XactLockTableWait(ddl->xid, NULL, NULL, XLTW_None);
+		last = ddl->xid;
+	}
+	if (cut->ddl != NIL)
+		AcceptInvalidationMessages();
 }
 
 /* ---- the end ---- */
@@ -384,7 +424,7 @@ finish(TdKeeper *k, const TdCut *cut, bool checkpoint)
 		td_mark_reached(((TdWaiting *) lfirst(lc))->number, k->pace.started);
 	list_free_deep(k->waiting);
 	k->waiting = NIL;
-	td_pace_done(k, cut->taken > 0 || cut->carried == 0);
+	td_pace_done(k, cut->taken > 0 || !td_inbox_due(k->inbox));
 	pgstat_report_stat(false);
 }
 

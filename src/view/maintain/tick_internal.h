@@ -79,12 +79,14 @@ typedef struct TdInbox
 	uint64		open_xid;
 	XLogRecPtr	open_lsn;
 	uint32		open_version;
-	/* what did not fit: all views are recomputed until a snapshot sees all of these */
-	bool		lost;
-	bool		lost_open;		/* the transaction in open is one of them, although lost is over */
-	int			nlost;
+	/* what did not fit is forgotten: the tick whose snapshot sees it first recomputes all views */
+	bool		full;			/* so is what comes, until a tick has made room */
+	bool		lost_open;		/* so is the transaction in open, of which a part was */
+	bool		lost;			/* transactions that every snapshot to come sees */
+	int			nlost;			/* others, by xid */
 	int			alost;
 	uint64	   *lost_xids;
+	bool		carry_full;		/* spare as well: the tick under way carries nothing but xids */
 	bool		reading;		/* a tick reads whole */
 	bool		gone;			/* the capture worker has ended */
 	TdError		error;			/* why, if it could say */
@@ -104,7 +106,7 @@ typedef struct TdInbox
 /* Walks over whole transactions. */
 typedef struct TdInboxReader
 {
-	TdInbox    *inbox;
+	TdSpool    *spool;
 	TdReader	block;
 } TdInboxReader;
 
@@ -113,6 +115,7 @@ extern void td_inbox_destroy(TdInbox *inbox);
 extern bool td_inbox_fetch(TdInbox *inbox, TdCapture *capture); /* all blocks that are there; false = the capture worker is gone */
 extern bool td_inbox_wait(TdInbox *inbox, TdCapture *capture, XLogRecPtr lsn, int timeout_ms);	/* until progress >= lsn; false = not in time, capture gone, or asked to stop */
 extern bool td_inbox_due(const TdInbox *inbox); /* something in it is for a tick */
+extern bool td_inbox_lost(const TdInbox *inbox, const TdSeen *seen, bool *others);	/* was something forgotten that the snapshot sees, or (others) does not */
 extern void td_inbox_rewind(TdInboxReader *r, TdInbox *inbox);
 extern bool td_inbox_next(TdInboxReader *r, TdCaptureMessage *m);
 extern void td_inbox_carry(TdInbox *inbox, const TdCaptureMessage *m);	/* to the next inbox */
@@ -267,6 +270,7 @@ typedef struct TdDdl
 {
 	Oid			relid;
 	XLogRecPtr	lsn;			/* of the commit */
+	TransactionId xid;			/* top-level; Invalid = not known */
 } TdDdl;
 
 /* members.c: who they are; views.c: what a tick does with them */
@@ -275,6 +279,7 @@ extern void td_members_read(TdKeeper *k);	/* in a transaction of its own; exits 
 extern bool td_member_reads(const TdMember *m, Oid relid);
 extern bool td_member_below(const TdKeeper *k, const TdMember *m, bool (*test) (const TdMember *lower));	/* any view that it reads directly */
 extern bool td_member_plan(TdKeeper *k, TdMember *m, TdError *err);	/* makes its run, in a subtransaction; false = can't */
+extern void td_member_follow(TdKeeper *k, TdMember *m); /* what has become of the views below it */
 extern bool td_members_unplanned(const TdKeeper *k);
 extern bool td_error_passes(int sqlerrcode);
 extern void td_members_reset(TdKeeper *k);

@@ -339,7 +339,12 @@ td_members_run(TdKeeper *k, TdDeltas *deltas, bool careful)
 		else if (td_member_below(k, m, is_refilled))
 			refill(k, m, NULL);
 		else if (!m->streams)
-			run_member(k, m, td_fill_join(k, deltas), careful);
+		{
+			TdDeltas   *own = td_fill_join(k, deltas);	/* nobody above it streams */
+
+			run_member(k, m, own, careful);
+			td_deltas_destroy(own);
+		}
 		else if (m->missing || m->recompute || m->compare || has_changed(m, deltas))
 			run_member(k, m, deltas, careful);
 	}

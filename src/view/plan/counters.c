@@ -154,7 +154,7 @@ count(Making *m, TdCount what, Node *arg)
 	TdCounter  *c;
 
 	for (int i = 0; i < p->ncounters; i++)
-		if (p->counters[i].count == what && what != TD_COUNT_OWN && equal(p->items[p->counters[i].item].expr, arg))
+		if (p->counters[i].count == what && equal(p->items[p->counters[i].item].expr, arg))
 			return i;
 	c = append_counter(p, what, TD_COUNTER_ADD);
 	c->item = item_of(m, arg, forms[what].evaluations);
@@ -264,6 +264,67 @@ make_aggregate(Making *m, const TdAggregate *a, TdParts *parts)
 		parts->own = count_own(m, a, TD_COUNTER_RECOMPUTE);
 }
 
+/* ---- keys that may look different ---- */
+
+/* Floats differ where they are zero only. */
+static bool
+is_float(Oid type)
+{
+	return type == FLOAT4OID || type == FLOAT8OID;
+}
+
+/* The hash of the keys as they are; NULL where none can look different. */
+static char *
+image_text(const TdPlanned *p, const Bitmapset *keys)
+{
+	StringInfoData zero;
+	StringInfoData names;
+	bool		always = false;
+	int			i = -1;
+
+	initStringInfo(&zero);
+	initStringInfo(&names);
+	while ((i = bms_next_member(keys, i)) >= 0)
+	{
+		appendStringInfo(&names, "%sz.%s", names.len ? ", " : "", p->items[i].name);
+		appendStringInfo(&zero, "%sz.%s = '0'", zero.len ? " OR " : "", p->items[i].name);
+		always |= !is_float(p->items[i].type);
+	}
+	return always ? psprintf("tapdata.row_hash(%s)", names.data) : psprintf("CASE WHEN %s THEN tapdata.row_hash(%s) END", zero.data, names.data);
+}
+
+/*
+ * Which of several equal keys a group shows is open, but it must be that of a row that is there.  Display scales of numerics are counted; the
+ * others are watched by a hash: when a row that looks like the key shown goes, the group is computed anew.
+ */
+static void
+make_keys(Making *m)
+{
+	TdPlanned  *p = m->p;
+	int			nkeys = list_length(p->plan.shape->keys);
+	Bitmapset  *watched = NULL;
+	TdCounter  *c;
+
+	p->key_places = palloc(sizeof(int) * Max(nkeys, 1));
+	for (int i = 0; i < nkeys; i++)
+	{
+		bool		told_apart = p->plan.nkeys > nkeys && i >= p->plan.shape->ngrouped;
+
+		p->key_places[i] = -1;
+		if (told_apart || !td_item_varies(&p->items[i]))
+			continue;
+		if (p->items[i].type == NUMERICOID)
+			p->key_places[i] = count(m, TD_COUNT_PLACES, p->items[i].expr);
+		else
+			watched = bms_add_member(watched, i);
+	}
+	if (watched == NULL)
+		return;
+	c = append_counter(p, TD_COUNT_IMAGE, TD_COUNTER_IMAGE);
+	c->type = INT8OID;
+	c->text = image_text(p, watched);
+}
+
 /* The text of the calls, over z. */
 static void
 name_calls(TdPlanned *p)
@@ -289,6 +350,7 @@ td_counters_make(TdPlanned *p)
 	p->parts = palloc(sizeof(TdParts) * Max(shape->naggregates, 1));
 	for (int i = 0; i < shape->naggregates; i++)
 		make_aggregate(&m, &shape->aggregates[i], &p->parts[i]);
+	make_keys(&m);
 	for (int i = p->plan.nkeys; i < p->nitems; i++)
 		p->barrier |= m.evaluations[i] > 1 && !IsA(p->items[i].expr, Var) && !get_typbyval(p->items[i].type);
 	name_calls(p);
@@ -303,11 +365,18 @@ has_kind(const TdPlanned *p, TdCounterKind kind)
 	return false;
 }
 
+/* Does it matter which rows are taken away, and not only how many? */
+static bool
+has_removed(const TdPlanned *p)
+{
+	return has_kind(p, TD_COUNTER_MIN) || has_kind(p, TD_COUNTER_MAX) || has_kind(p, TD_COUNTER_IMAGE);
+}
+
 /* Can all be added up from rows that are not netted? */
 bool
 td_counters_linear(const TdPlanned *p)
 {
-	return !has_kind(p, TD_COUNTER_MIN) && !has_kind(p, TD_COUNTER_MAX) && !has_kind(p, TD_COUNTER_RECOMPUTE);
+	return !has_removed(p) && !has_kind(p, TD_COUNTER_RECOMPUTE);
 }
 
 /* ---- statements ---- */
@@ -343,7 +412,7 @@ end_select(StringInfo buf, const TdPlanned *p, const char *source, bool barrier,
 {
 	appendStringInfo(buf, "\nFROM (%s%s) z", source, barrier ? "\nOFFSET '0'" : "");
 	if (p->plan.nkeys > 0 || more[0])
-		appendStringInfo(buf, "\nGROUP BY %s%s%s", keys_text(p), p->plan.nkeys && more[0] ? ", " : "", more);
+		appendStringInfo(buf, "\nGROUP BY %s%s", keys_text(p), p->plan.nkeys ? more : more + strlen(", "));
 }
 
 /* The state rows of the groups of source's rows. */
@@ -358,7 +427,7 @@ td_counters_of_rows(const TdPlanned *p, const char *source)
 		const TdCounter *c = &p->counters[i];
 
 		appendStringInfoString(&buf, ", ");
-		if (c->count == TD_COUNT_OWN)
+		if (c->text)
 			appendStringInfoString(&buf, c->text);
 		else
 			appendStringInfo(&buf, forms[c->count].rows, argument_text(p, c));
@@ -398,13 +467,11 @@ put_having(StringInfo buf, const TdPlanned *p, bool filter, const char *nonzero)
 		appendStringInfoString(buf, "\nHAVING count(*) > 0");
 }
 
-/* The arguments of min and max: z.a1, z.a3 */
-static char *
-extrema_text(const TdPlanned *p)
+/* The items that min and max take. */
+static Bitmapset *
+extrema_items(const TdPlanned *p)
 {
 	Bitmapset  *items = NULL;
-	StringInfoData buf;
-	int			i = -1;
 
 	for (int j = 0; j < p->ncounters; j++)
 	{
@@ -417,11 +484,43 @@ extrema_text(const TdPlanned *p)
 		if (IsA(arg, Var))
 			items = bms_add_member(items, ((Var *) arg)->varattno - 1);
 	}
+	return items;
+}
+
+/*
+ * What rows are netted by besides the keys: the arguments of min and max, and how they and the keys look.  selected: those that are read
+ * afterwards, each with a comma behind; else with one before.
+ */
+static char *
+netted_by(const TdPlanned *p, bool selected)
+{
+	Bitmapset  *items = extrema_items(p);
+	StringInfoData buf;
+	int			i = -1;
+
 	initStringInfo(&buf);
 	while ((i = bms_next_member(items, i)) >= 0)
+	{
 		if (i >= p->plan.nkeys)
-			appendStringInfo(&buf, "%sz.%s", buf.len ? ", " : "", p->items[i].name);
+			appendStringInfo(&buf, selected ? "z.%s, " : ", z.%s", p->items[i].name);
+		if (!selected && td_item_varies(&p->items[i]))
+			appendStringInfo(&buf, ", tapdata.row_hash(z.%s)", p->items[i].name);
+	}
+	for (int j = 0; j < p->ncounters; j++)
+		if (p->counters[j].kind == TD_COUNTER_IMAGE)
+			appendStringInfo(&buf, selected ? "%s AS %s, " : ", %s", p->counters[j].text, p->counters[j].name);
 	return buf.data;
+}
+
+/* What came and went of a counter that does not add up, from rows that were netted. */
+static void
+put_removed(StringInfo buf, const TdCounter *c)
+{
+	if (c->kind == TD_COUNTER_IMAGE)
+		appendStringInfo(buf, ", %s AS %s, min(z.%s) FILTER (WHERE z.n < 0) AS %s_least, max(z.%s) FILTER (WHERE z.n < 0) AS %s_most",
+						 c->text, c->name, c->name, c->name, c->name, c->name);
+	else if (c->kind != TD_COUNTER_RECOMPUTE)
+		appendStringInfo(buf, ", %s FILTER (WHERE z.n > 0) AS %s_in, %s FILTER (WHERE z.n < 0) AS %s_out", c->text, c->name, c->text, c->name);
 }
 
 /* Adds up what was netted by key and argument; the least and greatest arguments that came and went. */
@@ -437,9 +536,8 @@ delta_of_netted(const TdPlanned *p, const char *netted)
 
 		if (c->kind == TD_COUNTER_ADD)
 			appendStringInfo(&buf, ", sum(z.%s)%s AS %s", c->name, c->type == INT8OID ? "::bigint" : "", c->name);
-		else if (c->kind != TD_COUNTER_RECOMPUTE)
-			appendStringInfo(&buf, ", %s FILTER (WHERE z.n > 0) AS %s_in, %s FILTER (WHERE z.n < 0) AS %s_out",
-							 c->text, c->name, c->text, c->name);
+		else
+			put_removed(&buf, c);
 	}
 	end_select(&buf, p, netted, false, "");
 	put_having(&buf, p, false, NULL);
@@ -453,18 +551,16 @@ delta_of_netted(const TdPlanned *p, const char *netted)
 char *
 td_counters_of_delta(const TdPlanned *p, const char *source)
 {
-	bool		extrema = has_kind(p, TD_COUNTER_MIN) || has_kind(p, TD_COUNTER_MAX);
 	bool		recompute = has_kind(p, TD_COUNTER_RECOMPUTE);
-	char	   *arguments = extrema ? extrema_text(p) : "";
 	StringInfoData buf;
 	StringInfoData nonzero;
 
 	initStringInfo(&nonzero);
-	begin_select(&buf, p, arguments[0] ? psprintf("%s, ", arguments) : "", ROWS_DELTA);
+	begin_select(&buf, p, netted_by(p, true), ROWS_DELTA);
 	put_sums(&buf, p, &nonzero);
-	end_select(&buf, p, source, p->barrier, arguments);
+	end_select(&buf, p, source, p->barrier, netted_by(p, false));
 	put_having(&buf, p, !recompute, nonzero.data);
-	return extrema ? delta_of_netted(p, buf.data) : buf.data;
+	return has_removed(p) ? delta_of_netted(p, buf.data) : buf.data;
 }
 
 /* ---- results ---- */
@@ -504,6 +600,17 @@ final_text(const TdPlanned *p, const TdAggregate *a, const TdParts *parts)
 	if (a->kind == TD_AGG_AVG)
 		sum = psprintf("%s::numeric / %s::numeric", sum, state_text(p, parts->present));
 	return parts->places >= 0 ? sum : final_sum(p, parts, sum);
+}
+
+/* A key of the shape, from a state row s: the most digits after the point that any of its rows has. */
+char *
+td_counters_key(const TdPlanned *p, int key)
+{
+	char	   *name = psprintf("s.%s", p->items[key].name);
+
+	if (p->key_places[key] < 0)
+		return name;
+	return psprintf("tapdata.numeric_sum(%s, %s) AS %s", name, state_text(p, p->key_places[key]), p->items[key].name);
 }
 
 /* The aggregate's value, from a state row s. */

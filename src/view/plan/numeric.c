@@ -12,6 +12,9 @@
  *		10^20, so places never run into each other; and it is a sum, so what
  *		goes is subtracted.
  *
+ *		A numeric key of a group is shown in the same way: all of its rows are equal,
+ *		and differ in scale at most.
+ *
  *		Used in statements that view/plan writes.
  *
  * IDENTIFICATION
@@ -55,8 +58,8 @@ place_of(Numeric n)
 	if (place > MAX_PLACE)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("a live view can't sum up a number with %d digits after the point", place - PLACE_FINITE),
-				 errhint("Give the argument a scale: sum(round(x, 10)), or a column of type numeric(p, s).")));
+				 errmsg("a live view can't sum up or group by a number with %d digits after the point", place - PLACE_FINITE),
+				 errhint("Give it a scale: round(x, 10), or a column of type numeric(p, s).")));
 	return place;
 }
 

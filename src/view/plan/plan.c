@@ -19,7 +19,10 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
+#include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
+#include "parser/parse_func.h"
+#include "parser/parsetree.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/ruleutils.h"
@@ -59,19 +62,52 @@ make_outputs(TdPlanned *p)
 	}
 }
 
-/* Of a view with groups: its keys, then the arguments of its aggregates. */
+/* May values that are equal look different? */
+bool
+td_item_varies(const TdItem *item)
+{
+	if (item->type == NUMERICOID && td_numbers_of(item->expr).scale >= 0)
+		return false;
+	return !td_equal_is_same(item->type, item->typmod, item->collation);
+}
+
+static void
+add_key(TdPlanned *p, Node *expr)
+{
+	set_item(&p->items[p->nitems], psprintf("k%d", p->nitems + 1), expr);
+	p->nitems++;
+}
+
+/* tapdata.row_hash() of keys. */
+static Node *
+hash_of(List *keys)
+{
+	List	   *name = list_make2(makeString("tapdata"), makeString("row_hash"));
+	Oid			any = ANYOID;
+
+	return (Node *) makeFuncExpr(LookupFuncName(name, 1, &any, false), INT8OID, keys, InvalidOid, InvalidOid, COERCE_EXPLICIT_CALL);
+}
+
+/*
+ * Of a view with groups: its keys, then the arguments of its aggregates.  Keys that follow from a primary key come from one row for all of a group:
+ * where they may look different, their hash is one key more, and a group that looks different is another one.
+ */
 static void
 make_groups(TdPlanned *p)
 {
+	const TdShape *shape = p->plan.shape;
+	List	   *told_apart = NIL;
 	ListCell   *lc;
 
-	p->plan.nkeys = list_length(p->plan.shape->keys);
-	p->items = palloc0(sizeof(TdItem) * Max(p->plan.nkeys, 1));
-	foreach(lc, p->plan.shape->keys)
-	{
-		set_item(&p->items[p->nitems], psprintf("k%d", p->nitems + 1), lfirst(lc));
-		p->nitems++;
-	}
+	p->items = palloc0(sizeof(TdItem) * (list_length(shape->keys) + 1));
+	foreach(lc, shape->keys)
+		add_key(p, lfirst(lc));
+	for (int i = shape->ngrouped; i < list_length(shape->keys) && list_length(shape->keys) < INDEX_MAX_KEYS; i++)
+		if (td_item_varies(&p->items[i]))
+			told_apart = lappend(told_apart, copyObject(list_nth(shape->keys, i)));
+	if (told_apart)
+		add_key(p, hash_of(told_apart));
+	p->plan.nkeys = p->nitems;
 	td_counters_make(p);
 	p->plan.ncounters = p->ncounters;
 }
@@ -224,8 +260,8 @@ results_text(const TdPlanned *p)
 
 	initStringInfo(&buf);
 	appendStringInfoString(&buf, "SELECT ");
-	for (int i = 0; i < p->plan.nkeys; i++)
-		appendStringInfo(&buf, "s.%s, ", p->items[i].name);
+	for (int i = 0; i < list_length(p->plan.shape->keys); i++)
+		appendStringInfo(&buf, "%s, ", td_counters_key(p, i));
 	for (int i = 0; i < p->plan.shape->naggregates; i++)
 		appendStringInfo(&buf, "%s AS a%d, ", td_counters_final(p, i), i + 1);
 	appendStringInfo(&buf, "s." TD_W "\nFROM s%s", p->plan.shape->one_group ? "" : "\nWHERE s.n > 0");
@@ -237,7 +273,7 @@ group_context(const TdPlanned *p)
 {
 	TdRowNames	g = {"g", NIL};
 
-	for (int i = 0; i < p->plan.nkeys; i++)
+	for (int i = 0; i < list_length(p->plan.shape->keys); i++)
 		g.columns = lappend(g.columns, p->items[i].name);
 	for (int i = 0; i < p->plan.shape->naggregates; i++)
 		g.columns = lappend(g.columns, psprintf("a%d", i + 1));
@@ -331,9 +367,7 @@ put_key(StringInfo buf, const TdItem *key, int i, uint32 null_mask)
 	equal = psprintf("%s %s k.%s%s", key->text, td_names_operator(eq), key->name,
 					 OidIsValid(key->collation) ? psprintf(" COLLATE %s", generate_collation_name(key->collation)) : "");
 	appendStringInfoString(buf, buf->len ? " AND " : "");
-	if (i >= 32)
-		appendStringInfo(buf, "(%s OR (%s IS NOT DISTINCT FROM NULL AND k.%s IS NOT DISTINCT FROM NULL))", equal, key->text, key->name);
-	else if (null_mask & ((uint32) 1 << i))
+	if (null_mask & ((uint32) 1 << i))
 		appendStringInfo(buf, "%s IS NOT DISTINCT FROM NULL", key->text);
 	else
 		appendStringInfoString(buf, equal);

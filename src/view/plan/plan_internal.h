@@ -58,6 +58,7 @@ typedef enum TdCount
 	TD_COUNT_SUM_FINITE,		/* the same without NaN and infinities */
 	TD_COUNT_NAN,				/* rows whose argument is NaN */
 	TD_COUNT_PLACES,			/* rows by display scale, all in one numeric */
+	TD_COUNT_IMAGE,				/* the hash of the keys as they are shown */
 	TD_COUNT_OWN				/* the aggregate's own value: min, max, and what can't be counted */
 } TdCount;
 
@@ -65,9 +66,9 @@ typedef struct TdCounter
 {
 	TdCount		count;
 	TdCounterKind kind;
-	int			item;			/* the argument: index in items; OWN: -1, see call */
+	int			item;			/* the argument: index in items; -1 = OWN, see call, and IMAGE */
 	Aggref	   *call;			/* OWN: over Vars of varno 1, which are items */
-	char	   *text;			/* OWN: the call over z */
+	char	   *text;			/* OWN: the call over z; IMAGE: the hash over z */
 	char	   *name;			/* c<i> */
 	Oid			type;
 	Oid			collation;
@@ -94,6 +95,7 @@ typedef struct TdPlanned
 	int			ncounters;
 	TdCounter  *counters;
 	TdParts    *parts;			/* by aggregate */
+	int		   *key_places;		/* by key: the counter of its display scales; -1 = it is shown as it is */
 	bool		barrier;		/* arguments are computed once per row, before anything counts them */
 	bool		netted;			/* changed occurrences are read from leaves */
 	char	  **tables;			/* qualified names, by occurrence - 1 */
@@ -130,12 +132,16 @@ extern Bitmapset *td_names_columns(const TdPlanned *p, Node *expr, int occurrenc
 /* numbers.c: what is known of numeric expressions */
 extern TdNumbers td_numbers_of(Node *expr);
 
+/* plan.c */
+extern bool td_item_varies(const TdItem *item); /* may equal values look different? */
+
 /* counters.c: aggregates as counters; statements over source, which returns items (and weight) */
 extern void td_counters_make(TdPlanned *p);
 extern bool td_counters_linear(const TdPlanned *p);
 extern char *td_counters_of_rows(const TdPlanned *p, const char *source);
 extern char *td_counters_of_delta(const TdPlanned *p, const char *source);
 extern char *td_counters_final(const TdPlanned *p, int aggregate);
+extern char *td_counters_key(const TdPlanned *p, int key);
 
 /* terms.c: the rows of the join, and their delta */
 extern char *td_terms_rows(const TdPlanned *p, const char *more_from, const char *more_where);

@@ -45,6 +45,7 @@
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/resowner.h"
+#include "utils/rls.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 #include "utils/typcache.h"
@@ -68,6 +69,7 @@ typedef struct TdBag
 
 static Oid	checked_table;		/* of the check that is being planned */
 
+static void require_all_rows(const TdView *view);
 static void check(FunctionCallInfo fcinfo, TdView *view, int64 max_rows);
 static void plan_bag(TdBag *bag);
 static bool skip_rights(Oid relation);
@@ -100,10 +102,22 @@ td_sql_check_view(PG_FUNCTION_ARGS)
 				 errhint("NULL returns all rows.")));
 	td_workers_require();
 	td_view_require_reader(view);
+	require_all_rows(view);
 	td_require_clean_transaction("check_view", "The view");
 	InitMaterializedSRF(fcinfo, 0);
 	check(fcinfo, view, max_rows);
 	return (Datum) 0;
+}
+
+/* What differs is shown: not to whom policies hide rows of the view. */
+static void
+require_all_rows(const TdView *view)
+{
+	if (check_enable_rls(view->relation, InvalidOid, true) == RLS_ENABLED)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("row-level security hides rows of view %s from you", view->name),
+				 errhint("Ask its owner, %s, to check it.", td_role_text(view->owner))));
 }
 
 /* All of it. */
@@ -202,7 +216,7 @@ plan_both(TdView *view, TdBag *query, TdBag *table)
 static TdView *
 require_streaming(TdView *view, TimestampTz end)
 {
-	TdView	   *now = td_view_streaming(view, end);
+	TdView	   *now = td_view_streaming(view, end) ? td_view_load(view->id) : NULL;
 
 	if (now == NULL)
 		ereport(ERROR,
@@ -230,7 +244,7 @@ borrow(TdView *view, ResourceOwner owner, Snapshot *second)
 	if (tick != NULL)
 	{
 		*second = RegisterSnapshotOnOwner(GetLatestSnapshot(), owner);
-		taken = td_share_taken() && td_view_streaming(view, 0) != NULL; /* also in that tick */
+		taken = td_share_taken() && td_view_streaming(view, 0);	/* also in that tick */
 		if (!taken)
 			UnregisterSnapshotFromOwner(*second, owner);
 	}

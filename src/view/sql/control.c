@@ -24,7 +24,8 @@
 #include "view/sql/sql_internal.h"
 
 static void require_unread(const TdView *view);
-static List *with_readers(TdView *view);
+static List *add_view(List *views, TdView *view);
+static int	by_id(const ListCell *a, const ListCell *b);
 static void apply_fillfactor(const TdView *view, List *options);
 
 PG_FUNCTION_INFO_V1(td_sql_drop_view);
@@ -90,34 +91,45 @@ td_sql_refresh_view(PG_FUNCTION_ARGS)
 
 	td_workers_require();
 	td_home_require();
-	foreach(lc, with_readers(view))
+	foreach(lc, td_views_with_readers(list_make1(view)))
 		td_view_refill(((TdView *) lfirst(lc))->id);
 	td_view_wake(view);
 	PG_RETURN_VOID();
 }
 
-/* A view and all above it, each once. */
-static List *
-with_readers(TdView *view)
+/* Views and all above them, each once, after those it reads. */
+List *
+td_views_with_readers(List *views)
 {
-	List	   *views = list_make1(view);
+	List	   *all = NIL;
+	ListCell   *lc;
 
-	for (int i = 0; i < list_length(views); i++)
-	{
-		ListCell   *lc;
+	foreach(lc, views)
+		all = add_view(all, lfirst(lc));
+	for (int i = 0; i < list_length(all); i++)
+		foreach(lc, td_views_reading(((TdView *) list_nth(all, i))->relation))
+			all = add_view(all, lfirst(lc));
+	list_sort(all, by_id);
+	return all;
+}
 
-		foreach(lc, td_views_reading(((TdView *) list_nth(views, i))->relation))
-		{
-			TdView	   *reader = lfirst(lc);
-			bool		known = false;
+/* Unless it is among them. */
+static List *
+add_view(List *views, TdView *view)
+{
+	ListCell   *lc;
 
-			for (int k = 0; k < list_length(views) && !known; k++)
-				known = ((TdView *) list_nth(views, k))->id == reader->id;
-			if (!known)
-				views = lappend(views, reader);
-		}
-	}
-	return views;
+	foreach(lc, views)
+		if (((TdView *) lfirst(lc))->id == view->id)
+			return views;
+	return lappend(views, view);
+}
+
+/* A view is made after those it reads. */
+static int
+by_id(const ListCell *a, const ListCell *b)
+{
+	return ((TdView *) lfirst(a))->id - ((TdView *) lfirst(b))->id;
 }
 
 /* tapdata.alter_view(view, options) */

@@ -115,6 +115,7 @@ create(const TdViewName *name, const char *sql, List *options)
 	view->relation = td_view_create_table(name, shape, options);
 	view->twin = td_view_create_twin(name, view->relation, td_query_text(query));
 	shape = td_query_shape(td_twin_query(view->twin), view->owner);
+	td_twin_needs(view->twin, shape);
 	add_rows(view, shape, options);
 	td_identity_need(shape);
 	if (shape->grouped || (shape->keyed && !shape->keyed->stored))

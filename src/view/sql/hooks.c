@@ -7,12 +7,11 @@
  * NOTES
  *		Any backend that has the library.
  *
- *		Refused: whatever changes a twin, or the columns, rules and parents of a
- *		view's table; drop_view is the way.  Followed, after the command and in its
+ *		Refused before the command: see refuse_ddl.c.  Followed, after it and in its
  *		transaction: DROP TABLE (also by CASCADE, DROP OWNED, DROP SCHEMA), RENAME,
  *		SET SCHEMA, OWNER TO.  DROP TABLE ... CASCADE of a base table drops the twin
  *		and with it the view.  Errors of PostgreSQL that say that a twin depends on
- *		something get a hint that names the view and the call.
+ *		something get a hint that names the views and the calls.
  *
  *		Look-ups in the catalog are made before or after the command, never while
  *		it runs or fails.
@@ -25,11 +24,12 @@
 #include "postgres.h"
 
 #include "access/xact.h"
-#include "catalog/namespace.h"
+#include "catalog/index.h"
 #include "catalog/objectaccess.h"
 #include "catalog/partition.h"
 #include "catalog/pg_class.h"
 #include "commands/extension.h"
+#include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
 #include "tcop/utility.h"
@@ -40,12 +40,12 @@
 
 #include "view/sql/sql_internal.h"
 
-/* What is added to an error that says that a view depends on something. */
-typedef struct TdHint
+/* A view that an error may be about. */
+typedef struct TdMention
 {
-	char	   *text;
-	List	   *tables;			/* of the views concerned: of char *, as such an error names them */
-} TdHint;
+	char	   *names[3];		/* as PostgreSQL may write it: its table, alone and qualified, and its twin */
+	char	   *call;
+} TdMention;
 
 static ProcessUtility_hook_type next_utility = NULL;
 static object_access_hook_type next_access = NULL;
@@ -58,20 +58,15 @@ static void access_object(ObjectAccessType access, Oid class, Oid object, int su
 static void at_end_of_transaction(XactEvent event, void *arg);
 static bool may_concern(Node *statement);
 static bool extension_is_there(void);
-static void refuse(Node *statement);
-static void refuse_on_twin(Oid relation);
-static void refuse_drop(DropStmt *statement);
-static void refuse_on_table(Oid relation, const char *what);
-static void refuse_alter(AlterTableStmt *statement, Oid relation);
-static bool hint_for(Node *statement, TdHint *hint);
-static List *named_relations(Node *statement);
+static pg_noinline List *views_concerned(Node *statement);
 static List *readers_of(Oid relation);
-static Oid	find_relation(RangeVar *range);
-static void add_hint(const TdHint *hint, MemoryContext caller);
-static bool is_about_views(const ErrorData *edata, const TdHint *hint);
+static void add_hint(List *mentions, MemoryContext caller);
+static char *hint_of(const char *detail, List *mentions);
+static bool is_mentioned(const char *detail, const TdMention *mention);
 static bool moves_views(Node *statement);
 static bool drops_extension(Node *statement);
 static void follow(void);
+static void twin_follows(const TdView *view);
 
 void
 td_view_hooks_init(void)
@@ -90,9 +85,8 @@ utility(PlannedStmt *pstmt, const char *query, bool read_only, ProcessUtilityCon
 	ProcessUtility_hook_type next = next_utility ? next_utility : standard_ProcessUtility;
 	Node	   *statement = pstmt->utilityStmt;
 	MemoryContext caller = CurrentMemoryContext;
-	TdHint		hint = {NULL, NIL};
+	List	   *mentions;
 	List	   *identities;		/* to be set back when the extension goes */
-	bool		hinted;
 	bool		moves;
 
 	if (td_view_ddl || !may_concern(statement))
@@ -100,8 +94,8 @@ utility(PlannedStmt *pstmt, const char *query, bool read_only, ProcessUtilityCon
 		next(pstmt, query, read_only, context, params, env, dest, qc);
 		return;
 	}
-	refuse(statement);
-	hinted = hint_for(statement, &hint);
+	td_view_refuse_ddl(statement);
+	mentions = views_concerned(statement);
 	moves = moves_views(statement);
 	identities = drops_extension(statement) ? td_identities() : NIL;
 	PG_TRY();
@@ -110,8 +104,7 @@ utility(PlannedStmt *pstmt, const char *query, bool read_only, ProcessUtilityCon
 	}
 	PG_CATCH();
 	{
-		if (hinted)
-			add_hint(&hint, caller);
+		add_hint(mentions, caller);
 		PG_RE_THROW();
 	}
 	PG_END_TRY();
@@ -153,6 +146,9 @@ may_concern(Node *statement)
 		case T_ReassignOwnedStmt:
 		case T_ViewStmt:
 		case T_RuleStmt:
+		case T_CreateTrigStmt:
+		case T_CreateStmt:
+		case T_CreateForeignTableStmt:
 			return extension_is_there();
 		default:
 			return false;
@@ -168,168 +164,33 @@ extension_is_there(void)
 	return OidIsValid(extension) && !(creating_extension && CurrentExtensionObject == extension);
 }
 
-/* ---- refusing ---- */
-
-static void
-refuse(Node *statement)
-{
-	Oid			relation = InvalidOid;
-
-	if (IsA(statement, AlterTableStmt))
-	{
-		relation = find_relation(castNode(AlterTableStmt, statement)->relation);
-		refuse_alter(castNode(AlterTableStmt, statement), relation);
-	}
-	else if (IsA(statement, RenameStmt))
-	{
-		RenameStmt *rename = castNode(RenameStmt, statement);
-
-		relation = find_relation(rename->relation);
-		if (rename->renameType == OBJECT_COLUMN)
-			refuse_on_table(relation, "its columns");
-	}
-	else if (IsA(statement, AlterObjectSchemaStmt))
-		relation = find_relation(castNode(AlterObjectSchemaStmt, statement)->relation);
-	else if (IsA(statement, ViewStmt) && castNode(ViewStmt, statement)->replace)
-		relation = find_relation(castNode(ViewStmt, statement)->view);
-	else if (IsA(statement, RuleStmt))
-	{
-		relation = find_relation(castNode(RuleStmt, statement)->relation);
-		refuse_on_table(relation, "its rules");
-	}
-	else if (IsA(statement, DropStmt) && castNode(DropStmt, statement)->removeType == OBJECT_VIEW)
-		refuse_drop(castNode(DropStmt, statement));
-	refuse_on_twin(relation);
-}
-
-/* The definition of a view stays what it is. */
-static void
-refuse_on_twin(Oid relation)
-{
-	TdView	   *view = OidIsValid(relation) && get_rel_relkind(relation) == RELKIND_VIEW ? td_view_of_twin(relation) : NULL;
-
-	if (view != NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("the definition of live view %s can't be changed", view->name),
-				 errhint("Drop the view and create it anew: SELECT tapdata.drop_view(%s).", quote_literal_cstr(view->name))));
-}
-
-/* A twin goes with its view only; PostgreSQL says so too, but does not know the call. */
-static void
-refuse_drop(DropStmt *statement)
-{
-	ListCell   *lc;
-
-	foreach(lc, named_relations((Node *) statement))
-	{
-		TdView	   *view = OidIsValid(lfirst_oid(lc)) ? td_view_of_twin(lfirst_oid(lc)) : NULL;
-
-		if (view != NULL)
-			ereport(ERROR,
-					(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
-					 errmsg("view %s.%s can't be dropped alone", get_namespace_name(get_rel_namespace(lfirst_oid(lc))), get_rel_name(lfirst_oid(lc))),
-					 errdetail("It is the definition of live view %s.", view->name),
-					 errhint("Drop both: SELECT tapdata.drop_view(%s).", quote_literal_cstr(view->name))));
-	}
-}
-
-static void
-refuse_on_table(Oid relation, const char *what)
-{
-	TdView	   *view = OidIsValid(relation) && get_rel_relkind(relation) == RELKIND_RELATION ? td_view_of(relation, true) : NULL;
-
-	if (view != NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("table %s is a live view, %s can't be changed", view->name, what),
-				 errhint("Drop the view and create it anew: SELECT tapdata.drop_view(%s).", quote_literal_cstr(view->name))));
-}
-
-/* Of ALTER TABLE, what would make the table another one than the query's. */
-static void
-refuse_alter(AlterTableStmt *statement, Oid relation)
-{
-	ListCell   *lc;
-
-	foreach(lc, statement->cmds)
-	{
-		switch (lfirst_node(AlterTableCmd, lc)->subtype)
-		{
-			case AT_AddColumn:
-			case AT_DropColumn:
-			case AT_AlterColumnType:
-			case AT_SetNotNull:
-				refuse_on_table(relation, "its columns");
-				break;
-			case AT_AddConstraint:
-			case AT_DropConstraint:
-				refuse_on_table(relation, "its constraints");
-				break;
-			case AT_AddInherit:
-			case AT_AttachPartition:
-			case AT_AddOf:
-				refuse_on_table(relation, "its parents and children");
-				break;
-			case AT_SetLogged:
-			case AT_SetUnLogged:
-				refuse_on_table(relation, "its persistence");
-				break;
-			default:
-				break;
-		}
-	}
-}
-
 /* ---- hints ---- */
 
-/* What to do when PostgreSQL says that a view depends on what the statement is about; false = no statement of that kind. */
-static bool
-hint_for(Node *statement, TdHint *hint)
-{
-	char	   *call = NULL;
-	ListCell   *lc;
-
-	if (!IsA(statement, AlterTableStmt) && !IsA(statement, DropStmt) && !IsA(statement, AlterTypeStmt))
-		return false;
-	foreach(lc, named_relations(statement))
-	{
-		ListCell   *reader;
-
-		foreach(reader, readers_of(lfirst_oid(lc)))
-		{
-			TdView	   *view = lfirst(reader);
-
-			hint->tables = lappend(hint->tables, pstrdup(quote_identifier(get_rel_name(view->relation))));
-			if (call == NULL)
-				call = psprintf("SELECT tapdata.drop_view(%s)", quote_literal_cstr(view->name));
-		}
-	}
-	hint->text = call ? psprintf("A live view is made of it: drop that first, %s; and create it again afterwards.", call) :
-		pstrdup("A live view is made of it: drop that first, SELECT tapdata.drop_view(...); SELECT view, twin FROM tapdata.views tells which.");
-	return true;
-}
-
-/* The tables and views that it is about. */
+/* The views of the relations that a statement names, those above others first. */
 static List *
-named_relations(Node *statement)
+views_concerned(Node *statement)
 {
-	List	   *relations = NIL;
-	DropStmt   *drop;
+	List	   *mentions = NIL;
+	List	   *views = NIL;
 	ListCell   *lc;
 
-	if (IsA(statement, AlterTableStmt))
-		return list_make1_oid(find_relation(castNode(AlterTableStmt, statement)->relation));
-	if (!IsA(statement, DropStmt))
-		return NIL;
-	drop = castNode(DropStmt, statement);
-	if (drop->removeType == OBJECT_TABLE || drop->removeType == OBJECT_VIEW)
-		foreach(lc, drop->objects)
-			relations = lappend_oid(relations, find_relation(makeRangeVarFromNameList(lfirst_node(List, lc))));
-	return relations;
+	foreach(lc, td_named_relations(statement))
+		views = list_concat(views, readers_of(lfirst_oid(lc)));
+	foreach(lc, td_views_with_readers(views))
+	{
+		TdView	   *view = lfirst(lc);
+		TdMention  *mention = palloc(sizeof(TdMention));
+
+		mention->names[0] = pstrdup(quote_identifier(get_rel_name(view->relation)));
+		mention->names[1] = view->name;
+		mention->names[2] = quote_qualified_identifier(get_namespace_name(get_rel_namespace(view->twin)), get_rel_name(view->twin));
+		mention->call = psprintf("SELECT tapdata.drop_view(%s)", quote_literal_cstr(view->name));
+		mentions = lcons(mention, mentions);
+	}
+	return mentions;
 }
 
-/* The views that read a relation, or one that it is a partition of; of a twin, its own view. */
+/* The views that read a relation (an index's table), or one that it is a partition of; of a twin, its own view. */
 static List *
 readers_of(Oid relation)
 {
@@ -338,6 +199,8 @@ readers_of(Oid relation)
 
 	if (!OidIsValid(relation))
 		return NIL;
+	if (get_rel_relkind(relation) == RELKIND_INDEX)
+		relation = IndexGetRelation(relation, true);
 	if (get_rel_relkind(relation) == RELKIND_VIEW)
 	{
 		TdView	   *own = td_view_of_twin(relation);
@@ -351,43 +214,58 @@ readers_of(Oid relation)
 	return views;
 }
 
-static Oid
-find_relation(RangeVar *range)
-{
-	return range == NULL ? InvalidOid : RangeVarGetRelid(range, NoLock, true);
-}
-
 /* In PG_CATCH: the error goes on with our hint, if it is one about a view; otherwise returns. */
 static void
-add_hint(const TdHint *hint, MemoryContext caller)
+add_hint(List *mentions, MemoryContext caller)
 {
 	ErrorData  *edata;
+	char	   *hint = NULL;
 
 	MemoryContextSwitchTo(caller);
 	edata = CopyErrorData();
-	if (!is_about_views(edata, hint))
+	if (edata->detail && (edata->sqlerrcode == ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST || edata->sqlerrcode == ERRCODE_FEATURE_NOT_SUPPORTED))
+		hint = hint_of(edata->detail, mentions);
+	if (hint == NULL)
 	{
 		FreeErrorData(edata);
 		return;
 	}
 	FlushErrorState();
-	edata->hint = pstrdup(hint->text);
+	edata->hint = hint;
 	ReThrowError(edata);
 }
 
-/* PostgreSQL names the twin, or the view's table when it goes with the twin. */
-static bool
-is_about_views(const ErrorData *edata, const TdHint *hint)
+/* The calls for those that the error names; NULL = it is about no view. */
+static char *
+hint_of(const char *detail, List *mentions)
 {
+	StringInfoData calls;
+	int			n = 0;
 	ListCell   *lc;
 
-	if ((edata->sqlerrcode != ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST && edata->sqlerrcode != ERRCODE_FEATURE_NOT_SUPPORTED) || edata->detail == NULL)
-		return false;
-	if (strstr(edata->detail, "tapdata_views.") != NULL)
-		return true;
-	foreach(lc, hint->tables)
-		if (strstr(edata->detail, lfirst(lc)) != NULL)
-			return true;
+	initStringInfo(&calls);
+	foreach(lc, mentions)
+		if (is_mentioned(detail, lfirst(lc)))
+			appendStringInfo(&calls, "%s%s", n++ > 0 ? "; " : "", ((TdMention *) lfirst(lc))->call);
+	if (n == 0)
+		return strstr(detail, "tapdata_views.") == NULL ? NULL :
+			pstrdup("A live view is made of it: drop that first, SELECT tapdata.drop_view(...); SELECT view, twin FROM tapdata.views tells which.");
+	return n == 1 ? psprintf("A live view is made of it: drop that first, %s; and create it again afterwards.", calls.data) :
+		psprintf("%d live views are made of it: drop them first, %s; and create them again afterwards.", n, calls.data);
+}
+
+/* As a word: PostgreSQL names the twin, or the view's table when it goes with the twin. */
+static bool
+is_mentioned(const char *detail, const TdMention *mention)
+{
+	for (size_t i = 0; i < lengthof(mention->names); i++)
+	{
+		size_t		length = strlen(mention->names[i]);
+
+		for (const char *at = strstr(detail, mention->names[i]); at; at = strstr(at + 1, mention->names[i]))
+			if ((at == detail || isspace((unsigned char) at[-1])) && (at[length] == '\0' || isspace((unsigned char) at[length])))
+				return true;
+	}
 	return false;
 }
 
@@ -400,7 +278,11 @@ moves_views(Node *statement)
 	ListCell   *lc;
 
 	if (IsA(statement, RenameStmt))
-		return castNode(RenameStmt, statement)->renameType == OBJECT_TABLE || castNode(RenameStmt, statement)->renameType == OBJECT_SCHEMA;
+	{
+		ObjectType	type = castNode(RenameStmt, statement)->renameType;
+
+		return type == OBJECT_TABLE || type == OBJECT_SCHEMA || type == OBJECT_INDEX;	/* ALTER INDEX renames tables, too */
+	}
 	if (IsA(statement, AlterObjectSchemaStmt))
 		return castNode(AlterObjectSchemaStmt, statement)->objectType == OBJECT_TABLE;
 	if (!IsA(statement, AlterTableStmt))
@@ -418,7 +300,7 @@ drops_extension(Node *statement)
 	return IsA(statement, DropStmt) && castNode(DropStmt, statement)->removeType == OBJECT_EXTENSION;
 }
 
-/* The catalog is as the tables are; a twin belongs to whom its table does. */
+/* The catalog is as the tables are. */
 static void
 follow(void)
 {
@@ -433,18 +315,10 @@ follow(void)
 	td_view_ddl = true;
 	PG_TRY();
 	{
-		TdCatalogScope scope;
-
 		foreach(lc, moved)
-		{
-			TdView	   *view = lfirst(lc);
-			char	   *twin = quote_qualified_identifier(get_namespace_name(get_rel_namespace(view->twin)), get_rel_name(view->twin));
-			char	   *owner = pstrdup(quote_identifier(GetUserNameFromId(view->owner, false)));
-
-			td_catalog_enter(&scope);
-			td_run_as_caller(psprintf("ALTER VIEW %s OWNER TO %s", twin, owner));
-			td_catalog_leave(&scope);
-		}
+			twin_follows(lfirst(lc));
+		if (moved != NIL)
+			(void) td_views_follow();	/* the twins' names */
 		td_identity_restore();
 	}
 	PG_FINALLY();
@@ -453,4 +327,22 @@ follow(void)
 	}
 	PG_END_TRY();
 	td_worker_wake_at_commit(TD_WORKER_VIEW, 0);
+}
+
+/* A twin belongs to whom its table does, and is called as the table is, alone or with its schema. */
+static void
+twin_follows(const TdView *view)
+{
+	char	   *schema = get_namespace_name(get_rel_namespace(view->relation));
+	char	   *table = get_rel_name(view->relation);
+	char	   *name = get_rel_name(view->twin);
+	char	   *twin = quote_qualified_identifier(get_namespace_name(get_rel_namespace(view->twin)), name);
+	TdCatalogScope scope;
+
+	td_catalog_enter(&scope);
+	td_run_as_caller(psprintf("ALTER VIEW %s OWNER TO %s", twin, quote_identifier(GetUserNameFromId(view->owner, false))));
+	if (strcmp(name, table) != 0 && strcmp(name, psprintf("%s.%s", schema, table)) != 0)
+		td_run_as_caller(psprintf("ALTER VIEW %s RENAME TO %s", twin, quote_identifier(td_twin_name(schema, table))));
+	td_catalog_leave(&scope);
+	CommandCounterIncrement();
 }

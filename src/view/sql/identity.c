@@ -31,6 +31,7 @@
 #include "catalog/pg_index.h"
 #include "catalog/pg_inherits.h"
 #include "miscadmin.h"
+#include "parser/parsetree.h"
 #include "storage/latch.h"
 #include "storage/lmgr.h"
 #include "utils/acl.h"
@@ -48,7 +49,6 @@
 
 static List *need_of_table(List *changes, List **relations, Oid relation, Oid root, const Bitmapset *columns);
 static Bitmapset *same_columns(Oid from, Oid to, const Bitmapset *columns);
-static Bitmapset *identity_columns(Relation rel, char kind, Oid index);
 static Oid	identity_index(Relation rel);
 static char *full_statement(Oid relation);
 static bool lock_tables(List *relations, int tries);
@@ -79,7 +79,7 @@ td_identity_need(const TdShape *shape)
 
 		if (o->view != 0)
 			continue;
-		foreach(lc, find_all_inheritors(o->relid, AccessShareLock, NULL))
+		foreach(lc, rt_fetch(o->rti, shape->query->rtable)->inh ? find_all_inheritors(o->relid, AccessShareLock, NULL) : list_make1_oid(o->relid))
 			if (get_rel_relkind(lfirst_oid(lc)) == RELKIND_RELATION && !list_member_oid(relations, lfirst_oid(lc)))
 				changes = need_of_table(changes, &relations, lfirst_oid(lc), o->relid, o->columns);
 	}
@@ -111,7 +111,7 @@ need_of_table(List *changes, List **relations, Oid relation, Oid root, const Bit
 
 	was.index = was.kind == REPLICA_IDENTITY_INDEX ? identity_index(rel) : InvalidOid;
 	covered = was.kind == REPLICA_IDENTITY_FULL ||
-		bms_is_subset(same_columns(root, relation, columns), identity_columns(rel, was.kind, was.index));
+		bms_is_subset(same_columns(root, relation, columns), td_identity_columns(rel, was.kind, was.index));
 	table_close(rel, NoLock);
 	if (covered)
 		return changes;
@@ -146,8 +146,8 @@ same_columns(Oid from, Oid to, const Bitmapset *columns)
 }
 
 /* The columns whose old values are written under an identity (but FULL). */
-static Bitmapset *
-identity_columns(Relation rel, char kind, Oid index)
+Bitmapset *
+td_identity_columns(Relation rel, char kind, Oid index)
 {
 	Bitmapset  *columns = NULL;
 	HeapTuple	tuple;
@@ -282,7 +282,7 @@ still_needed(const TdIdentity *was)
 	if (rel->rd_rel->relispartition)
 		foreach(lc, get_partition_ancestors(was->relation))
 			used = bms_add_members(used, same_columns(lfirst_oid(lc), was->relation, td_view_columns(lfirst_oid(lc))));
-	needed = !bms_is_subset(used, identity_columns(rel, was->kind, was->index));
+	needed = !bms_is_subset(used, td_identity_columns(rel, was->kind, was->index));
 	relation_close(rel, NoLock);
 	return needed;
 }

@@ -30,6 +30,8 @@ typedef struct TdViewName
 extern void td_view_name(const char *text, TdViewName *name, Oid *existing);	/* where it goes; existing: what is there */
 extern Oid	td_view_create_table(const TdViewName *name, const TdShape *shape, List *options); /* as the caller, with its key */
 extern Oid	td_view_create_twin(const TdViewName *name, Oid table, const char *query);	/* owned by the caller, goes with the table */
+extern char *td_twin_name(const char *schema, const char *table);	/* one that is free */
+extern void td_twin_needs(Oid twin, const TdShape *shape);	/* what proves the view's key stays */
 extern void td_view_create_state(const TdView *view, const TdPlan *plan, List *options);
 
 /* ---- identity.c: replica identities of base tables ---- */
@@ -39,12 +41,18 @@ extern void td_identity_restore_all(List *identities);
 
 /* ---- control.c ---- */
 extern TdView *td_view_owned(Oid relation); /* 42501 unless the caller owns it */
+extern List *td_views_with_readers(List *views);	/* and all above them, each after those it reads */
 extern void td_view_wake(const TdView *view);	/* its worker rereads the catalog after commit */
 
 /* ---- wait.c ---- */
 extern void td_view_require_reader(const TdView *view);
 extern void td_view_raise_failure(const TdView *view) pg_attribute_noreturn();
-extern TdView *td_view_streaming(TdView *view, TimestampTz end);	/* waits until it streams; NULL = not in time; raises when it or its group has failed */
+extern bool td_view_streaming(const TdView *view, TimestampTz end);	/* waits until it streams; false = not in time; raises when it or its group has failed */
+
+/* ---- refuse_ddl.c ---- */
+extern void td_view_refuse_ddl(Node *statement);
+extern List *td_named_relations(Node *statement);	/* of oid: tables, views and indexes that ALTER TABLE or DROP is about; InvalidOid = not there */
+extern Oid	td_find_relation(RangeVar *range);
 
 extern bool td_view_catch_up(TdView *view, TimestampTz end, TimestampTz *reached);
 

@@ -5,11 +5,12 @@
  *
  * NOTES
  *		Sessions.  The table is made as the caller, with his rights on schema and
- *		tablespace.  Twin and state table are made by the extension in schemas of
- *		its own; the twin then belongs to the caller.  Both depend on the table as
- *		its inner parts (pg_depend): they go with it, can't be dropped without
- *		it, and what drops the twin by CASCADE drops the view, as it would a
- *		materialized one.
+ *		tablespace.  So is the twin, which the extension then takes into its own
+ *		schema: parsing a query evaluates its literals, and checks of domains that
+ *		are met there are functions of users.  The state table is made by the
+ *		extension.  Both depend on the table as its inner parts (pg_depend): they
+ *		go with it, can't be dropped without it, and what drops the twin by CASCADE
+ *		drops the view, as it would a materialized one.
  *
  *		Identifiers are quoted here, types and collations written out under the
  *		search_path that the statements run under.
@@ -25,11 +26,14 @@
 #include "catalog/dependency.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_constraint.h"
+#include "catalog/pg_rewrite.h"
 #include "commands/defrem.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "parser/scansup.h"
+#include "rewrite/rewriteSupport.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
@@ -51,12 +55,13 @@ static void append_columns(StringInfo sql, const TdShape *shape);
 static void append_type(StringInfo sql, Oid type, int32 typmod, Oid collation);
 static void append_key(StringInfo sql, const TdShape *shape);
 static void append_storage(StringInfo sql, List *options, bool hot);
-static void create_hash_index(const char *table, int ncolumns, const char *const *columns);
+static void create_index(Oid schema, const char *table, const char *label, const char *columns);
+static char *name_list(int n, const char *const *columns);
+static void create_hash_index(Oid schema, const char *table, int n, const char *const *columns);
 static const char *const *column_names(const TdShape *shape);
 static bool is_key(const TdShape *shape);
 static void create_part_index(const TdViewName *name, const TdShape *shape);
 static void create_state_index(const char *name, const TdPlan *plan);
-static char *twin_name(const TdViewName *name);
 static void make_part_of(Oid part, Oid table);
 static bool flag(List *options, const char *name);
 
@@ -169,13 +174,13 @@ td_view_create_table(const TdViewName *name, const TdShape *shape, List *options
 	append_storage(&sql, options, shape->grouped);
 	td_run_as_caller(sql.data);
 	CommandCounterIncrement();
-	if (shape->unique == NIL)
-		create_hash_index(quote_qualified_identifier(name->schema, name->table), shape->ncolumns, column_names(shape));
-	if (shape->keyed && shape->keyed->stored && !is_key(shape))
-		create_part_index(name, shape);
 	table = get_relname_relid(name->table, name->schema_oid);
 	if (!OidIsValid(table))
 		elog(ERROR, "the table of view \"%s\" was not made", name->table);
+	if (shape->unique == NIL)
+		create_hash_index(name->schema_oid, name->table, shape->ncolumns, column_names(shape));
+	if (shape->keyed && shape->keyed->stored && !is_key(shape))
+		create_part_index(name, shape);
 	AtEOXact_GUC(true, level);
 	return table;
 }
@@ -249,25 +254,40 @@ column_names(const TdShape *shape)
 	return names;
 }
 
+/* An index that the table can't do without; columns: as CREATE INDEX has them. */
+static void
+create_index(Oid schema, const char *table, const char *label, const char *columns)
+{
+	char	   *index = ChooseRelationName(table, label, "idx", schema, false);
+
+	td_run_as_caller(psprintf("CREATE INDEX %s ON %s %s", quote_identifier(index),
+							  quote_qualified_identifier(get_namespace_name(schema), table), columns));
+	CommandCounterIncrement();
+	make_part_of(get_relname_relid(index, schema), get_relname_relid(table, schema));
+}
+
+static char *
+name_list(int n, const char *const *columns)
+{
+	StringInfoData list;
+
+	initStringInfo(&list);
+	for (int i = 0; i < n; i++)
+		appendStringInfo(&list, "%s%s", i > 0 ? ", " : "", quote_identifier(columns[i]));
+	return list.data;
+}
+
 /* Without a key, a row is found by the hash of its image. */
 static void
-create_hash_index(const char *table, int ncolumns, const char *const *columns)
+create_hash_index(Oid schema, const char *table, int n, const char *const *columns)
 {
-	StringInfoData sql;
-
-	if (ncolumns > MAX_HASHED)
+	if (n > MAX_HASHED)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("a live view without a key has at most %d columns", MAX_HASHED),
-				 errdetail("This one has %d.", ncolumns),
+				 errdetail("This one has %d.", n),
 				 errhint("Select fewer columns, or the primary keys of all tables that are read.")));
-	initStringInfo(&sql);
-	appendStringInfo(&sql, "CREATE INDEX ON %s (tapdata.row_hash(", table);
-	for (int i = 0; i < ncolumns; i++)
-		appendStringInfo(&sql, "%s%s", i > 0 ? ", " : "", quote_identifier(columns[i]));
-	appendStringInfoString(&sql, "))");
-	td_run_as_caller(sql.data);
-	CommandCounterIncrement();
+	create_index(schema, table, "row_hash", psprintf("(tapdata.row_hash(%s))", name_list(n, columns)));
 }
 
 /* Does the key of the table find the parts of a keyed view? */
@@ -291,51 +311,71 @@ static void
 create_part_index(const TdViewName *name, const TdShape *shape)
 {
 	const TdKeyed *keyed = shape->keyed;
-	StringInfoData sql;
+	const char **columns = palloc(sizeof(char *) * keyed->nkeys);
 
-	initStringInfo(&sql);
-	appendStringInfo(&sql, "CREATE INDEX ON %s (", quote_qualified_identifier(name->schema, name->table));
 	for (int i = 0; i < keyed->nkeys; i++)
-		appendStringInfo(&sql, "%s%s", i > 0 ? ", " : "", quote_identifier(shape->columns[keyed->outputs[i] - 1].name));
-	appendStringInfoChar(&sql, ')');
-	td_run_as_caller(sql.data);
-	CommandCounterIncrement();
+		columns[i] = shape->columns[keyed->outputs[i] - 1].name;
+	create_index(name->schema_oid, name->table, "part", psprintf("(%s)", name_list(keyed->nkeys, columns)));
 }
 
 /* ---- the twin ---- */
 
+/* Drafted by the caller beside his table; see NOTES. */
 Oid
 td_view_create_twin(const TdViewName *name, Oid table, const char *query)
 {
 	TdCatalogScope scope;
-	char	   *owner = pstrdup(quote_identifier(GetUserNameFromId(GetUserId(), false)));
-	char	   *twin = twin_name(name);
-	char	   *quoted = quote_qualified_identifier(TWIN_SCHEMA, twin);
-	Oid			oid;
+	char	   *draft = psprintf("tapdata_twin_%u", table);
+	Oid			twin;
 
-	td_catalog_enter(&scope);
-	td_run_as_caller(psprintf("CREATE VIEW %s AS %s", quoted, query));
+	td_run_as_caller(psprintf("CREATE VIEW %s AS %s", quote_qualified_identifier(name->schema, draft), query));
 	CommandCounterIncrement();
-	td_run_as_caller(psprintf("ALTER VIEW %s OWNER TO %s", quoted, owner));
+	twin = get_relname_relid(draft, name->schema_oid);
+	td_catalog_enter(&scope);
+	td_run_as_caller(psprintf("ALTER VIEW %s SET SCHEMA " TWIN_SCHEMA, quote_qualified_identifier(name->schema, draft)));
+	td_run_as_caller(psprintf("ALTER VIEW %s RENAME TO %s", quote_qualified_identifier(TWIN_SCHEMA, draft), quote_identifier(td_twin_name(name->schema, name->table))));
 	td_catalog_leave(&scope);
 	CommandCounterIncrement();
-	oid = get_relname_relid(twin, get_namespace_oid(TWIN_SCHEMA, false));
-	make_part_of(oid, table);
-	return oid;
+	make_part_of(twin, table);
+	return twin;
 }
 
 /* The view's name, or with its schema when that is taken, or one made from it. */
-static char *
-twin_name(const TdViewName *name)
+char *
+td_twin_name(const char *schema, const char *table)
 {
-	Oid			schema = get_namespace_oid(TWIN_SCHEMA, false);
-	char	   *qualified = psprintf("%s.%s", name->schema, name->table);
+	Oid			twins = get_namespace_oid(TWIN_SCHEMA, false);
+	char	   *qualified = psprintf("%s.%s", schema, table);
 
-	if (!OidIsValid(get_relname_relid(name->table, schema)))
-		return name->table;
-	if (strlen(qualified) < NAMEDATALEN && !OidIsValid(get_relname_relid(qualified, schema)))
+	if (!OidIsValid(get_relname_relid(table, twins)))
+		return pstrdup(table);
+	if (strlen(qualified) < NAMEDATALEN && !OidIsValid(get_relname_relid(qualified, twins)))
 		return qualified;
-	return ChooseRelationName(name->table, NULL, "view", schema, false);
+	return ChooseRelationName(table, NULL, "view", twins, false);
+}
+
+/*
+ * The indexes that prove the view's key can't go without it.  As PostgreSQL does where columns follow from a grouped
+ * primary key, the rule depends on the constraint; here also on an index that has none.
+ */
+void
+td_twin_needs(Oid twin, const TdShape *shape)
+{
+	ObjectAddress rule;
+	ObjectAddress proof;
+	ListCell   *lc;
+
+	ObjectAddressSet(rule, RewriteRelationId, get_rewrite_oid(twin, ViewSelectRuleName, false));
+	foreach(lc, shape->proofs)
+	{
+		Oid			constraint = get_index_constraint(lfirst_oid(lc));
+
+		if (OidIsValid(constraint))
+			ObjectAddressSet(proof, ConstraintRelationId, constraint);
+		else
+			ObjectAddressSet(proof, RelationRelationId, lfirst_oid(lc));
+		recordDependencyOn(&rule, &proof, DEPENDENCY_NORMAL);
+	}
 }
 
 static void
@@ -383,20 +423,19 @@ td_view_create_state(const TdView *view, const TdPlan *plan, List *options)
 static void
 create_state_index(const char *name, const TdPlan *plan)
 {
+	Oid			schema = get_namespace_oid(STATE_SCHEMA, false);
 	const char **columns = palloc(sizeof(char *) * plan->nstate);
-	StringInfoData sql;
 
-	initStringInfo(&sql);
-	appendStringInfo(&sql, "CREATE %sINDEX ON " STATE_SCHEMA ".%s (", plan->grouped ? "UNIQUE " : "", name);
-	for (int i = 0; i < plan->nkeys; i++)
-		appendStringInfo(&sql, "%s%s", i > 0 ? ", " : "", quote_identifier(plan->state[i].name));
-	appendStringInfoString(&sql, plan->grouped ? ") NULLS NOT DISTINCT" : ")");
-	td_run_as_caller(sql.data);
-	CommandCounterIncrement();
 	for (int i = 0; i < plan->nstate; i++)
 		columns[i] = plan->state[i].name;
-	if (!plan->grouped)
-		create_hash_index(psprintf(STATE_SCHEMA ".%s", name), plan->nstate, columns);
+	if (plan->grouped)
+		td_run_as_caller(psprintf("CREATE UNIQUE INDEX ON " STATE_SCHEMA ".%s (%s) NULLS NOT DISTINCT", name, name_list(plan->nkeys, columns)));
+	else
+	{
+		create_index(schema, name, "part", psprintf("(%s)", name_list(plan->nkeys, columns)));
+		create_hash_index(schema, name, plan->nstate, columns);
+	}
+	CommandCounterIncrement();
 }
 
 static bool

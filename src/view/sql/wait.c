@@ -23,6 +23,7 @@
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
+#include "utils/memutils.h"
 #include "utils/timestamp.h"
 #include "utils/wait_event.h"
 #include "workers/workers.h"
@@ -37,6 +38,7 @@ static bool wait_once(const TdView *view, uint64 *number, int left_ms, Timestamp
 static void nap(int ms);
 static void raise_group_failure(const TdGroup *group) pg_attribute_noreturn();
 static void raise_timeout(const TdView *view) pg_attribute_noreturn();
+static bool streams(const TdView *view);
 static bool may_see_errors(const TdView *view);
 
 PG_FUNCTION_INFO_V1(td_sql_wait_view);
@@ -70,13 +72,13 @@ td_view_catch_up(TdView *view, TimestampTz end, TimestampTz *reached)
 
 	while (!done)
 	{
-		TdView	   *now = td_view_streaming(view, end);
+		bool		streaming = td_view_streaming(view, end);
 		long		left = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), end);
 
-		if (now == NULL || left <= 0)
+		if (!streaming || left <= 0)
 			return false;
-		done = wait_once(now, &number, Min(left, LOOK_AGAIN_MS), reached ? reached : &unused);
-		if (done && td_view_streaming(view, 0) == NULL) /* it is being computed anew */
+		done = wait_once(view, &number, Min(left, LOOK_AGAIN_MS), reached ? reached : &unused);
+		if (done && !td_view_streaming(view, 0))	/* it is being computed anew */
 		{
 			done = false;
 			number = 0;
@@ -94,35 +96,51 @@ td_view_require_reader(const TdView *view)
 }
 
 /*
- * The view once it streams; NULL = not until `end` (0 = only a look).  Raises
- * when it has failed, its group has, or it is gone.
+ * Waits until the view streams; false = not until `end` (0 = only a look).
+ * Raises when it has failed, its group has, or it is gone.  However long it
+ * takes, no memory is left behind.
  */
-TdView *
-td_view_streaming(TdView *view, TimestampTz end)
+bool
+td_view_streaming(const TdView *view, TimestampTz end)
 {
+	MemoryContext caller = CurrentMemoryContext;
+	MemoryContext look = AllocSetContextCreate(caller, "tapdata status", ALLOCSET_SMALL_SIZES);
+	bool		streaming;
+
 	for (;;)
 	{
-		TdView	   *now = td_view_load(view->id);
-		TdGroup    *group = now ? td_group_load(now->group) : NULL;
 		long		left;
 
-		if (group == NULL)
-			ereport(ERROR,
-					(errcode(ERRCODE_UNDEFINED_OBJECT),
-					 errmsg("view %s was dropped meanwhile", view->name)));
-		if (strcmp(group->status, "fenced") == 0)
-			td_home_require();
-		if (strcmp(now->status, "failed") == 0)
-			td_view_raise_failure(now);
-		if (strcmp(group->status, "failed") == 0)
-			raise_group_failure(group);
-		if (strcmp(now->status, "streaming") == 0)
-			return now;
+		MemoryContextSwitchTo(look);
+		streaming = streams(view);
+		MemoryContextSwitchTo(caller);
+		MemoryContextReset(look);
 		left = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), end);
-		if (left <= 0)
-			return NULL;
+		if (streaming || left <= 0)
+			break;
 		nap(Min(left, NO_WORKER_MS));
 	}
+	MemoryContextDelete(look);
+	return streaming;
+}
+
+static bool
+streams(const TdView *view)
+{
+	TdView	   *now = td_view_load(view->id);
+	TdGroup    *group = now ? td_group_load(now->group) : NULL;
+
+	if (group == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("view %s was dropped meanwhile", view->name)));
+	if (strcmp(group->status, "fenced") == 0)
+		td_home_require();
+	if (strcmp(now->status, "failed") == 0)
+		td_view_raise_failure(now);
+	if (strcmp(group->status, "failed") == 0)
+		raise_group_failure(group);
+	return strcmp(now->status, "streaming") == 0;
 }
 
 /* Asks for a mark (*number 0), or waits for the one asked for; true = reached. */

@@ -38,6 +38,7 @@ PG_FUNCTION_INFO_V1(td_cap_open);
 PG_FUNCTION_INFO_V1(td_cap_want);
 PG_FUNCTION_INFO_V1(td_cap_read);
 PG_FUNCTION_INFO_V1(td_cap_started);
+PG_FUNCTION_INFO_V1(td_cap_told);
 PG_FUNCTION_INFO_V1(td_cap_spool);
 PG_FUNCTION_INFO_V1(td_cap_nothing);
 PG_FUNCTION_INFO_V1(td_cap_confirm);
@@ -375,6 +376,13 @@ Datum
 td_cap_started(PG_FUNCTION_ARGS)
 {
 	PG_RETURN_INT64(started);
+}
+
+/* The last PROGRESS, as far as it has been read. */
+Datum
+td_cap_told(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_LSN(progress);
 }
 
 Datum

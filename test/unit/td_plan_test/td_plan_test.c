@@ -71,7 +71,7 @@ put(ReturnSetInfo *rsinfo, const char *part, const char *name, const char *sql, 
 static void
 put_state(ReturnSetInfo *rsinfo, const TdPlan *plan)
 {
-	static const char *const kinds[] = {"add", "min", "max", "recompute"};
+	static const char *const kinds[] = {"add", "min", "max", "recompute", "image"};
 
 	for (int i = 0; i < plan->nkeys + 1 + plan->ncounters; i++)
 	{

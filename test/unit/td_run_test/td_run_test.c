@@ -27,6 +27,7 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
+#include "utils/ruleutils.h"
 #include "utils/snapmgr.h"
 
 #include "util/util.h"
@@ -72,8 +73,9 @@ td_run_test_describe(PG_FUNCTION_ARGS)
 	initStringInfo(&state);
 	initStringInfo(&columns);
 	for (int i = 0; i < n; i++)
-		appendStringInfo(&state, "%s%s %s%s", i ? ", " : "", quote_identifier(plan->state[i].name),
-						 format_type_with_typemod(plan->state[i].type, plan->state[i].typmod), i < plan->nkeys ? "" : i == plan->nkeys ? " NOT NULL" : "");
+		appendStringInfo(&state, "%s%s %s%s%s%s", i ? ", " : "", quote_identifier(plan->state[i].name),
+						 format_type_with_typemod(plan->state[i].type, plan->state[i].typmod), OidIsValid(plan->state[i].collation) ? " COLLATE " : "",
+						 OidIsValid(plan->state[i].collation) ? generate_collation_name(plan->state[i].collation) : "", i < plan->nkeys ? "" : i == plan->nkeys ? " NOT NULL" : "");
 	for (int i = 0; i < shape->ncolumns; i++)
 		appendStringInfo(&columns, "%s%s", i ? ", " : "", quote_identifier(shape->columns[i].name));
 	for (int i = 0; i < list_length(shape->unique); i++)

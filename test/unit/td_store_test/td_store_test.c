@@ -163,15 +163,14 @@ ts_net(PG_FUNCTION_ARGS)
 		TupleTableSlot *slot = MakeSingleTupleTableSlot(SPI_tuptable->tupdesc, &TTSOpsMinimalTuple);
 		Tuplestorestate *into = tuplestore_begin_heap(false, false, (int) (limit / 1024));
 		TdNet	   *net;
-		bool		free;
 
 		start();
 		net = td_net_create(SPI_tuptable->tupdesc, limit);
 		while (tuplestore_gettupleslot(delta, true, false, slot))
-			td_net_add_tuple(net, ExecFetchSlotMinimalTuple(slot, &free), -1);
+			td_net_add(net, slot, -1);
 		tuplestore_rescan(delta);
 		while (tuplestore_gettupleslot(delta, true, false, slot))
-			td_net_add_tuple(net, ExecFetchSlotMinimalTuple(slot, &free), 2);
+			td_net_add(net, slot, 2);
 		if (td_net_finish(net, into) != rows)
 			elog(ERROR, "netting what is netted gives another number of rows");
 		again_ms = elapsed();

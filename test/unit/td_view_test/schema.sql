@@ -47,6 +47,7 @@ CREATE TABLE many AS SELECT * FROM (SELECT 1) _;
 DO $$ BEGIN EXECUTE 'CREATE TABLE wide (' || (SELECT string_agg('c' || i || ' int', ', ') FROM generate_series(1, 40) i) || ')'; END $$;
 CREATE TABLE coded (code varchar(10) PRIMARY KEY, m mood NOT NULL UNIQUE, u uuid NOT NULL UNIQUE, n numeric NOT NULL UNIQUE, t text NOT NULL);
 CREATE UNIQUE INDEX ON coded (t text_pattern_ops);
+CREATE TABLE moments (ts timestamp PRIMARY KEY, tz timestamptz NOT NULL UNIQUE);
 CREATE VIEW live_twin AS SELECT id AS k, count(*) AS n FROM customers GROUP BY id;
 CREATE VIEW upper_twin AS SELECT l.k, to_jsonb(l) AS j, c.name FROM live_twin l JOIN customers c ON c.id = l.k;
 CREATE TABLE weighted ("tapdata$w" bigint, a int);
