@@ -295,7 +295,7 @@ wait_for(Oid relid, int32 id, TimestampTz end)
 		return;
 	covers = td_worker_covers(TD_WORKER_VIEW, view->group, td_session_wrote(), &keeping);
 	ereport(DEBUG1, (errmsg_internal("read_your_writes: %s view %s", covers ? "looks at" : "waits for", view->name)));
-	if (covers ? td_view_streaming(view, end) == NULL : !td_view_catch_up(view, end, NULL))
+	if (covers ? !td_view_streaming(view, end) : !td_view_catch_up(view, end, NULL))
 		raise_late(view);
 	k = hash_search(known, &relid, HASH_FIND, NULL);
 	if (k && k->view == id)
