@@ -201,7 +201,7 @@ td_views_bind(void)
 {
 	static TdStatement loose = {
 		"SELECT p.oid, v.relation FROM tapdata.view v JOIN pg_class p ON p.oid = v.twin OR "
-		"(p.relnamespace = 'tapdata_state'::regnamespace AND p.relkind = 'r' AND p.relname ~ ('^v' || v.id || '_[0-9]+$')) "
+		"(p.relnamespace = 'tapdata_state'::regnamespace AND p.relkind = 'r' AND p.relname ~ ('^v' || v.id || '_([0-9]+|c)$')) "
 		"WHERE v.home = $1 AND EXISTS (SELECT FROM pg_class c WHERE c.oid = v.relation) AND NOT EXISTS (SELECT FROM pg_depend d "
 	"WHERE d.classid = 'pg_class'::regclass AND d.objid = p.oid AND d.refobjid = v.relation AND d.deptype = 'i')", NULL};
 	uint64		n = TD_RUN(&loose, td_arg_text(td_home()));

@@ -31,6 +31,10 @@ extern void td_view_name(const char *text, TdViewName *name, Oid *existing);	/* 
 extern Oid	td_view_create_table(const TdViewName *name, const TdShape *shape, List *options); /* as the caller, with its key */
 extern Oid	td_view_create_twin(const TdViewName *name, Oid table, const char *query);	/* owned by the caller, goes with the table */
 extern void td_view_create_state(const TdView *view, const TdPlan *plan, List *options);
+extern void td_view_make_part(Oid part, Oid table);
+
+/* ---- changes.c: the feed of a view ---- */
+extern void td_view_follow_feed(int32 id);	/* makes or drops it, as the stored options say */
 
 /* ---- identity.c: replica identities of base tables ---- */
 extern void td_identity_need(const TdShape *shape); /* as the caller; the rows of the view are there */

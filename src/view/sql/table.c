@@ -57,7 +57,6 @@ static bool is_key(const TdShape *shape);
 static void create_part_index(const TdViewName *name, const TdShape *shape);
 static void create_state_index(const char *name, const TdPlan *plan);
 static char *twin_name(const TdViewName *name);
-static void make_part_of(Oid part, Oid table);
 static bool flag(List *options, const char *name);
 
 /* ---- names ---- */
@@ -320,7 +319,7 @@ td_view_create_twin(const TdViewName *name, Oid table, const char *query)
 	td_catalog_leave(&scope);
 	CommandCounterIncrement();
 	oid = get_relname_relid(twin, get_namespace_oid(TWIN_SCHEMA, false));
-	make_part_of(oid, table);
+	td_view_make_part(oid, table);
 	return oid;
 }
 
@@ -338,8 +337,9 @@ twin_name(const TdViewName *name)
 	return ChooseRelationName(name->table, NULL, "view", schema, false);
 }
 
-static void
-make_part_of(Oid part, Oid table)
+/* It goes with the table, and can't be dropped without it. */
+void
+td_view_make_part(Oid part, Oid table)
 {
 	ObjectAddress a;
 	ObjectAddress b;
@@ -375,7 +375,7 @@ td_view_create_state(const TdView *view, const TdPlan *plan, List *options)
 	CommandCounterIncrement();
 	if (plan->nkeys > 0)
 		create_state_index(name, plan);
-	make_part_of(get_relname_relid(name, get_namespace_oid(STATE_SCHEMA, false)), view->relation);
+	td_view_make_part(get_relname_relid(name, get_namespace_oid(STATE_SCHEMA, false)), view->relation);
 	td_catalog_leave(&scope);
 }
 
