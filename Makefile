@@ -5,10 +5,11 @@
 #   make check          installs what is missing (root), builds, and runs every test on private servers
 #   make check-majors   builds and runs the regress tests on PostgreSQL 17 and 18 (root)
 #   make demo           a MariaDB with a sample shop, mirrored live; `make demo-stop` ends it
+#   make soak [ROUNDS=8], make fuzz [TD_FUZZ_SECONDS=1200]: the long runs
 #   make lint | unit | connectors | connectors/bad
 
 # Targets that are scripts stand first: they must work before PostgreSQL is installed.
-SCRIPT_GOALS = check check-majors check-packages demo demo-stop lint soak bench
+SCRIPT_GOALS = check check-majors check-packages demo demo-stop lint soak fuzz bench
 
 ifneq ($(filter $(SCRIPT_GOALS),$(MAKECMDGOALS)),)
 
@@ -20,6 +21,7 @@ demo:                   ; @test/packages demo && test/demo/start
 demo-stop:              ; @test/demo/stop
 lint:                   ; @test/lint/run
 soak:                   ; @test/packages check && test/soak/run $(ROUNDS)
+fuzz:                   ; @test/packages check && CI=true TD_LIMIT=7200 TD_FUZZ_SECONDS=$(or $(TD_FUZZ_SECONDS),1200) test/run-check test/t/72_view_fuzz.t
 bench:                  ; @test/packages bench && test/bench/run $(CASES)
 
 else

@@ -64,6 +64,12 @@ CREATE TABLE tapdata.view_base (             -- what a view reads directly
 );
 CREATE INDEX ON tapdata.view_base (relation);
 
+CREATE TABLE tapdata.view_feed (             -- of views that keep (or kept) their changes in tapdata_state.v<id>_c; written by workers, and by the session that turns it on
+    view integer PRIMARY KEY REFERENCES tapdata.view ON DELETE CASCADE,
+    tick bigint,                             -- the last one, which the view's rows are at; NULL = it has not been filled yet
+    gone bigint NOT NULL DEFAULT 0           -- changes up to this one are not kept (any more)
+) WITH (fillfactor = 20, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
+
 CREATE TABLE tapdata.replica_identity (      -- what was changed on base tables (partitions too), restored when no view needs it any more
     relation oid PRIMARY KEY,
     identity "char" NOT NULL,                -- as it was: d, n, i
@@ -77,3 +83,4 @@ SELECT pg_catalog.pg_extension_config_dump('tapdata.view', '');
 SELECT pg_catalog.pg_extension_config_dump('tapdata.view_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('tapdata.view_state', '');
 SELECT pg_catalog.pg_extension_config_dump('tapdata.view_base', '');
+SELECT pg_catalog.pg_extension_config_dump('tapdata.view_feed', '');

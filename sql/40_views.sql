@@ -31,7 +31,7 @@ COMMENT ON FUNCTION tapdata.refresh_view(regclass) IS
 CREATE FUNCTION tapdata.alter_view(view regclass, options jsonb) RETURNS void
     LANGUAGE c SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'td_sql_alter_view';
-COMMENT ON FUNCTION tapdata.alter_view(regclass, jsonb) IS 'Merges options (writable, timeout, max_lag, fillfactor) into a live view; null removes one; times as "10 ms", a number alone is seconds; for its owner (42501); 22023: an option that is not there, fixed or out of range';
+COMMENT ON FUNCTION tapdata.alter_view(regclass, jsonb) IS 'Merges options (changes, changes_kept, writable, timeout, max_lag, fillfactor) into a live view; null removes one; times as "10 ms", a number alone is seconds; for its owner (42501); 22023: an option that is not there, fixed or out of range';
 
 CREATE FUNCTION tapdata.explain_query(query text, OUT node text, OUT strategy text, OUT detail text) RETURNS SETOF record
     LANGUAGE c ROWS 10
@@ -56,3 +56,16 @@ CREATE FUNCTION tapdata.check_view(view regclass, max_rows integer DEFAULT 100, 
 COMMENT ON FUNCTION tapdata.check_view(regclass, integer) IS
     'Compares a live view with its query under one snapshot: rows that are missing or extra, with the number of copies, at most max_rows (null = all); no rows = exact. '
     'Needs SELECT on it (42501, also where row-level security hides rows). 55000: not filled, or failed, 57014: no snapshot within 60 s, 25001: in a transaction that wrote, or in REPEATABLE READ or above';
+
+CREATE FUNCTION tapdata.changes(view regclass, since bigint DEFAULT 0, "limit" integer DEFAULT NULL,
+        OUT tick bigint, OUT at timestamptz, OUT weight integer, OUT "row" jsonb) RETURNS SETOF record
+    LANGUAGE c STABLE ROWS 1000 SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'td_sql_changes';
+COMMENT ON FUNCTION tapdata.changes(regclass, bigint, integer) IS
+    'What each tick after a given one changed in a live view with the option "changes": rows with how many copies came (weight > 0) or went; whole ticks, about limit rows (null = all)';
+
+CREATE FUNCTION tapdata.view_tick(view regclass) RETURNS bigint
+    LANGUAGE c STABLE SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'td_sql_view_tick';
+COMMENT ON FUNCTION tapdata.view_tick(regclass) IS
+    'The tick that the rows of a live view with the option "changes" are at, in the snapshot of the calling statement: where to go on with changes()';

@@ -72,9 +72,13 @@ CREATE VIEW tapdata.views WITH (security_barrier) AS
         CASE WHEN x.of_group THEN gs.hint WHEN v.fills = s.fills THEN s.hint END AS hint,
         v.options,
         ARRAY(SELECT c.oid::pg_catalog.regclass FROM pg_catalog.pg_class c WHERE c.relnamespace = 'tapdata_state'::pg_catalog.regnamespace
-            AND c.relkind = 'r' AND c.relname ~ ('^v' || v.id || '_[0-9]+$') ORDER BY c.relname) AS state_tables
+            AND c.relkind = 'r' AND c.relname ~ ('^v' || v.id || '_([0-9]+|c)$') ORDER BY c.relname) AS state_tables,
+        coalesce((v.options->>'changes')::boolean, false) AS changes,
+        CASE WHEN (v.options->>'changes')::boolean THEN f.tick END AS changes_tick,
+        CASE WHEN (v.options->>'changes')::boolean AND f.tick IS NOT NULL THEN f.gone END AS changes_from
     FROM tapdata.view v JOIN tapdata.view_group g ON g.id = v.view_group
         LEFT JOIN tapdata.group_state gs ON gs.view_group = g.id LEFT JOIN tapdata.view_state s ON s.view = v.id
+        LEFT JOIN tapdata.view_feed f ON f.view = v.id
         LEFT JOIN LATERAL (     -- in a restored dump oids are those of other relations
             SELECT pg_catalog.to_regclass(pg_catalog.format('%I.%I', v.table_schema, v.table_name)) AS view,
                 pg_catalog.to_regclass(pg_catalog.format('tapdata_views.%I', v.twin_name)) AS twin) o ON v.home <> tapdata.home()
@@ -105,6 +109,9 @@ COMMENT ON COLUMN tapdata.views.error IS 'Last error; empty again once it stream
 COMMENT ON COLUMN tapdata.views.hint IS 'What to do about it';
 COMMENT ON COLUMN tapdata.views.options IS 'Options given, without defaults';
 COMMENT ON COLUMN tapdata.views.state_tables IS 'Tables of its state beyond its own rows';
+COMMENT ON COLUMN tapdata.views.changes IS 'Keeps what each tick changes: see changes()';
+COMMENT ON COLUMN tapdata.views.changes_tick IS 'Number of the last tick of changes(); empty until it is filled';
+COMMENT ON COLUMN tapdata.views.changes_from IS 'Changes after this tick are kept: the least that changes() takes';
 
 CREATE VIEW tapdata.workers WITH (security_barrier) AS
     SELECT pid, kind, database, object, status, since, restarts, memory FROM tapdata.worker_list();

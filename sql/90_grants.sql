@@ -12,4 +12,5 @@ COMMENT ON TABLE tapdata.group_state IS 'State and checkpoints of groups; read t
 COMMENT ON TABLE tapdata.view IS 'Definitions of live views; read tapdata.views';
 COMMENT ON TABLE tapdata.view_state IS 'State of live views; read tapdata.views';
 COMMENT ON TABLE tapdata.view_base IS 'What live views read';
+COMMENT ON TABLE tapdata.view_feed IS 'Ticks of live views that keep their changes; read tapdata.views';
 COMMENT ON TABLE tapdata.replica_identity IS 'Replica identities that live views changed, as they were before';

@@ -150,9 +150,8 @@ prepare(TdStatement *statement, int nargs, const TdArg *args)
 	statement->plan = plan;
 }
 
-/* Runs a statement and returns the number of its rows; a later run in a new snapshot sees what this one did. */
-uint64
-td_run(TdStatement *statement, int nargs, const TdArg *args)
+static uint64
+run(TdStatement *statement, int nargs, const TdArg *args, bool read_only)
 {
 	Datum		values[TD_MAX_ARGS];
 	char		nulls[TD_MAX_ARGS];
@@ -166,10 +165,24 @@ td_run(TdStatement *statement, int nargs, const TdArg *args)
 		values[i] = args[i].value;
 		nulls[i] = args[i].null ? 'n' : ' ';
 	}
-	rc = SPI_execute_plan(statement->plan, values, nulls, false, 0);
+	rc = SPI_execute_plan(statement->plan, values, nulls, read_only, 0);
 	if (rc < 0)
 		elog(ERROR, "could not run \"%s\": %s", statement->sql, SPI_result_code_string(rc));
 	return SPI_processed;
+}
+
+/* Runs a statement and returns the number of its rows; a later run in a new snapshot sees what this one did. */
+uint64
+td_run(TdStatement *statement, int nargs, const TdArg *args)
+{
+	return run(statement, nargs, args, false);
+}
+
+/* The same for one that only reads: it sees what the calling statement does. */
+uint64
+td_look(TdStatement *statement, int nargs, const TdArg *args)
+{
+	return run(statement, nargs, args, true);
 }
 
 /* One column of the last result; a null gives 0. */

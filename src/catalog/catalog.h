@@ -49,9 +49,7 @@ extern TdConnection *td_connection_load(const char *name, Oid role);
 /* ---- pipelines ---- */
 typedef enum TdSyncType
 {
-	TD_SYNC_FULL_AND_CDC,		/* "initial_sync+cdc" */
-	TD_SYNC_FULL,				/* "initial_sync" */
-	TD_SYNC_CDC					/* "cdc" */
+	TD_SYNC_FULL_AND_CDC, TD_SYNC_FULL, TD_SYNC_CDC	/* "initial_sync+cdc", "initial_sync", "cdc" */
 } TdSyncType;
 
 typedef enum TdInsertPolicy
@@ -74,14 +72,12 @@ typedef struct TdPipeline
 	List	   *tables, *except_tables; /* of char * */
 	char	   *into_schema;
 	bool		wanted;			/* desired = running */
-	/* options */
-	TdSyncType	sync_type;		/* "type" */
+	TdSyncType	sync_type;		/* option "type" */
 	TdInsertPolicy insert_policy;	/* "insert_policy" */
 	TdExisting	existing;
 	bool		writable;
 	char	   *start_position; /* "position", for type "cdc"; NULL = now */
-	/* state */
-	char	   *status;
+	char	   *status;			/* state */
 	bool		planned, load_done, published;
 	char	   *load_position, *catch_up_position, *position;
 	int64		rows_loaded, rows_applied;
@@ -93,9 +89,8 @@ typedef struct TdPipelineTable
 	char	   *source_database, *source_table;
 	char	   *target_schema, *target_table;
 	Oid			relation;
-	char	   *status;
+	char	   *status, *cursor, *skip_to;
 	bool		has_key;
-	char	   *cursor, *skip_to;
 	int64		rows_loaded, row_estimate;
 } TdPipelineTable;
 
@@ -104,8 +99,7 @@ extern TdPipeline *td_pipeline_find(const char *name, bool for_owner);	/* 42704 
 extern List *td_pipeline_tables(int32 id);	/* of TdPipelineTable *, by n */
 extern void td_pipeline_plan(int32 id, List *tables);	/* fills pipeline_table, sets planned */
 
-/* State.  NULL text arguments leave the column as it is. */
-extern void td_state_load_position(int32 id, const char *position);
+extern void td_state_load_position(int32 id, const char *position);	/* here and below NULL leaves a column as it is */
 extern void td_state_load_done(int32 id, const char *catch_up_position);
 extern void td_state_published(int32 id);	/* published, exact, tables streaming */
 extern void td_state_inexact(int32 id);	/* rows were skipped: exact = false until it is loaded again */
@@ -129,19 +123,17 @@ typedef struct TdView
 	Oid			owner, relation, twin;
 	char	   *name;			/* "schema.table", quoted as needed; of today */
 	List	   *settings;		/* of TdPair * (util.h): pinned */
-	bool		unlogged, writable; /* options */
+	bool		unlogged, writable, changes;	/* options */
 	int			timeout_ms;		/* option "timeout": of one tick of it; 0 = none */
-	char	   *status;			/* state */
+	char	   *status, *snapshot;	/* state */
 	bool		exact, filled;
-	char	   *snapshot;
 	TdError    *error;			/* NULL = none */
 } TdView;
 
 typedef struct TdGroup
 {
-	int32		id;
+	int32		id, max_lag_ms;
 	char	   *name;
-	int			max_lag_ms;
 	char	   *status, *snapshot;	/* the checkpoint; NULL = none */
 	uint64		bound;			/* LSN, 0 = none */
 	TdError    *error;			/* NULL = none */
@@ -179,6 +171,14 @@ extern List *td_identities(void);	/* of TdIdentity *: replica identities changed
 extern void td_identity_keep(const TdIdentity *was, bool keep); /* only the first is kept; or forgets it */
 extern void td_write_guard(Oid relation, bool on);	/* locks it */
 extern void td_require_clean_transaction(const char *function, const char *what);	/* 25001 in REPEATABLE READ or above, or when it wrote */
+
+/* ---- feeds of views, option "changes" (view_feed.c): tapdata_state.v<id>_c has what their ticks changed, tapdata.view_feed the numbers of these ---- */
+extern Oid	td_feed_table(int32 id);	/* InvalidOid = there is none */
+extern bool td_feed_read(int32 id, int64 *tick, int64 *gone);	/* the last one, -1 = it is not filled yet; changes up to `gone` are not kept.  Active snapshot; false = it never had a feed */
+extern void td_feed_turned_on(int32 id);	/* by the session that made the table and keeps workers away */
+extern int64 td_feed_next(int32 id);	/* the number of this transaction's tick */
+extern void td_feed_loaded(int32 id);	/* the view's rows are there, those of no tick: all before them is gone */
+extern int64 td_feed_prune(int32 id, int most, int64 *next);	/* rows deleted; next: when the oldest that is left expires, 0 = none is left */
 
 /* ---- what DDL does to servers and roles (follow.c); only where the extension is installed ---- */
 extern void td_connection_renamed(const char *from, const char *to);	/* after the command */

@@ -43,6 +43,7 @@ extern TdArg td_arg_text_array(List *words);
 extern TdArg td_arg_jsonb(Datum v);
 extern TdArg td_arg_timestamptz(int64 v, bool null);
 extern uint64 td_run(TdStatement *statement, int nargs, const TdArg *args);	/* rows */
+extern uint64 td_look(TdStatement *statement, int nargs, const TdArg *args);	/* a SELECT, under the active snapshot */
 #define TD_RUN(statement, ...) \
 	td_run(statement, sizeof((TdArg[]){__VA_ARGS__}) / sizeof(TdArg), (TdArg[]){__VA_ARGS__})
 

@@ -35,7 +35,7 @@
 	"v.settings::text, coalesce((v.options->>'unlogged')::boolean, false), coalesce((v.options->>'writable')::boolean, false), " \
 	"least(extract(epoch FROM coalesce((v.options->>'timeout')::interval, '5 min')) * 1000, 2147483647)::integer, " \
 	"CASE WHEN v.fills = s.fills THEN s.status ELSE 'created' END, s.exact AND v.fills = s.fills, s.filled AND v.fills = s.fills, s.snapshot::text, " \
-	"s.sqlstate, s.error, s.detail, s.hint " \
+	"s.sqlstate, s.error, s.detail, s.hint, coalesce((v.options->>'changes')::boolean, false) " \
 	"FROM tapdata.view v JOIN tapdata.view_state s ON s.view = v.id JOIN pg_class c ON c.oid = v.relation "
 
 static List *read_views(MemoryContext caller);
@@ -69,6 +69,7 @@ read_views(MemoryContext caller)
 		v->filled = td_col_bool(i, 13);
 		v->snapshot = td_col_text(i, 14);
 		v->error = read_error(i, 15);
+		v->changes = td_col_bool(i, 19);
 		views = lappend(views, v);
 		MemoryContextSwitchTo(inner);
 	}

@@ -203,7 +203,7 @@ td_views_bind(void)
 {
 	static TdStatement loose = {
 		"SELECT p.oid, v.relation FROM tapdata.view v JOIN pg_class p ON p.oid = v.twin OR "
-		"(p.relnamespace = 'tapdata_state'::regnamespace AND p.relkind = 'r' AND p.relname ~ ('^v' || v.id || '_[0-9]+$')) OR "
+		"(p.relnamespace = 'tapdata_state'::regnamespace AND p.relkind = 'r' AND p.relname ~ ('^v' || v.id || '_([0-9]+|c)$')) OR "
 		"p.oid IN (SELECT i.indexrelid FROM pg_index i JOIN pg_depend x ON x.classid = 'pg_class'::regclass AND x.objid = i.indexrelid "
 		"AND x.refclassid = 'pg_proc'::regclass AND x.refobjid = 'tapdata.row_hash'::regproc WHERE i.indrelid = v.relation) "
 		"WHERE v.home = $1 AND EXISTS (SELECT FROM pg_class c WHERE c.oid = v.relation) AND NOT EXISTS (SELECT FROM pg_depend d "

@@ -22,12 +22,15 @@
 #include "utils/json.h"
 #include "utils/timestamp.h"
 
+#define MOST_DAYS 36500
+
 typedef enum
 {
 	KIND_BOOL,
 	KIND_TEXT,
 	KIND_PERCENT,
-	KIND_INTERVAL
+	KIND_INTERVAL,
+	KIND_AGE
 } Kind;
 
 typedef struct
@@ -38,6 +41,8 @@ typedef struct
 } Option;
 
 static const Option known[] = {
+	{"changes", KIND_BOOL, false},
+	{"changes_kept", KIND_AGE, false},
 	{"fillfactor", KIND_PERCENT, false},
 	{"group", KIND_TEXT, true},
 	{"max_lag", KIND_INTERVAL, false},
@@ -51,7 +56,7 @@ static const Option *find(const char *name);
 static List *known_names(void);
 static void bad_value(const TdPair *pair, const char *want) pg_attribute_noreturn();
 static void check_value(const TdPair *pair, Kind kind);
-static bool is_interval(const char *value);
+static bool is_interval(const char *value, int days);
 
 /* Names and values; raises 22023. */
 void
@@ -125,15 +130,19 @@ check_value(const TdPair *pair, Kind kind)
 				bad_value(pair, "a number from 10 to 100");
 			break;
 		case KIND_INTERVAL:
-			if (!is_interval(pair->value))
+			if (!is_interval(pair->value, 0))
 				bad_value(pair, "a time from 0 to 24 hours, such as \"10 ms\" or \"5 min\"");
+			break;
+		case KIND_AGE:
+			if (!is_interval(pair->value, MOST_DAYS))
+				bad_value(pair, "a time from 0 to 36500 days, such as \"6 hours\" or \"7 days\"");
 			break;
 	}
 }
 
-/* The input function raises, so it is asked in a subtransaction. */
+/* Of so many days at most, besides up to 24 hours.  The input function raises, so it is asked in a subtransaction. */
 static bool
-is_interval(const char *value)
+is_interval(const char *value, int days)
 {
 	MemoryContext caller = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
@@ -145,7 +154,7 @@ is_interval(const char *value)
 	{
 		Interval   *i = DatumGetIntervalP(DirectFunctionCall3(interval_in, CStringGetDatum(value), ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1)));
 
-		good = i->month == 0 && i->day == 0 && i->time >= 0 && i->time <= USECS_PER_DAY;
+		good = i->month == 0 && i->day >= 0 && i->day <= days && i->time >= 0 && i->time <= USECS_PER_DAY;
 		ReleaseCurrentSubTransaction();
 		MemoryContextSwitchTo(caller);
 		CurrentResourceOwner = owner;

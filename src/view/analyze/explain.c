@@ -298,11 +298,102 @@ explain_groups(List **rows, const TdShape *shape)
 		td_explain_row(rows, 1, "HAVING", "filter", "all groups are kept in the state table, those that pass in the view");
 }
 
+/* ---- keyed queries ---- */
+
+static char *
+keyed_columns(const TdShape *shape)
+{
+	const TdKeyed *keyed = shape->keyed;
+	StringInfoData text;
+
+	initStringInfo(&text);
+	for (int i = 0; i < keyed->nkeys; i++)
+	{
+		appendStringInfo(&text, "%s%s", i ? ", " : "", keyed->keys[i].name);
+		if (keyed->stored)
+			appendStringInfo(&text, " = %s", quote_identifier(shape->columns[keyed->outputs[i] - 1].name));
+	}
+	return text.data;
+}
+
+/* The columns of occurrence n that conditions compare with another one's. */
+static Bitmapset *
+columns_compared(const List *quals, int n)
+{
+	Bitmapset  *attnums = NULL;
+	Var		   *a,
+			   *b;
+	ListCell   *lc;
+
+	foreach(lc, quals)
+	{
+		if (!td_equal_columns(lfirst(lc), &a, &b) || a->varno == b->varno)
+			continue;
+		if (a->varno == n)
+			attnums = bms_add_member(attnums, a->varattno);
+		if (b->varno == n)
+			attnums = bms_add_member(attnums, b->varattno);
+	}
+	return attnums;
+}
+
+/* How its changes lead to the key, and the index by which the rows of a key are found in it. */
+static void
+explain_lineage(List **rows, const TdShape *shape, const TdOccurrence *o)
+{
+	const TdLineage *lineage = &shape->keyed->private->lineage[o->n - 1];
+	Bitmapset  *own = NULL;
+	StringInfoData detail;
+	ListCell   *lc;
+
+	initStringInfo(&detail);
+	appendStringInfo(&detail, "columns: %s; ", bms_is_empty(o->columns) ? "none" : column_names(o->relid, o->columns));
+	if (lineage->keys == NIL)
+		appendStringInfoString(&detail, "no equality leads to the key: a change computes the whole view");
+	else if (lineage->path == NIL)
+		appendStringInfoString(&detail, "the key is in the row");
+	else
+		appendStringInfoString(&detail, "the key is found by");
+	foreach(lc, lineage->path)
+		appendStringInfo(&detail, " r%d", lfirst_int(lc));
+	td_explain_row(rows, 1, psprintf("r%d %s", o->n, td_qualified_name(o->relid)), lineage->keys ? "keys" : "full", detail.data);
+	if (lineage->path == NIL)
+	{
+		foreach(lc, lineage->keys)
+		{
+			Var		   *column = td_plain_column(lfirst(lc));
+
+			if (column)
+				own = bms_add_member(own, column->varattno);
+		}
+	}
+	else
+		own = columns_compared(lineage->quals, o->n);
+	if (own)
+		explain_index(rows, 2, o->relid, own, "", "to find its rows for a key");
+}
+
+static void
+explain_keyed(List **rows, const TdShape *shape)
+{
+	td_explain_row(rows, 0, "view", "keyed", psprintf("computed anew for the keys that changes touch (%s)%s; %s%s", keyed_columns(shape),
+													   shape->keyed->stored ? "" : ", in a state table", key_text(shape),
+													   shape->pinned ? "; settings are pinned as they are when the view is made" : ""));
+	for (int i = 0; i < shape->noccurrences; i++)
+		explain_lineage(rows, shape, &shape->occurrences[i]);
+	td_explain_wal(rows, shape);
+}
+
 List *
 td_explain(const TdShape *shape)
 {
 	List	   *rows = NIL;
 
+	if (shape->keyed)
+	{
+		explain_keyed(&rows, shape);
+		return rows;
+	}
 	td_explain_row(&rows, 0, "view", shape->grouped ? "counters" : "delta",
 				   psprintf("%s%s", key_text(shape), shape->pinned ? "; settings are pinned as they are when the view is made" : ""));
 	if (shape->grouped)

@@ -29,7 +29,6 @@ typedef struct TdLevel
 	Bitmapset  *nullable;		/* of them: may be null-extended, as seen from WHERE */
 	Bitmapset  *outer_nullable; /* those of outer levels that may be null-extended where it stands */
 	Bitmapset  *lends;			/* those of outer levels that its WHERE filters: it is a positive EXISTS or IN */
-	Bitmapset  *lost;			/* of rels: on the nullable side of a left or right join */
 	bool		outer_joins;	/* it has some */
 } TdLevel;
 
@@ -73,6 +72,7 @@ typedef struct TdKeyedWalk
 	List	   *conjuncts;		/* of TdConjunct * */
 	List	   *equalities;		/* of TdTopEquality * */
 	List	   *fulls;			/* of Bitmapset *: what the FULL JOINs of the topmost level join */
+	List	   *nullable_sides; /* of Bitmapset *: of its left and right joins */
 	bool		too_many;		/* tables */
 } TdKeyedWalk;
 

@@ -117,7 +117,7 @@ bind_directly(const TdKeyedWalk *walk, Candidate *c, int key)
 	}
 }
 
-/* Is it the next FULL JOIN within the outer one (NULL = the outermost)? */
+/* Is it the next FULL JOIN within the outer one (NULL = the outermost), and all of it not on the nullable side of another join? */
 static bool
 is_next_full(const TdKeyedWalk *walk, const Bitmapset *rels, const Bitmapset *outer)
 {
@@ -130,7 +130,12 @@ is_next_full(const TdKeyedWalk *walk, const Bitmapset *rels, const Bitmapset *ou
 		if (bms_is_subset(rels, other) && !bms_equal(rels, other) && (outer == NULL || (bms_is_subset(other, outer) && !bms_equal(other, outer))))
 			return false;
 	}
-	return !bms_overlap(rels, walk->top->lost);
+	foreach(lc, walk->nullable_sides)
+	{
+		if (bms_is_subset(rels, lfirst(lc)))
+			return false;
+	}
+	return true;
 }
 
 static void bind_full_side(const TdKeyedWalk *walk, Candidate *c, int key, const TdTopEquality *e, Node *side);

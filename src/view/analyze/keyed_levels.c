@@ -458,8 +458,8 @@ take_join(TdKeyedWalk *walk, TdLevel *level, JoinExpr *join)
 	level->outer_joins = level->outer_joins || join->jointype != JOIN_INNER;
 	if (join->jointype == JOIN_FULL && level == walk->top)
 		walk->fulls = lappend(walk->fulls, both.rels);
-	if (join->jointype == JOIN_LEFT || join->jointype == JOIN_RIGHT)
-		level->lost = bms_union(level->lost, place.reduces);
+	if ((join->jointype == JOIN_LEFT || join->jointype == JOIN_RIGHT) && level == walk->top)
+		walk->nullable_sides = lappend(walk->nullable_sides, place.reduces);
 	take_quals(walk, &place, join->quals);
 	level->nullable = bms_union(level->nullable, both.nullable);
 	return both;

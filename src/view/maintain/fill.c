@@ -660,6 +660,7 @@ fill_view(TdView *view, volatile bool *started)
 	ereport(DEBUG1, (errmsg_internal("filling view %s", view->name)));
 	(void) td_run_fill(run);
 	td_view_filled(view->id, td_seen_text(seen));
+	(void) td_feed_notify(run);
 	PopActiveSnapshot();
 	CommitTransactionCommand();
 	pgstat_report_stat(true);

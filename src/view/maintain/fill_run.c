@@ -13,6 +13,7 @@
  *
  *		A tick trusts that a view with groups equals what its state says, and
  *		writes the difference of the state on; a fill compares both tables.
+ *		A view whose changes are kept is loaded only where its feed begins.
  *
  * IDENTIFICATION
  *		src/view/maintain/fill_run.c
@@ -246,10 +247,14 @@ td_fill(TdTick *t)
 {
 	bool		state = t->run->plan->nstate > 0;
 	bool		empty = is_empty(t->run->view->relation) && (!state || is_empty(t->run->state_relid));
+	bool		begins = td_feed_begins(t->run, empty);
 
 	(void) GetCurrentTransactionId();
+	t->feed &= !begins;
 	if (state)
-		fill_state(t, empty);
+		fill_state(t, empty && !t->feed);
 	else
-		fill_rows(t, empty);
+		fill_rows(t, empty && !t->feed);
+	if (begins)
+		td_feed_loaded(t->run->view->id);
 }

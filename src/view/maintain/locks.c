@@ -91,6 +91,8 @@ lock_member(TdMember *m)
 		worst = lock_one(m, m->run->state_relid, RowExclusiveLock);
 	if (worst == TD_LOCKED)
 		worst = lock_one(m, m->view->twin, AccessShareLock);
+	if (worst == TD_LOCKED && OidIsValid(td_feed_look_up(m->run)))
+		worst = lock_one(m, td_feed_table(m->id), RowExclusiveLock);
 	for (int i = 0; i < m->run->shape->noccurrences && worst == TD_LOCKED; i++)
 		worst = lock_readable(m, m->run->shape->occurrences[i].relid);
 	return worst;

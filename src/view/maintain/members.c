@@ -142,7 +142,7 @@ static bool
 same_definition(const TdView *a, const TdView *b)
 {
 	return a->owner == b->owner && a->relation == b->relation && a->twin == b->twin && strcmp(a->name, b->name) == 0 &&
-		a->timeout_ms == b->timeout_ms && same_settings(a->settings, b->settings);
+		a->timeout_ms == b->timeout_ms && a->changes == b->changes && same_settings(a->settings, b->settings);
 }
 
 /* What the catalog says of it; "created" while it is being filled means that it was asked to be filled once more. */

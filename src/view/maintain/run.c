@@ -10,7 +10,8 @@
  *		A tick is one pass: deltas of the tables -> leaves -> one statement over
  *		whatever has changed -> a net of signed rows -> the core's table, and for
  *		groups (merge.c) on to the view's table.  The net of what goes into the
- *		view's table is the view's own delta, for the views above it.
+ *		view's table is the view's own delta, for the views above it and its feed
+ *		(feed.c).
  *
  *		Memory: what a tick takes hangs below CurTransactionContext, so that the
  *		abort of the caller's subtransaction frees it; nets and tuplestores spill.
@@ -154,6 +155,7 @@ td_run_create(TdView *view, MemoryContext parent)
 		plan_view(run);
 		run->kept = make_kept(run);
 		check_table(run, view->relation, false, run->kept->attnums);
+		(void) td_feed_look_up(run);
 		if (run->plan->nstate > 0)
 		{
 			run->state_relid = state_table(view);
@@ -336,6 +338,8 @@ td_apply_to_view(TdTick *t, TdStore *store, TdNet *net)
 	}
 	if (t->changed > 0)
 		td_store_apply(store, rows);
+	if (t->feed && tuplestore_tuple_count(rows) > 0)
+		td_feed_write(t, td_store_desc(store), rows);
 }
 
 /* ---- texts ---- */
@@ -579,6 +583,7 @@ begin_tick(TdTick *t, TdViewRun *run, TdDeltas *deltas)
 	t->context = AllocSetContextCreate(CurTransactionContext, "tapdata view run", ALLOCSET_DEFAULT_SIZES);
 	t->store_kb = Max(td_worker_memory / 8, 64);
 	t->net_limit = (Size) t->store_kb * 1024;
+	t->feed = OidIsValid(run->kept->feed_relid);
 }
 
 /* Temporary files are closed; on error the resource owner does that. */

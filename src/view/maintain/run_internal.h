@@ -33,6 +33,8 @@ typedef struct TdRunKept
 	AttrNumber *attnums;		/* of the columns of the view's table */
 	AttrNumber *unique;			/* of the view's table: shape->unique, with */
 	int			nunique;
+	Oid			feed_relid;		/* where changes are kept; InvalidOid = they are not */
+	int64		fed;			/* the tick that was written there, until it is notified; 0 = none */
 } TdRunKept;
 
 /* One run of a view.  What it allocates dies with context, or with the (sub)transaction. */
@@ -46,6 +48,8 @@ typedef struct TdTick
 	int			store_kb;		/* of one tuplestore */
 	int64		changed;		/* rows of the view that were written */
 	int64		rows;			/* fill: that the view has */
+	bool		feed;			/* what changes is kept */
+	bool		fed;			/* there was something */
 } TdTick;
 
 /* For td_execute: rows into a net. */
@@ -94,6 +98,11 @@ extern void td_output_of(TdTick *t, TupleDesc desc, Tuplestorestate *s, int64 nr
 /* fill_run.c */
 extern void td_recompute(TdTick *t);
 extern void td_fill(TdTick *t);
+
+/* feed.c */
+extern Oid	td_feed_look_up(TdViewRun *run);
+extern void td_feed_write(TdTick *t, TupleDesc desc, Tuplestorestate *delta);
+extern bool td_feed_begins(const TdViewRun *run, bool empty);
 
 /* scope.c */
 extern int	td_scope_write_texts(void);

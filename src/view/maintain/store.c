@@ -31,7 +31,7 @@
 
 #define STORE_SHARE 2			/* of tapdata.worker_memory: nothing else is big while a store is written */
 
-typedef void (*StepFunction) (TdStore *s, TdPair *pair);
+typedef void (*StepFunction) (TdStore *s, TdRowPair *pair);
 
 static void apply_keyed(TdStore *s, Tuplestorestate *delta);
 static void apply_images(TdStore *s, Tuplestorestate *delta);
@@ -176,7 +176,7 @@ store_input(TdStore *s, MinimalTuple tuple)
 }
 
 static void
-delete_old(TdStore *s, TdPair *pair)
+delete_old(TdStore *s, TdRowPair *pair)
 {
 	if (pair->new_row)
 		return;
@@ -187,7 +187,7 @@ delete_old(TdStore *s, TdPair *pair)
 }
 
 static void
-update_old(TdStore *s, TdPair *pair)
+update_old(TdStore *s, TdRowPair *pair)
 {
 	if (pair->old_row == NULL || pair->new_row == NULL)
 		return;
@@ -198,7 +198,7 @@ update_old(TdStore *s, TdPair *pair)
 }
 
 static void
-insert_new(TdStore *s, TdPair *pair)
+insert_new(TdStore *s, TdRowPair *pair)
 {
 	if (pair->old_row)
 		return;
@@ -212,7 +212,7 @@ insert_new(TdStore *s, TdPair *pair)
 static void
 run_step(TdStore *s, TdPairs *pairs, StepFunction step)
 {
-	for (TdPair *pair = td_pairs_first(pairs); pair; pair = pair->next)
+	for (TdRowPair *pair = td_pairs_first(pairs); pair; pair = pair->next)
 	{
 		step(s, pair);
 		CHECK_FOR_INTERRUPTS();

@@ -177,17 +177,17 @@ extern void td_store_update_found(TdStore *s, TupleTableSlot *row);
 extern void td_store_damaged(TdStore *s, TupleTableSlot *row, const char *what) pg_attribute_noreturn();
 
 /* ---- store_pairs.c: the rows of a delta by key ---- */
-typedef struct TdPair
+typedef struct TdRowPair
 {
-	struct TdPair *next;		/* in order of arrival */
+	struct TdRowPair *next;		/* in order of arrival */
 	MinimalTuple old_row;		/* NULL = none */
 	MinimalTuple new_row;
-} TdPair;
+} TdRowPair;
 
 typedef struct TdPairs TdPairs;
 
 extern TdPairs *td_pairs_load(TdStore *s, Tuplestorestate *delta);
-extern TdPair *td_pairs_first(TdPairs *pairs);
+extern TdRowPair *td_pairs_first(TdPairs *pairs);
 extern void td_pairs_free(TdPairs *pairs);
 extern Tuplestorestate **td_pairs_split(TdStore *s, Tuplestorestate *delta, Size limit, int *nparts);
 

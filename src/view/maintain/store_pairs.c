@@ -28,7 +28,7 @@
 /* A pair and its key, which follows it. */
 typedef struct KeyedPair
 {
-	TdPair		pair;
+	TdRowPair		pair;
 	uint32		len;
 	char		key[FLEXIBLE_ARRAY_MEMBER];
 } KeyedPair;
@@ -65,8 +65,8 @@ struct TdPairs
 	MemoryContext context;
 	pairset_hash *set;
 	TdBump		bump;
-	TdPair	   *first;
-	TdPair	  **last;
+	TdRowPair	   *first;
+	TdRowPair	  **last;
 };
 
 /* The key of a row of a delta, into a buffer. */
@@ -99,7 +99,7 @@ new_pair(TdPairs *pairs, KeyBytes key)
 {
 	KeyedPair  *keyed = td_bump(&pairs->bump, offsetof(KeyedPair, key) + key.len);
 
-	memset(&keyed->pair, 0, sizeof(TdPair));
+	memset(&keyed->pair, 0, sizeof(TdRowPair));
 	keyed->len = key.len;
 	memcpy(keyed->key, key.bytes, key.len);
 	*pairs->last = &keyed->pair;
@@ -158,7 +158,7 @@ td_pairs_load(TdStore *s, Tuplestorestate *delta)
 	return pairs;
 }
 
-TdPair *
+TdRowPair *
 td_pairs_first(TdPairs *pairs)
 {
 	return pairs->first;

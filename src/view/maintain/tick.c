@@ -206,6 +206,7 @@ attempt(TdKeeper *k, bool careful)
 	td_share_offer_checks();
 	td_share_settle(SETTLE_MS);
 	td_fill_offer(k, cut.seen, cut.deltas, cut.oldest_version);
+	td_feeds_notify(k);
 	PopActiveSnapshot();
 	td_deltas_destroy(cut.deltas);
 	CommitTransactionCommand();

@@ -235,6 +235,8 @@ typedef struct TdKeeper
 	TdFill		fill;
 	List	   *waiting;		/* of TdWaiting * */
 	TdPace		pace;
+	TimestampTz prune_at;		/* the oldest change that is kept expires then; 0 = none is kept */
+	TimestampTz prune_read;		/* members_read, when that was looked at */
 	int			failures;		/* of ticks, in a row */
 	int			again;			/* ticks given up, in a row */
 	TimestampTz not_before;		/* backoff */
@@ -316,6 +318,13 @@ extern void td_fill_committed(TdKeeper *k);
 extern void td_fill_offer(TdKeeper *k, const TdSeen *seen, TdDeltas *deltas, uint32 oldest_version);	/* last act of a tick */
 extern void td_fill_tick_failed(TdKeeper *k);
 extern void td_fill_cancel(TdKeeper *k); /* forgets it, and ends its worker */
+
+/* feed.c */
+extern Oid	td_feed_look_up(TdViewRun *run);	/* the table of its changes, InvalidOid = none; with the view's own locked */
+extern bool td_feed_notify(TdViewRun *run); /* before the commit: true = this transaction has written changes */
+extern void td_feeds_notify(TdKeeper *k);
+extern void td_feed_forget(TdViewRun *run); /* the transaction, or what the view did in it, is rolled back; NULL = nothing */
+extern int	td_feeds_prune(TdKeeper *k);	/* between ticks; ms until the next, -1 = none */
 
 /* recover.c */
 extern void td_recover_slot(TdKeeper *k);	/* before capture is opened */

@@ -160,6 +160,7 @@ td_members_reset(TdKeeper *k)
 		TdMember   *m = lfirst(lc);
 
 		m->touched = m->recompute = m->compare = m->frozen = m->refill = m->aside = m->joined = m->counting = false;
+		td_feed_forget(m->run);
 	}
 }
 
@@ -414,7 +415,10 @@ try_member(TdKeeper *k, TdMember *m, TdDeltas *deltas, TdError *err)
 	MemoryContextSwitchTo(caller);
 	CurrentResourceOwner = owner;
 	if (failed)
+	{
+		td_feed_forget(m->run);
 		td_deltas_forget(deltas, m->view->relation);
+	}
 	return !failed;
 }
 

@@ -263,17 +263,28 @@ make_leaf(const KeyedPlan *p, const TdOccurrence *o, const TdRowNames *row)
 	return leaf;
 }
 
+/* A row of the state table is the keys and a row of the view; the latter's columns have names that no key has. */
 static void
 make_state(TdPlan *plan)
 {
 	const TdShape *shape = plan->shape;
+	StringInfoData output;
 	int			n = 0;
 
-	plan->state = palloc0(sizeof(TdStateColumn) * (plan->nkeys + shape->ncolumns));
+	initStringInfo(&output);
+	plan->nstate = plan->nkeys + shape->ncolumns;
+	plan->state = palloc0(sizeof(TdStateColumn) * plan->nstate);
 	for (int i = 0; i < plan->nkeys; i++)
 		plan->state[n++] = shape->keyed->keys[i];
 	for (int i = 0; i < shape->ncolumns; i++)
-		plan->state[n++] = (TdStateColumn) {shape->columns[i].name, shape->columns[i].type, shape->columns[i].typmod, shape->columns[i].collation};
+	{
+		const TdViewColumn *c = &shape->columns[i];
+
+		plan->state[n++] = (TdStateColumn) {psprintf("o%d", i + 1), c->type, c->typmod, c->collation};
+		appendStringInfo(&output, "%ss.o%d AS %s", i ? ", " : "SELECT ", i + 1, quote_identifier(c->name));
+	}
+	appendStringInfoString(&output, ", s." TD_W "\nFROM s");
+	plan->output_sql = output.data;
 }
 
 TdPlan *

@@ -156,6 +156,7 @@ td_sql_alter_view(PG_FUNCTION_ARGS)
 		td_write_guard(view->relation, !writable);
 	}
 	apply_fillfactor(view, options);
+	td_view_follow_feed(view->id);
 	td_view_wake(view);
 	PG_RETURN_VOID();
 }

@@ -121,6 +121,7 @@ create(const TdViewName *name, const char *sql, List *options)
 	if (shape->grouped || (shape->keyed && !shape->keyed->stored))
 		td_view_create_state(view, td_plan(shape), options);
 	td_write_guard(view->relation, !view->writable);
+	td_view_follow_feed(view->id);
 	CommandCounterIncrement();
 	return view;
 }

@@ -33,6 +33,10 @@ extern Oid	td_view_create_twin(const TdViewName *name, Oid table, const char *qu
 extern char *td_twin_name(const char *schema, const char *table);	/* one that is free */
 extern void td_twin_needs(Oid twin, const TdShape *shape);	/* what proves the view's key stays */
 extern void td_view_create_state(const TdView *view, const TdPlan *plan, List *options);
+extern void td_view_make_part(Oid part, Oid table);
+
+/* ---- changes.c: the feed of a view ---- */
+extern void td_view_follow_feed(int32 id);	/* makes or drops it, as the stored options say */
 
 /* ---- identity.c: replica identities of base tables ---- */
 extern void td_identity_need(const TdShape *shape); /* as the caller; the rows of the view are there */

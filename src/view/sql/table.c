@@ -62,7 +62,6 @@ static const char *const *column_names(const TdShape *shape);
 static bool is_key(const TdShape *shape);
 static void create_part_index(const TdViewName *name, const TdShape *shape);
 static void create_state_index(const char *name, const TdPlan *plan);
-static void make_part_of(Oid part, Oid table);
 static bool flag(List *options, const char *name);
 
 /* ---- names ---- */
@@ -263,7 +262,7 @@ create_index(Oid schema, const char *table, const char *label, const char *colum
 	td_run_as_caller(psprintf("CREATE INDEX %s ON %s %s", quote_identifier(index),
 							  quote_qualified_identifier(get_namespace_name(schema), table), columns));
 	CommandCounterIncrement();
-	make_part_of(get_relname_relid(index, schema), get_relname_relid(table, schema));
+	td_view_make_part(get_relname_relid(index, schema), get_relname_relid(table, schema));
 }
 
 static char *
@@ -336,7 +335,7 @@ td_view_create_twin(const TdViewName *name, Oid table, const char *query)
 	td_run_as_caller(psprintf("ALTER VIEW %s RENAME TO %s", quote_qualified_identifier(TWIN_SCHEMA, draft), quote_identifier(td_twin_name(name->schema, name->table))));
 	td_catalog_leave(&scope);
 	CommandCounterIncrement();
-	make_part_of(twin, table);
+	td_view_make_part(twin, table);
 	return twin;
 }
 
@@ -378,8 +377,9 @@ td_twin_needs(Oid twin, const TdShape *shape)
 	}
 }
 
-static void
-make_part_of(Oid part, Oid table)
+/* It goes with the table, and can't be dropped without it. */
+void
+td_view_make_part(Oid part, Oid table)
 {
 	ObjectAddress a;
 	ObjectAddress b;
@@ -415,7 +415,7 @@ td_view_create_state(const TdView *view, const TdPlan *plan, List *options)
 	CommandCounterIncrement();
 	if (plan->nkeys > 0)
 		create_state_index(name, plan);
-	make_part_of(get_relname_relid(name, get_namespace_oid(STATE_SCHEMA, false)), view->relation);
+	td_view_make_part(get_relname_relid(name, get_namespace_oid(STATE_SCHEMA, false)), view->relation);
 	td_catalog_leave(&scope);
 }
 

@@ -80,9 +80,11 @@ sub statement
 }
 
 # One transaction; errors of the statements themselves (a key that is taken) are part of the game.
+# $schema: of make_tables; or { statement, truncate }, subs that make a statement.
 sub churn_once
 {
 	my ($dbh, $schema, $writer, $n, $rare) = @_;
+	my $game = ref $schema ? $schema : { statement => sub { statement($schema) }, truncate => sub { "TRUNCATE $schema." . pick(@tables) } };
 	my $kind = rand();
 	$dbh->begin_work;
 	my $ok = eval {
@@ -91,12 +93,12 @@ sub churn_once
 			if (rand() < 0.2)
 			{
 				$dbh->do('SAVEPOINT s');
-				eval { $dbh->do(statement($schema)); 1 } or $dbh->do('ROLLBACK TO s');
+				eval { $dbh->do($game->{statement}->()); 1 } or $dbh->do('ROLLBACK TO s');
 				$dbh->do('ROLLBACK TO s') if rand() < 0.5;
 			}
-			else { $dbh->do(statement($schema)) }
+			else { $dbh->do($game->{statement}->()) }
 		}
-		$dbh->do("TRUNCATE $schema." . pick(@tables)) if $rare && rand() < 0.004;
+		$dbh->do($game->{truncate}->()) if $rare && rand() < 0.004;
 		sleep 0.3 if $kind > 0.97;
 		1 };
 	if (!$ok || $kind < 0.1) { eval { $dbh->rollback }; return }
@@ -114,6 +116,7 @@ sub churn_once
 }
 
 # n processes that write until they are stopped, each with its own seed and pause between transactions.
+# seed: sub (writer, number of the transaction) -> number, for transactions that do not depend on those before.
 sub start_churn
 {
 	my ($connect, $schema, $n, %o) = @_;
@@ -130,6 +133,7 @@ sub start_churn
 			until ($stop)
 			{
 				$dbh ||= eval { $connect->() } or do { sleep 0.1; next };
+				srand $o{seed}->($writer, $i + 1) if $o{seed};
 				if (!eval { churn_once($dbh, $schema, $writer . 'x' . $$, ++$i, 1); 1 }) { $dbh = undef unless eval { $dbh->rollback if !$dbh->{AutoCommit}; $dbh->do('SELECT 1') } }
 				sleep $o{pause} // 0.003;
 			}

@@ -1,0 +1,302 @@
+# The fuzzer of live views: a random schema, its writers' statements, views of random queries, and what to do with a failure.
+#
+# Everything of a round follows from its seed: tables, queries, each writer's transactions (what they meet in the tables
+# does not: they run at once).  A failure is sought again with one writer, cut down to rows, a query and the statements of
+# one transaction, and printed as a script.
+package TdFuzz;
+use strict;
+use warnings;
+use Digest::MD5 qw(md5);
+use Exporter 'import';
+use TdQueries qw(random_query text shrink literal pick);
+use TdViews qw(churn_once inexact unequal wait_views);
+use Time::HiRes qw(sleep time);
+
+our @EXPORT_OK = qw(seed_of make_schema starting_rows game next_query plain_result create_view clear dump_rows reproduce);
+
+# A number for a purpose: neighbours have nothing in common.
+sub seed_of { return unpack('L', md5(join '/', @_)) & 0x7fffffff }
+
+# ---- schema ----
+
+my @columns = ([b => 'int', 'smallint'], [x => 'int', 'bigint'], [n => 'num', 'numeric'], [m => 'dec', 'numeric(8,2)'], [s => 'text', 'text'], [v => 'text', 'varchar(10)'], [d => 'date', 'date'],
+	[ts => 'ts', 'timestamp'], [tz => 'tz', 'timestamptz'], [o => 'bool', 'boolean'], [u => 'uuid', 'uuid'], [j => 'json', 'jsonb'], [l => 'ints', 'int[]'], [f => 'float', 'float8'],
+	[i => 'span', 'interval'], [y => 'bytes', 'bytea']);
+my $ids = 40;    # values of id
+
+# key: columns of the primary key; %s in `more` is the table
+my @forms = (
+	{ name => 'a', key => ['id'] },
+	{ name => 'b', key => [qw(k id)] },
+	{ name => 'c', key => [] },
+	{ name => 'd', key => ['id'], how => 'PARTITION BY RANGE (id)', tags => ['partitioned table'],
+		more => ['CREATE TABLE %s_low PARTITION OF %s FOR VALUES FROM (MINVALUE) TO (20)', 'CREATE TABLE %s_high PARTITION OF %s FOR VALUES FROM (20) TO (MAXVALUE)'] },
+	{ name => 'e', key => ['id'], key_type => 'uuid' },
+	{ name => 'f', key => [], how => 'PARTITION BY LIST (a)', tags => ['partitioned table'],
+		more => ['CREATE TABLE %s_some PARTITION OF %s FOR VALUES IN (0, 1)', 'CREATE TABLE %s_rest PARTITION OF %s DEFAULT'] },
+	{ name => 'g', key => ['id'], more => ['CREATE TABLE %s_child () INHERITS (%s)'], tags => ['inherited table'] });
+
+# { schema, ddl => [...], tables => [{ name, columns, key }], sources => [...] }, all of one seed.
+sub make_schema
+{
+	my ($schema, $seed) = @_;
+	srand seed_of($seed, 'schema');
+	my @forms = (@forms[0, 1, 2], pick(@forms[3, 3, 5]), rand() < 0.4 ? $forms[4] : (), rand() < 0.2 ? $forms[6] : ());
+	my (@ddl, @tables, @sources);
+	push @ddl, "CREATE SCHEMA $schema", "CREATE FUNCTION $schema.twice(int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT \$1 * 2'";
+	for my $form (@forms)
+	{
+		my $name = "$schema.$form->{name}";
+		my @own = (['a', 'int', 'int'], grep { rand() < 0.5 } @columns);
+		my $id = $form->{key_type} // 'int';
+		unshift @own, ['id', $id, $id];
+		unshift @own, ['k', 'int', 'int'] if grep { $_ eq 'k' } @{ $form->{key} };
+		my %not_null = map { $_ => 1 } @{ $form->{key} };
+		for my $c (@own) { $not_null{ $c->[0] } = 1 if rand() < 0.12 }
+		@own = sort { ($a->[3] //= rand) <=> ($b->[3] //= rand) } @own;
+		push @ddl, "CREATE TABLE $name (" . join(', ', map { "$_->[0] $_->[2]" . ($not_null{ $_->[0] } ? ' NOT NULL' : '') } @own)
+			. (@{ $form->{key} } ? ', PRIMARY KEY (' . join(', ', @{ $form->{key} }) . ')' : '') . ')' . ($form->{how} ? " $form->{how}" : '');
+		push @ddl, map { s/%s/$name/gr } @{ $form->{more} || [] };
+		push @ddl, "CREATE INDEX ON $name (a)" if rand() < 0.4;
+		my @typed = map { [$_->[0], $_->[1]] } @own;
+		my %type = map { @$_ } @typed;
+		push @tables, { name => $name, columns => \@typed, not_null => \%not_null, key => $form->{key}, id => $id };
+		push @tables, { %{ $tables[-1] }, name => "${name}_child", child => 1 } if $form->{name} eq 'g';
+		push @sources, { name => $name, columns => \@typed, id => $id eq 'int', tags => $form->{tags} || [],
+			order => @{ $form->{key} } && !($form->{tags} && $form->{tags}[0] =~ /inherited/) ? [map { [$_, $type{$_}] } @{ $form->{key} }] : undef };
+	}
+	push @ddl, "CREATE VIEW $schema.plain AS SELECT id AS c1, a AS c2 FROM $schema.a WHERE a IS NOT NULL";
+	push @sources, { name => "$schema.plain", columns => [['c1', 'int'], ['c2', 'int']], tags => ['ordinary view'] };
+	return { schema => $schema, ddl => \@ddl, tables => \@tables, sources => [@sources, @sources[0 .. 2]] };
+}
+
+# ---- statements ----
+
+sub value_of
+{
+	my ($t, $c) = @_;
+	my ($name, $type) = @$c;
+	return 'NULL' if !$t->{not_null}{$name} && rand() < 0.2;
+	return $type eq 'uuid' ? "md5('" . int(rand $ids) . "')::uuid" : int rand $ids if $name eq 'id';
+	return -2 + int rand 6 if $name eq 'x';
+	return "repeat('long', 900)" if $name eq 's' && rand() < 0.05;
+	return literal($type);
+}
+
+sub insert_of
+{
+	my ($t, $n, %given) = @_;
+	my @rows = map { '(' . join(', ', map { $given{ $_->[0] } // value_of($t, $_) } @{ $t->{columns} }) . ')' } 1 .. $n;
+	return "INSERT INTO $t->{name} (" . join(', ', map { $_->[0] } @{ $t->{columns} }) . ') VALUES ' . join(', ', @rows) . (@{ $t->{key} } ? ' ON CONFLICT DO NOTHING' : '');
+}
+
+sub where_of
+{
+	my ($t) = @_;
+	my %has = map { $_->[0] => 1 } @{ $t->{columns} };
+	my $id = value_of({ not_null => { id => 1 } }, ['id', $t->{id}]);
+	return pick("id = $id", "id = $id", 'a = ' . int(rand 4) . ' AND id > ' . value_of({ not_null => { id => 1 } }, ['id', $t->{id}]), $has{b} ? 'b IS NULL' : 'a IS NULL',
+		$t->{id} eq 'int' ? 'id % 7 = ' . int(rand 7) : "id < $id AND a = 1");
+}
+
+sub statement
+{
+	my ($tables) = @_;
+	my $t = pick(@$tables);
+	my $r = rand();
+	return insert_of($t, pick(1, 1, 1, 2, 4)) if $r < 0.38;
+	return "DELETE FROM $t->{name} WHERE " . where_of($t) if $r < 0.5;
+	my @c = grep { $_->[0] !~ /^(id|k)$/ } @{ $t->{columns} };
+	my $set = sub { my %set = map { my $c = pick(@c); ($c->[0] => value_of($t, $c)) } 1 .. 1 + int rand 3; join ', ', map { "$_ = $set{$_}" } sort keys %set };
+	return "UPDATE $t->{name} SET " . $set->() . ' WHERE ' . where_of($t) if $r < 0.85;
+	my $id = value_of({ not_null => { id => 1 } }, ['id', $t->{id}]);
+	if ($r < 0.92)    # one row comes, changes and goes
+	{
+		my @life = (insert_of($t, 1, id => $id), "UPDATE $t->{name} SET " . $set->() . " WHERE id = $id", "DELETE FROM $t->{name} WHERE id = $id");
+		return join '; ', rand() < 0.3 ? reverse @life : @life;
+	}
+	my $other = value_of({ not_null => { id => 1 } }, ['id', $t->{id}]);
+	return "UPDATE $t->{name} SET id = $other WHERE id = $id" if $r < 0.97 || !grep { $_->[0] eq 'k' } @{ $t->{columns} };
+	return "UPDATE $t->{name} SET k = " . int(rand 4) . " WHERE id = $id";
+}
+
+# What churn_once of TdViews plays.
+sub game { my ($s) = @_; return { statement => sub { statement($s->{tables}) }, truncate => sub { 'TRUNCATE ' . pick(@{ $s->{tables} })->{name} } } }
+
+# ---- queries and views ----
+
+# A query of that number of a round.  $views: more sources.
+sub next_query
+{
+	my ($s, $seed, $number, $kind, $views) = @_;
+	srand seed_of($seed, 'query', $number);
+	my @views = $views && @$views && rand() < 0.25 ? map { my $v = $_; +{ name => $v->{name}, columns => $v->{columns}, tags => ['view over view'] } } (pick(@$views)) x 4 : ();
+	return random_query($s->{schema}, $kind, pick(0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 4, 5), @{ $s->{sources} }, @views);
+}
+
+# '' when the bare query gives the same rows by two plans; why not otherwise: dear (too slow or too large: not used as a view), or an error.
+sub plain_result
+{
+	my ($dbh, $sql, $limit) = @_;
+	my @digests;
+	$dbh->begin_work;
+	my $ok = eval {
+		$dbh->do('SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; SET LOCAL statement_timeout = ' . ($limit // 300));
+		for my $plan (qw(on off))
+		{
+			$dbh->do("SET LOCAL enable_hashagg = $plan; SET LOCAL enable_hashjoin = $plan; SET LOCAL enable_material = $plan");
+			my ($n, $size, $digest) = $dbh->selectrow_array("SELECT count(*), sum(length(w::text)), md5(string_agg(w::text, E'\\n' ORDER BY w::text COLLATE \"C\")) FROM ($sql) w");
+			die "dear\n" if $n > 3000 || ($size // 0) > 1_000_000;
+			push @digests, $digest // '';
+		}
+		1 };
+	my $why = $ok ? '' : $@ eq "dear\n" || ($dbh->state // '') eq '57014' ? 'dear' : ($dbh->state // '') . ' ' . ($dbh->errstr // $@);
+	$dbh->rollback;
+	return $why || ($digests[0] eq $digests[1] ? '' : 'another plan gives other rows');
+}
+
+# '' when it was created, 'refused: ...' for 0A000, 'failed: ...' for anything else
+sub create_view
+{
+	my ($dbh, $name, $sql) = @_;
+	return '' if eval { $dbh->do('SELECT tapdata.create_view($1, $2)', undef, $name, $sql); 1 };
+	my ($state, $message) = ($dbh->state // '', $dbh->errstr // $@);
+	return ($state eq '0A000' ? 'refused: ' : 'failed: ') . "$state $message";
+}
+
+# ---- a failure, made small ----
+
+# { schema, ddl, rows => [statements], views => [[name, piece]...], steps => [transactions: [statements]...] } run from nothing, with
+# a look after each transaction: what is wrong, '' = nothing, or what could not be run.
+sub replay
+{
+	my ($dbh, $case) = @_;
+	my $schema = $case->{schema};
+	$dbh->rollback if !$dbh->{AutoCommit};
+	clear($dbh, $schema);
+	return '' if !eval { $dbh->do($_) for @{ $case->{ddl} }, @{ $case->{rows} }; 1 };
+	for my $v (@{ $case->{views} })
+	{
+		return '' if plain_result($dbh, text($v->[1]), 2000);
+		my $said = create_view($dbh, "$schema.$v->[0]", text($v->[1]));
+		return $said =~ /^refused/ ? '' : $said if $said;
+	}
+	my $wrong = verdict($dbh, $case);
+	for my $step (@{ $case->{steps} })
+	{
+		last if $wrong;
+		$dbh->begin_work;
+		for (@$step) { if (!eval { $dbh->do($_); 1 }) { $dbh->rollback; return '' } }
+		$dbh->commit;
+		$wrong = verdict($dbh, $case);
+	}
+	return $wrong;
+}
+
+sub clear
+{
+	my ($dbh, $schema) = @_;
+	eval { $dbh->do("SELECT tapdata.drop_view('$_')") } for reverse @{ $dbh->selectcol_arrayref("SELECT view FROM tapdata.views WHERE view::text LIKE '$schema.%' ORDER BY view::oid") };
+	$dbh->do("SET client_min_messages = warning; DROP SCHEMA IF EXISTS $schema CASCADE");
+	return;
+}
+
+sub verdict
+{
+	my ($dbh, $case) = @_;
+	my @names = map { $_->[0] } @{ $case->{views} };
+	my $wrong = eval { wait_views($dbh, $case->{schema}, @names); inexact($dbh, $case->{schema}, @names) };
+	return "error: $@" if !defined $wrong;
+	return $wrong || unequal($dbh, $case->{schema}, \@names, [map { text($_->[1]) } @{ $case->{views} }], 1);
+}
+
+# Rows of all tables, as statements, one a row.
+sub dump_rows
+{
+	my ($dbh, $s) = @_;
+	return [map { my $t = $_->{name}; map { "INSERT INTO $_->[0] SELECT (" . $dbh->quote($_->[1]) . "::$t).*" } @{ $dbh->selectall_arrayref("SELECT t.tableoid::regclass, t::text FROM $t t") } }
+		grep { !$_->{child} } @{ $s->{tables} }];
+}
+
+# Looks for the failure with one writer and a check after each transaction, then makes it small; returns a script.
+sub reproduce
+{
+	my ($dbh, $s, $seed, $views, $budget) = @_;
+	my $until = time + $budget;
+	my $case = { schema => $s->{schema}, ddl => [@{ $s->{ddl} }], views => $views, steps => [], rows => starting_rows($s, $seed) };
+	my $wrong = replay($dbh, $case);
+	my ($game, @history, $before) = (game($s));
+	for (my $n = 1; !$wrong && time < $until - $budget / 2; $n++)
+	{
+		my (@steps, $committed);
+		$before = dump_rows($dbh, $s);
+		srand seed_of($seed, 'writer', 1 + $n % 4, $n);
+		$dbh->{Callbacks} = { do => sub { push @steps, $_[1]; return }, commit => sub { $committed = 1; return } };
+		eval { churn_once($dbh, $game, 1, $n, 0) };
+		$dbh->{Callbacks} = undef;
+		$dbh->rollback if !$dbh->{AutoCommit};
+		push @history, without_savepoints(@steps) if $committed;
+		$wrong = verdict($dbh, $case);
+	}
+	return "one writer alone does not show it\n" if !$wrong;
+	my $fails = sub { return 0 if time > $until; my $w = eval { replay($dbh, $case) } // ''; $wrong = $w if $w; return $w ne '' };
+	my $all = { rows => $case->{rows}, steps => [@history] };
+	@$case{qw(rows steps)} = ($before, [@history ? $history[-1] : ()]) if $before;    # the last transaction alone, or all of them
+	my $kept = $fails->();
+	if (!$kept) { @$case{qw(rows steps)} = @$all{qw(rows steps)}; $kept = $fails->() }
+	return "seen once more with one writer, but not in its transactions alone: $wrong" if !$kept;
+	make_small($case, $fails);
+	my $script = join '', map { "$_;\n" } @{ $case->{ddl} }, @{ $case->{rows} };
+	$script .= "SELECT tapdata.create_view('$s->{schema}.$_->[0]', \$\$" . text($_->[1]) . "\$\$);\nSELECT tapdata.wait_view('$s->{schema}.$_->[0]');\n" for @{ $case->{views} };
+	$script .= join '', map { "BEGIN;\n" . join('', map { "$_;\n" } @$_) . "COMMIT;\n" } @{ $case->{steps} };
+	return "$script-- $wrong";
+}
+
+sub starting_rows { my ($s, $seed) = @_; srand seed_of($seed, 'rows'); return [map { my $t = $_; map { insert_of($t, 1) } 1 .. 25 } @{ $s->{tables} }] }
+
+# What savepoints took back is no part of the transaction.
+sub without_savepoints
+{
+	my (@steps) = @_;
+	my (@kept, $mark);
+	for (@steps)
+	{
+		if (/^SAVEPOINT/) { $mark = @kept }
+		elsif (/^ROLLBACK TO/) { splice @kept, $mark }
+		else { push @kept, split /; / }
+	}
+	return \@kept;
+}
+
+sub make_small
+{
+	my ($case, $fails) = @_;
+	for my $pass (1, 2)
+	{
+		fewer($case->{views}, $fails, 1);
+		fewer($case->{steps}, $fails, 0);
+		shrink($_->[1], $fails) for reverse @{ $case->{views} };
+		fewer($_, $fails, 0) for @{ $case->{steps} };
+		fewer($case->{rows}, $fails, 0);
+	}
+	fewer($case->{ddl}, $fails, 0);
+	return;
+}
+
+# Leaves out ever smaller stretches of a list while `$fails` stays true.
+sub fewer
+{
+	my ($l, $fails, $least) = @_;
+	for (my $size = int(@$l / 2) || 1; $size >= 1; $size = int($size / 2))
+	{
+		for (my $i = @$l - $size; $i >= 0; $i -= $size)
+		{
+			next if @$l - $size < $least || $i + $size > @$l;
+			my @was = splice @$l, $i, $size;
+			splice @$l, $i, 0, @was if !$fails->();
+		}
+	}
+	return;
+}
+
+1;
