@@ -85,6 +85,7 @@ extern TdLevel *td_keyed_levels(TdKeyedWalk *walk, Query *query);
 
 /* keyed_resolve.c: expressions in terms of occurrences */
 extern bool td_keyed_column_binds(const Query *query, const Node *expr);	/* is restricting it below the same as above? */
+extern Node *td_keyed_output(const Query *query, int resno, Oid type);
 extern List *td_keyed_resolve(const TdLevel *level, Node *expr);	/* of Node *, one for each branch of a set operation in it; NIL = it can't be */
 extern List *td_keyed_resolve_output(const TdLevel *level, int resno, Oid type);
 extern Bitmapset *td_keyed_reads(const Node *expr);

@@ -30,6 +30,7 @@
 #include "optimizer/optimizer.h"
 #include "optimizer/tlist.h"
 #include "parser/parsetree.h"
+#include "utils/builtins.h"
 #include "utils/lsyscache.h"
 
 #include "view/analyze/keyed_internal.h"
@@ -499,7 +500,7 @@ consider_bound(const TdKeyedWalk *walk, List **candidates, const Candidate *all,
 
 	for (int i = 0; i < list_length(all->exprs); i++)
 	{
-		if (bound_to(all, n, i))
+		if (bound_to(all, n, i) && list_length(chosen) < TD_MAX_GROUP_KEYS)
 			chosen = lappend(chosen, list_nth(all->exprs, i));
 	}
 	foreach(lu, td_unique_keys(walk->shape->occurrences[n - 1].relid))
@@ -577,6 +578,21 @@ columns_of(const TdKeyedWalk *walk, int rti, const Bitmapset *attnums)
 	return columns;
 }
 
+/* Those of short types, if there are any: the key is indexed. */
+static Bitmapset *
+short_columns(const TdOccurrence *o)
+{
+	Bitmapset  *columns = NULL;
+	int			attnum = -1;
+
+	while ((attnum = bms_next_member(o->columns, attnum)) >= 0)
+	{
+		if (get_typlen(get_atttype(o->relid, attnum)) > 0)
+			columns = bms_add_member(columns, attnum);
+	}
+	return columns ? columns : o->columns;
+}
+
 static void
 consider_table(const TdKeyedWalk *walk, List **candidates, int rti, const TdOccurrence *o)
 {
@@ -586,7 +602,7 @@ consider_table(const TdKeyedWalk *walk, List **candidates, int rti, const TdOccu
 	foreach(lc, unique)
 		consider_parts(walk, candidates, columns_of(walk, rti, lfirst(lc)));
 	if (unique == NIL)
-		consider_parts(walk, candidates, columns_of(walk, rti, o->columns));
+		consider_parts(walk, candidates, columns_of(walk, rti, short_columns(o)));
 }
 
 /* Of a plain SELECT: each table that is preserved, and each subquery. */
@@ -684,8 +700,18 @@ is_better(const Candidate *a, const Candidate *b)
 static bool
 refuse_keyless(const Query *query, TdError *err)
 {
+	List	   *exprs = has_groups(query) ? grouping_expressions(query) : NIL;
+	ListCell   *lc;
+
+	foreach(lc, exprs)
+	{
+		if (!type_can_be_key(exprType(lfirst(lc))))
+			return td_refuse(err, TD_NOT_UNORDERED_KEY, format_type_be(exprType(lfirst(lc))));
+	}
 	if (query->setOperations)
 		return td_refuse(err, TD_NOT_KEYLESS_SET, NULL);
+	if (query->groupingSets && exprs == NIL)
+		return td_refuse(err, TD_NOT_GROUPING_SETS, NULL);
 	if (query->hasAggs && !query->groupClause)
 		return td_refuse(err, TD_NOT_WHOLE_AGGREGATE, NULL);
 	if (query->groupClause || query->groupingSets || query->distinctClause)
@@ -802,7 +828,6 @@ mark_here(Query *query, Node *expr, int key)
 static bool
 output_binds(const Query *query, int resno, Oid type)
 {
-	const TargetEntry *tle = get_tle_by_resno(query->targetList, resno);
 	ListCell   *lc;
 
 	if (query->setOperations)
@@ -814,7 +839,7 @@ output_binds(const Query *query, int resno, Oid type)
 		}
 		return !query->limitCount && !query->limitOffset;
 	}
-	return tle && exprType((Node *) tle->expr) == type && td_keyed_column_binds(query, (Node *) tle->expr);
+	return td_keyed_output(query, resno, type) != NULL;
 }
 
 /* On the lowest level where it is the same; the planner would bring it there, but not below EXCEPT. */

@@ -26,6 +26,7 @@
 #include "optimizer/optimizer.h"
 #include "optimizer/tlist.h"
 #include "parser/parse_agg.h"
+#include "parser/parse_coerce.h"
 #include "parser/parsetree.h"
 #include "rewrite/rewriteManip.h"
 #include "utils/typcache.h"
@@ -190,6 +191,19 @@ resolve_mutator(Node *node, Resolving *r)
 	return expression_tree_mutator(node, resolve_mutator, r);
 }
 
+/* What a SELECT gives as a column of that type: branches of a set operation are cast to what they have in common.  NULL = nothing that binds. */
+Node *
+td_keyed_output(const Query *query, int resno, Oid type)
+{
+	TargetEntry *tle = get_tle_by_resno(query->targetList, resno);
+
+	if (tle == NULL || tle->resjunk || !td_keyed_column_binds(query, (Node *) tle->expr))
+		return NULL;
+	if (exprType((Node *) tle->expr) == type)
+		return (Node *) tle->expr;
+	return coerce_to_target_type(NULL, copyObject((Node *) tle->expr), exprType((Node *) tle->expr), type, -1, COERCION_IMPLICIT, COERCE_IMPLICIT_CAST, -1);
+}
+
 static Node *
 resolve_branch(const TdLevel *level, int resno, Oid type, Resolving *r)
 {
@@ -203,18 +217,18 @@ resolve_branch(const TdLevel *level, int resno, Oid type, Resolving *r)
 static Node *
 resolve_output(const TdLevel *level, int resno, Oid type, Resolving *r)
 {
-	TargetEntry *tle;
 	Resolving	inner = *r;
-	Node	   *expr;
+	Node	   *output,
+			   *expr;
 
 	check_stack_depth();
 	if (level->query->setOperations)
 		return resolve_branch(level, resno, type, r);
-	tle = get_tle_by_resno(level->query->targetList, resno);
-	if (tle == NULL || tle->resjunk || exprType((Node *) tle->expr) != type || !td_keyed_column_binds(level->query, (Node *) tle->expr))
+	output = td_keyed_output(level->query, resno, type);
+	if (output == NULL)
 		return NULL;
 	inner.level = level;
-	expr = resolve_mutator((Node *) tle->expr, &inner);
+	expr = resolve_mutator(output, &inner);
 	r->set = inner.set;
 	return inner.failed ? NULL : expr;
 }

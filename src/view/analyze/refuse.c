@@ -51,7 +51,7 @@ static const Refusal refusals[] = {
 	{TD_NOT_SET_OPERATION, "%s", "A view is one SELECT over joined tables.", "Make a view of each part, and combine them in the queries that read them."},
 	{TD_NOT_WINDOW, "window functions", "One change may move every row of its window.", IN_THE_READER},
 	{TD_NOT_TARGET_SRF, "set-returning functions", "One row of the query would be many of the view.", IN_THE_READER},
-	{TD_NOT_GROUPING_SETS, "GROUPING SETS, ROLLUP and CUBE", "A view has one set of groups.", "Make one view for each grouping set."},
+	{TD_NOT_GROUPING_SETS, "GROUPING SETS, ROLLUP and CUBE without a key that is in all sets", "Each change of any row would compute the group of all rows.", "Make one view for each grouping set."},
 	{TD_NOT_DISTINCT_ON, "DISTINCT ON", "Which row of a group comes first can't be told from the change of one row.", "Use GROUP BY with min or max."},
 	{TD_NOT_ORDER_BY, "ORDER BY", "A view is a table; it has no order.", "Write ORDER BY in the queries that read the view; an index on the view makes it fast."},
 	{TD_NOT_LIMIT, "LIMIT", "Which rows are the first can't be told from the change of one row.", IN_THE_READER},

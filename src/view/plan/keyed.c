@@ -19,10 +19,12 @@
  */
 #include "postgres.h"
 
+#include "access/stratnum.h"
 #include "catalog/pg_type.h"
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
 #include "nodes/pathnodes.h"
+#include "parser/parse_coerce.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/ruleutils.h"
@@ -72,14 +74,21 @@ collated(Node *arg, Oid collation)
 	return (Node *) collate;
 }
 
-/* expr = k.k<i> */
+/* expr = k.k<i>; in a branch of a set operation it may be of another type, whose indexes know the key's. */
 static Node *
 is_key(Node *expr, int i, const Restricting *r)
 {
 	const TdStateColumn *key = &r->keyed->keys[i];
 	Node	   *value = (Node *) makeVar(1, i + 1, key->type, key->typmod, key->collation, r->depth);
-	Oid			equality = lookup_type_cache(key->type, TYPECACHE_EQ_OPR)->eq_opr;
+	TypeCacheEntry *type = lookup_type_cache(key->type, TYPECACHE_EQ_OPR | TYPECACHE_BTREE_OPFAMILY);
+	Oid			from = getBaseType(exprType(expr));
+	Oid			equality = from == key->type ? type->eq_opr : get_opfamily_member(type->btree_opf, from, key->type, BTEqualStrategyNumber);
 
+	if (!OidIsValid(equality))
+	{
+		expr = coerce_to_target_type(NULL, expr, exprType(expr), key->type, -1, COERCION_IMPLICIT, COERCE_EXPLICIT_CAST, -1);
+		equality = type->eq_opr;
+	}
 	return (Node *) make_opclause(equality, BOOLOID, false, (Expr *) expr, (Expr *) collated(value, key->collation), InvalidOid, key->collation);
 }
 

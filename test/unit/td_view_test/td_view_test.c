@@ -119,13 +119,17 @@ shape_text(const TdShape *shape)
 	initStringInfo(&out);
 	for (int i = 0; i < shape->noccurrences; i++)
 		put_occurrence(&out, &shape->occurrences[i]);
-	appendStringInfo(&out, "quals=%d", list_length(shape->quals));
+	if (shape->keyed)
+		appendStringInfo(&out, "keyed=%d%s", shape->keyed->nkeys, shape->keyed->stored ? "" : " state");
+	else
+		appendStringInfo(&out, "quals=%d", list_length(shape->quals));
 	if (shape->grouped)
 		appendStringInfo(&out, " keys=%d%s", list_length(shape->keys), shape->one_group ? " one" : "");
 	put_aggregates(&out, shape);
 	if (shape->having)
 		appendStringInfoString(&out, " having");
-	put_outputs(&out, shape);
+	if (shape->keyed == NULL)
+		put_outputs(&out, shape);
 	foreach(lc, shape->unique)
 		appendStringInfo(&out, "%s%d", lc == list_head(shape->unique) ? " unique=" : ",", lfirst_int(lc));
 	if (shape->pinned)
