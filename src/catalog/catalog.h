@@ -123,7 +123,7 @@ typedef struct TdView
 	Oid			owner, relation, twin;
 	char	   *name;			/* "schema.table", quoted as needed; of today */
 	List	   *settings;		/* of TdPair * (util.h): pinned */
-	bool		unlogged, writable, changes;	/* options */
+	bool		unlogged, writable, changes, allow_full;	/* options */
 	int			timeout_ms;		/* option "timeout": of one tick of it; 0 = none */
 	char	   *status, *snapshot;	/* state */
 	bool		exact, filled;

@@ -35,7 +35,7 @@
 	"v.settings::text, coalesce((v.options->>'unlogged')::boolean, false), coalesce((v.options->>'writable')::boolean, false), " \
 	"least(extract(epoch FROM coalesce((v.options->>'timeout')::interval, '5 min')) * 1000, 2147483647)::integer, " \
 	"CASE WHEN v.fills = s.fills THEN s.status ELSE 'created' END, s.exact AND v.fills = s.fills, s.filled AND v.fills = s.fills, s.snapshot::text, " \
-	"s.sqlstate, s.error, s.detail, s.hint, coalesce((v.options->>'changes')::boolean, false) " \
+	"s.sqlstate, s.error, s.detail, s.hint, coalesce((v.options->>'changes')::boolean, false), coalesce((v.options->>'allow_full')::boolean, false) " \
 	"FROM tapdata.view v JOIN tapdata.view_state s ON s.view = v.id JOIN pg_class c ON c.oid = v.relation "
 
 static List *read_views(MemoryContext caller);
@@ -70,6 +70,7 @@ read_views(MemoryContext caller)
 		v->snapshot = td_col_text(i, 14);
 		v->error = read_error(i, 15);
 		v->changes = td_col_bool(i, 19);
+		v->allow_full = td_col_bool(i, 20);
 		views = lappend(views, v);
 		MemoryContextSwitchTo(inner);
 	}

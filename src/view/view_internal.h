@@ -111,6 +111,9 @@ extern TdShape *td_analyze(Query *query, Oid owner, TdError *err);
 /* Are two values of this type that are equal, by the equality of GROUP BY, the same in every respect (1.0 and 1.00 are not)? */
 extern bool td_equal_is_same(Oid type, int32 typmod, Oid collation);
 
+/* The same for a query that td_analyze has refused: one without a key (nkeys 0), of which everything is computed anew whenever a relation in it changes. */
+extern TdShape *td_analyze_full(Query *query, Oid owner, TdError *err);
+
 /* The analysed query of a view's twin with the twins in it replaced by the tables of their views; keeps AccessShareLock on nothing. */
 extern Query *td_twin_query(Oid twin);
 
@@ -168,7 +171,7 @@ typedef struct TdStateColumn
  */
 typedef struct TdKeyed
 {
-	int			nkeys;
+	int			nkeys;			/* 0 = none: every change touches all of it */
 	TdStateColumn *keys;		/* k1..km */
 	int		   *outputs;		/* per key: the output column (from 1) that always equals it, 0 = none */
 	bool		stored;			/* every key is among the outputs: no state table */

@@ -109,12 +109,17 @@ create(const TdViewName *name, const char *sql, List *options)
 {
 	TdView	   *view = palloc0(sizeof(TdView));
 	Query	   *query = td_query_analyse(sql);
-	TdShape    *shape = td_query_shape(query, GetUserId());
+	const char *full = td_pairs_get(options, "allow_full");
+	TdShape    *shape;
+
+	if (full != NULL)
+		(void) parse_bool(full, &view->allow_full);
+	shape = td_query_shape(query, GetUserId(), view->allow_full);
 
 	view->owner = GetUserId();
 	view->relation = td_view_create_table(name, shape, options);
 	view->twin = td_view_create_twin(name, view->relation, td_query_text(query));
-	shape = td_query_shape(td_twin_query(view->twin), view->owner);
+	shape = td_query_shape(td_twin_query(view->twin), view->owner, view->allow_full);
 	td_twin_needs(view->twin, shape);
 	add_rows(view, shape, options);
 	td_identity_need(shape);

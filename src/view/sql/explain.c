@@ -31,7 +31,7 @@ td_sql_explain_query(PG_FUNCTION_ARGS)
 {
 	char	   *sql = td_required_text(fcinfo, 0, "query");
 
-	return_explained(fcinfo, td_query_shape(td_query_analyse(sql), GetUserId()));
+	return_explained(fcinfo, td_query_shape(td_query_analyse(sql), GetUserId(), true));
 	return (Datum) 0;
 }
 
@@ -42,7 +42,7 @@ td_sql_explain_view(PG_FUNCTION_ARGS)
 	TdView	   *view = td_view_of(td_required_oid(fcinfo, 0, "view"), false);
 
 	td_view_require_reader(view);
-	return_explained(fcinfo, td_query_shape(td_twin_query(view->twin), view->owner));
+	return_explained(fcinfo, td_query_shape(td_twin_query(view->twin), view->owner, true));
 	return (Datum) 0;
 }
 
