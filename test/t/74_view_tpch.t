@@ -29,6 +29,7 @@ diag sprintf 'scale %s filled in %.1f s', $sf, time - $began;
 my $w = make_workload($dbh, 'tpch', tpch_queries('tpch'));
 my $before = digests($dbh, $w);
 is(join(' ', grep { $before->{$_} eq '' } sort keys %$before), '', 'every query has rows');
+is($w->{failed}, '', 'no query fails to become a view but by a refusal');
 is(wrong($dbh, $w), '', 'exact when they were made');
 for my $round (1 .. $rounds)
 {

@@ -66,6 +66,7 @@ $dbh->do($_) for (
 my $w = make_workload($dbh, 'nexmark', @nexmark);
 my $before = digests($dbh, $w);
 is(join(' ', grep { $before->{$_} eq '' } sort keys %$before), '', 'Nexmark: every query has rows');
+is($w->{failed}, '', 'no query fails to become a view but by a refusal');
 is(wrong($dbh, $w), '', 'exact when they were made');
 srand $seed;
 my $next = 5050;
@@ -163,6 +164,7 @@ while (time < $until && !$wrong && @{ $c->{names} })
 	$wrong = eval { wait_views($dbh, 'ch', $v); inexact($dbh, 'ch', $v) } // "error: $@";
 	$checks++;
 }
+is($c->{failed}, '', 'CH: no query fails to become a view but by a refusal');
 is($wrong, '', "CH: exact while writers run ($checks checks)");
 stop_churn(@writers);
 $dbh = psql('postgres');

@@ -92,7 +92,32 @@ extern Bitmapset *td_keyed_reads(const Node *expr);
 extern Node *td_keyed_bare(Node *expr); /* without relabelling to a type of the same equality */
 extern List *td_keyed_branches(const Query *query); /* of int: range table entries of the branches of a set operation, in order */
 
-/* keyed_keys.c: the key, and how each occurrence leads to it; NULL = refused */
+/* A key that the query might have. */
+typedef struct TdCandidate
+{
+	List	   *exprs;			/* of Node *: as they stand on the topmost level; of a set operation its output columns */
+	List	  **bound;			/* by occurrence - 1: of Node *, as many as exprs, NULL = not bound */
+	int		   *next;			/* by occurrence - 1: the occurrence that it is led to, 0 = itself, -1 = none */
+	int			scores[5];		/* in the order of importance */
+} TdCandidate;
+
+/* keyed_bind.c */
+extern void td_keyed_bind(const TdKeyedWalk *walk, TdCandidate *c);
+extern Node *td_keyed_bound_to(const TdCandidate *c, int n, int key);	/* NULL = not */
+extern void td_keyed_find_paths(const TdKeyedWalk *walk, TdCandidate *c);
+extern bool td_keyed_leads(const TdConjunct *conjunct, int from, int to);
+extern Bitmapset *td_keyed_determined(const TdKeyedWalk *walk, const TdCandidate *c);
+extern int	td_keyed_output_number(const Query *query, const Node *expr);
+
+/* keyed_keys.c */
+extern const TdCandidate *td_keyed_best(const TdKeyedWalk *walk, TdError *err);	/* NULL = refused */
+extern int	td_keyed_output_of(const TdKeyedWalk *walk, Node *expr);
+extern bool td_keyed_has_groups(const Query *query);
+
+/* keyed_antijoin.c */
+extern void td_keyed_antijoins(Query *query);
+
+/* keyed_result.c: the key, and how each occurrence leads to it; NULL = refused */
 extern TdKeyed *td_keyed_choose(TdKeyedWalk *walk, TdError *err);
 
 #endif							/* TD_KEYED_INTERNAL_H */

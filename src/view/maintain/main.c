@@ -398,7 +398,7 @@ work(TdKeeper *k)
 		if (timeout == 0)
 			timeout = try_tick(k);
 	}
-	timeout = sooner(timeout, td_feeds_prune(k));
+	timeout = sooner(timeout, td_feeds_work(k));
 	td_tick_confirm(k, false);
 	if (k->commit_end != InvalidXLogRecPtr)
 		timeout = sooner(timeout, Max(1, until(k->commit_time, CONFIRM_MS + 1)));

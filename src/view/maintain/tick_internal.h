@@ -235,6 +235,7 @@ typedef struct TdKeeper
 	TdFill		fill;
 	List	   *waiting;		/* of TdWaiting * */
 	TdPace		pace;
+	TimestampTz tell_at;		/* a notice of changes is tried again; 0 = none is owed */
 	TimestampTz prune_at;		/* the oldest change that is kept expires then; 0 = none is kept */
 	TimestampTz prune_read;		/* members_read, when that was looked at */
 	int			failures;		/* of ticks, in a row */
@@ -324,7 +325,7 @@ extern Oid	td_feed_look_up(TdViewRun *run);	/* the table of its changes, Invalid
 extern bool td_feed_notify(TdViewRun *run); /* before the commit: true = this transaction has written changes */
 extern void td_feeds_notify(TdKeeper *k);
 extern void td_feed_forget(TdViewRun *run); /* the transaction, or what the view did in it, is rolled back; NULL = nothing */
-extern int	td_feeds_prune(TdKeeper *k);	/* between ticks; ms until the next, -1 = none */
+extern int	td_feeds_work(TdKeeper *k); /* between ticks: prunes, and tells what is owed; ms until the next, -1 = none */
 
 /* recover.c */
 extern void td_recover_slot(TdKeeper *k);	/* before capture is opened */
