@@ -193,6 +193,7 @@ typedef struct TdKeyedPrivate
 	Query	   *query;			/* WITH and ordinary views put in place; k1..km in front of the outputs unless they are stored */
 	Query	   *marked;			/* the same, with a PlaceHolderVar (phid = number of a key, phexpr = its expression there) in WHERE wherever a key is to be restricted */
 	TdLineage  *lineage;		/* by occurrence - 1 */
+	bool		nulls;			/* any change touches the key of nulls */
 	List	   *views;			/* of oid: ordinary views in it */
 } TdKeyedPrivate;
 

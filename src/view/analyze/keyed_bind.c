@@ -90,7 +90,7 @@ bind_directly(const TdKeyedWalk *walk, TdCandidate *c, int key)
 		Node	   *bare = td_keyed_bare(lfirst(lc));
 		int			n = only_one(bare);
 
-		if (!bms_is_member(n, walk->top->nullable))
+		if (n == c->nullable || !bms_is_member(n, walk->top->nullable))
 			bind_to(c, n, key, bare);
 	}
 }
@@ -198,12 +198,35 @@ bind_across(TdCandidate *c, int key, const TdConjunct *conjunct, Node *mine, Nod
 		bind_to(c, n, key, mine);
 }
 
+/* The conjuncts, where the occurrence of the key is not null-extended. */
+static List *
+conjuncts_without_nulls(const TdKeyedWalk *walk, int nullable)
+{
+	List	   *conjuncts = NIL;
+	ListCell   *lc;
+
+	foreach(lc, walk->conjuncts)
+	{
+		TdConjunct *conjunct = palloc(sizeof(TdConjunct));
+
+		*conjunct = *(TdConjunct *) lfirst(lc);
+		for (int i = 0; i < lengthof(conjunct->sides); i++)
+		{
+			if (bms_is_member(nullable, conjunct->sides[i].rels))
+				conjunct->reduces = bms_union(conjunct->reduces, conjunct->sides[i].reduces);
+		}
+		conjuncts = lappend(conjuncts, conjunct);
+	}
+	return conjuncts;
+}
+
 void
 td_keyed_bind(const TdKeyedWalk *walk, TdCandidate *c)
 {
 	int			n = walk->shape->noccurrences;
 	bool		more = true;
 
+	c->conjuncts = c->nullable ? conjuncts_without_nulls(walk, c->nullable) : walk->conjuncts;
 	c->bound = palloc0(n * sizeof(List *));
 	for (int i = 0; i < n; i++)
 	{
@@ -221,7 +244,7 @@ td_keyed_bind(const TdKeyedWalk *walk, TdCandidate *c)
 		ListCell   *lc;
 
 		more = false;
-		foreach(lc, walk->conjuncts)
+		foreach(lc, c->conjuncts)
 		{
 			const TdConjunct *conjunct = lfirst(lc);
 
@@ -253,7 +276,7 @@ step(const TdKeyedWalk *walk, TdCandidate *c, TdEdge edge)
 	{
 		ListCell   *lc;
 
-		foreach(lc, walk->conjuncts)
+		foreach(lc, c->conjuncts)
 		{
 			const TdConjunct *conjunct = lfirst(lc);
 
@@ -353,7 +376,7 @@ td_keyed_determined(const TdKeyedWalk *walk, const TdCandidate *c)
 	while (more)
 	{
 		more = false;
-		foreach(lc, walk->conjuncts)
+		foreach(lc, c->conjuncts)
 		{
 			const TdConjunct *conjunct = lfirst(lc);
 

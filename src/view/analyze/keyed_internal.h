@@ -39,6 +39,13 @@ typedef enum TdEdge
 	TD_EDGE_OTHER
 } TdEdge;
 
+/* Where one of these is known not to be null-extended, an ON of an outer join reduces more. */
+typedef struct TdSide
+{
+	Bitmapset  *rels;
+	Bitmapset  *reduces;
+} TdSide;
+
 /*
  * A condition over at most two occurrences (varno is the number of one): of those that it reduces, only rows matter that fulfil it, with some row of the
  * other one that matters.
@@ -48,6 +55,7 @@ typedef struct TdConjunct
 	Node	   *expr;
 	Bitmapset  *reads;
 	Bitmapset  *reduces;
+	TdSide		sides[2];		/* of an outer join in whose ON it stands */
 	TdEdge		edge;
 	Node	   *left;			/* sides of an equality that classes may be built of, else NULL */
 	Node	   *right;
@@ -95,10 +103,12 @@ extern List *td_keyed_branches(const Query *query); /* of int: range table entri
 /* A key that the query might have. */
 typedef struct TdCandidate
 {
+	int			nullable;		/* the occurrence that all of them are of, and that may be null-extended; 0 = none */
+	List	   *conjuncts;		/* of TdConjunct *: those of the query, or what they are where nullable is not null-extended */
 	List	   *exprs;			/* of Node *: as they stand on the topmost level; of a set operation its output columns */
 	List	  **bound;			/* by occurrence - 1: of Node *, as many as exprs, NULL = not bound */
 	int		   *next;			/* by occurrence - 1: the occurrence that it is led to, 0 = itself, -1 = none */
-	int			scores[5];		/* in the order of importance */
+	int			scores[7];		/* in the order of importance */
 } TdCandidate;
 
 /* keyed_bind.c */

@@ -10,7 +10,8 @@
  *		must be; the others are led to one by conjuncts, breadth first.  An
  *		occurrence that is not led anywhere touches every key.
  *
- *		Among candidates: fewest of those; then the one that determines most rows
+ *		Among candidates: those by which not every table touches every key; then those
+ *		that are never null-extended; then the fewest such occurrences; then the one that determines most rows
  *		of FROM, as its parts are smallest; then most expressions; then the one that
  *		stands in the output; then most occurrences bound.
  *
@@ -105,7 +106,7 @@ all_full(const TdKeyedWalk *walk, const TdCandidate *c)
 
 /* Enters it among the candidates, if the key can be found from some occurrence at all. */
 static void
-consider(const TdKeyedWalk *walk, List **candidates, List *exprs)
+consider(const TdKeyedWalk *walk, List **candidates, List *exprs, int nullable)
 {
 	TdCandidate  *c = palloc0(sizeof(TdCandidate));
 	int			reached = 0;
@@ -114,12 +115,13 @@ consider(const TdKeyedWalk *walk, List **candidates, List *exprs)
 
 	foreach(lc, *candidates)
 	{
-		if (equal(((TdCandidate *) lfirst(lc))->exprs, exprs))
+		if (equal(((TdCandidate *) lfirst(lc))->exprs, exprs) && ((TdCandidate *) lfirst(lc))->nullable == nullable)
 			return;
 	}
 	if (exprs == NIL || list_length(exprs) > TD_MAX_GROUP_KEYS)
 		return;
 	c->exprs = exprs;
+	c->nullable = nullable;
 	td_keyed_bind(walk, c);
 	td_keyed_find_paths(walk, c);
 	for (int n = 1; n <= walk->shape->noccurrences; n++)
@@ -129,11 +131,13 @@ consider(const TdKeyedWalk *walk, List **candidates, List *exprs)
 	}
 	if (bound == 0)
 		return;
-	c->scores[0] = reached;
-	c->scores[1] = bms_num_members(td_keyed_determined(walk, c));
-	c->scores[2] = list_length(exprs);
-	c->scores[3] = count_outputs(walk, exprs) == list_length(exprs);
-	c->scores[4] = bound;
+	c->scores[0] = !all_full(walk, c);
+	c->scores[1] = nullable == 0;
+	c->scores[2] = reached;
+	c->scores[3] = bms_num_members(td_keyed_determined(walk, c));
+	c->scores[4] = list_length(exprs);
+	c->scores[5] = count_outputs(walk, exprs) == list_length(exprs);
+	c->scores[6] = bound;
 	*candidates = lappend(*candidates, c);
 }
 
@@ -169,18 +173,40 @@ consider_bound(const TdKeyedWalk *walk, List **candidates, const TdCandidate *al
 		}
 		if (bms_is_empty(missing))
 		{
-			consider(walk, candidates, exprs);
+			consider(walk, candidates, exprs, 0);
 			return;
 		}
 	}
-	consider(walk, candidates, chosen);
+	consider(walk, candidates, chosen, 0);
+}
+
+/*
+ * Those of an occurrence that may be null-extended, all of which are null then: the key of nulls stands for rows of other tables, too, so any change
+ * touches it.  For all other keys the outer joins are inner ones.
+ */
+static void
+consider_nullable(const TdKeyedWalk *walk, List **candidates, const List *exprs, int n)
+{
+	List	   *chosen = NIL;
+	ListCell   *lc;
+
+	foreach(lc, exprs)
+	{
+		List	   *resolved = td_keyed_resolve(walk->top, lfirst(lc));
+		int			only;
+
+		if (list_length(resolved) == 1 && bms_get_singleton_member(td_keyed_reads(linitial(resolved)), &only) && only == n &&
+			!contain_nonstrict_functions(linitial(resolved)))
+			chosen = lappend(chosen, lfirst(lc));
+	}
+	consider(walk, candidates, chosen, n);
 }
 
 /* Parts of a list of expressions, each of which could be in a key. */
 static void
 consider_parts(const TdKeyedWalk *walk, List **candidates, List *exprs)
 {
-	TdCandidate	all = {NIL};
+	TdCandidate	all = {0};
 	ListCell   *lc;
 
 	foreach(lc, exprs)
@@ -190,7 +216,11 @@ consider_parts(const TdKeyedWalk *walk, List **candidates, List *exprs)
 	}
 	td_keyed_bind(walk, &all);
 	for (int n = 1; n <= walk->shape->noccurrences; n++)
+	{
 		consider_bound(walk, candidates, &all, n);
+		if (bms_is_member(n, walk->top->nullable) && !walk->top->query->setOperations)
+			consider_nullable(walk, candidates, all.exprs, n);
+	}
 }
 
 static Node *
@@ -387,7 +417,7 @@ td_keyed_best(const TdKeyedWalk *walk, TdError *err)
 	}
 	if (best == NULL)
 		refuse_keyless(query, err);
-	else if (all_full(walk, best))
+	else if (!best->scores[0])
 	{
 		td_refuse(err, TD_NOT_ALL_FULL, NULL);
 		best = NULL;

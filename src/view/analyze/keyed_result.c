@@ -28,12 +28,12 @@
 /* ---- lineage ---- */
 
 static List *
-conditions_on(const TdKeyedWalk *walk, int n)
+conditions_on(const List *conjuncts, int n)
 {
 	List	   *found = NIL;
 	ListCell   *lc;
 
-	foreach(lc, walk->conjuncts)
+	foreach(lc, conjuncts)
 	{
 		TdConjunct *conjunct = lfirst(lc);
 
@@ -43,10 +43,11 @@ conditions_on(const TdKeyedWalk *walk, int n)
 	return found;
 }
 
+/* What filters its changes must hold for every key, that of nulls included. */
 static TdLineage
 lineage_of(const TdKeyedWalk *walk, const TdCandidate *c, int n)
 {
-	TdLineage	lineage = {conditions_on(walk, n)};
+	TdLineage	lineage = {conditions_on(walk->conjuncts, n)};
 	int			last = n;
 	ListCell   *lc;
 
@@ -56,14 +57,14 @@ lineage_of(const TdKeyedWalk *walk, const TdCandidate *c, int n)
 	{
 		int			next = c->next[last - 1];
 
-		foreach(lc, walk->conjuncts)
+		foreach(lc, c->conjuncts)
 		{
 			TdConjunct *conjunct = lfirst(lc);
 
 			if (td_keyed_leads(conjunct, last, next))
 				lineage.quals = list_append_unique(lineage.quals, conjunct->expr);
 		}
-		lineage.quals = list_concat(lineage.quals, conditions_on(walk, next));
+		lineage.quals = list_concat(lineage.quals, conditions_on(c->conjuncts, next));
 		lineage.path = lappend_int(lineage.path, next);
 		last = next;
 	}
@@ -305,6 +306,7 @@ td_keyed_choose(TdKeyedWalk *walk, TdError *err)
 	keyed = palloc0(sizeof(TdKeyed));
 	keyed->private = palloc0(sizeof(TdKeyedPrivate));
 	keyed->private->lineage = palloc0(shape->noccurrences * sizeof(TdLineage));
+	keyed->private->nulls = c->nullable != 0;
 	describe_keys(walk, keyed, c);
 	shape->unique = unique_outputs(walk, keyed, c);
 	for (int n = 1; n <= shape->noccurrences; n++)

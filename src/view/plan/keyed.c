@@ -226,6 +226,21 @@ put_keys(StringInfo buf, const KeyedPlan *p, const List *keys)
 	}
 }
 
+/* The key of nulls. */
+static void
+put_nulls(StringInfo buf, const KeyedPlan *p)
+{
+	const TdKeyed *keyed = p->plan.shape->keyed;
+
+	for (int i = 0; i < keyed->nkeys; i++)
+	{
+		const TdStateColumn *key = &keyed->keys[i];
+
+		appendStringInfo(buf, "%s NULL::%s%s", i ? "," : "\nUNION\nSELECT", format_type_with_typemod(key->type, key->typmod),
+						 OidIsValid(key->collation) ? psprintf(" COLLATE %s", generate_collation_name(key->collation)) : "");
+	}
+}
+
 char *
 td_plan_affected(const TdPlan *plan, const Bitmapset *changed)
 {
@@ -248,6 +263,8 @@ td_plan_affected(const TdPlan *plan, const Bitmapset *changed)
 			appendStringInfo(&buf, ", %s r%d", p->tables[lfirst_int(lc) - 1], lfirst_int(lc));
 		put_conditions(&buf, p, lineage->quals, "\nWHERE ");
 	}
+	if (plan->shape->keyed->private->nulls)
+		put_nulls(&buf, p);
 	return buf.data;
 }
 
