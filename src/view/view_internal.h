@@ -239,6 +239,9 @@ extern char *td_plan_affected(const TdPlan *plan, const Bitmapset *changed);
 /* Keyed.  The rows of the core (as core_sql) for the keys in k, whose nulls are as the mask says (as in td_plan_groups). */
 extern char *td_plan_keyed(const TdPlan *plan, uint32 null_mask);
 
+/* names.c: an analysed query as text, which means the same when it is analysed under the same search_path. */
+extern char *td_query_sql(Query *query);
+
 /* ======== maintain/: net.c, deltas.c ======== */
 
 /*

@@ -191,7 +191,7 @@ td_plan_keyed(const TdPlan *plan, uint32 null_mask)
 	Query	   *restricted = (Query *) restrict_mutator((Node *) keyed->private->marked, &r);
 
 	fence(restricted);
-	return pg_get_querydef(beside_k(keyed, restricted), false);
+	return td_query_sql(beside_k(keyed, restricted));
 }
 
 /* ---- keys that changes touch ---- */
@@ -328,7 +328,7 @@ td_plan_of_keyed(const TdShape *shape)
 		p->tables[i] = td_plan_table_name(&shape->occurrences[i]);
 	}
 	p->context = td_names_context(shape->noccurrences, rows);
-	p->plan.core_sql = pg_get_querydef(copyObject(shape->keyed->private->query), false);
+	p->plan.core_sql = td_query_sql(shape->keyed->private->query);
 	for (int i = 0; i < shape->noccurrences; i++)
 		p->plan.leaves = lappend(p->plan.leaves, make_leaf(p, &shape->occurrences[i], &rows[i]));
 	if (!shape->keyed->stored)

@@ -130,7 +130,7 @@ td_query_text(Query *query)
 
 	(void) use_twins((Node *) copy, NULL);
 	level = td_pin_path();
-	text = pg_get_querydef(copy, false);
+	text = td_query_sql(copy);
 	AtEOXact_GUC(true, level);
 	return text;
 }
