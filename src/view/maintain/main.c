@@ -390,6 +390,7 @@ work(TdKeeper *k)
 	}
 	if (k->members_stale || k->told != pg_atomic_read_u32(&td_my_slot->told) || until(k->members_read, STALE_MS) <= 0)
 		td_members_read(k);
+	td_budget_step(k);
 	take_marks(k);
 	td_fill_step(k);
 	if (tick_due(k))

@@ -3,7 +3,7 @@
  * tick_internal.h
  *		What the files of a group's worker share: main.c, members.c,
  *		inbox.c, bases.c, locks.c, tick.c, views.c, fill.c, recover.c, pace.c,
- *		share.c.
+ *		budget.c, share.c.
  *
  * NOTES
  *		README.md of view/ has the protocol.  Memory: TdKeeper and its members live
@@ -126,6 +126,14 @@ extern void td_touch(TdInbox *inbox, Oid relid);
 
 /* ======== the worker ======== */
 
+/* Does a view take more of each tick than its group has time for (budget.c)? */
+typedef enum TdVerdict
+{
+	TD_BUDGET_UNKNOWN = 0,
+	TD_BUDGET_KEPT,
+	TD_BUDGET_OUTRUN
+} TdVerdict;
+
 /* A view of the group. */
 typedef struct TdMember
 {
@@ -147,7 +155,13 @@ typedef struct TdMember
 	int			busy_mode;
 	int			locked;			/* set aside, or not filled, for it: so often in a row */
 	TimestampTz not_before;		/* then: of the next fill */
+	/* budget.c: of this window, of the ones before it, and what was made known */
+	double		spent_ms;
+	double		slow_ms;
+	int			windows;
+	TdVerdict	window_says, verdict, said_verdict;
 	/* of the tick under way */
+	double		tick_ms;
 	bool		touched;
 	bool		recompute;
 	bool		compare;		/* DDL: the fingerprint */
@@ -235,6 +249,8 @@ typedef struct TdKeeper
 	TdFill		fill;
 	List	   *waiting;		/* of TdWaiting * */
 	TdPace		pace;
+	int			window_ticks;	/* of the window of budget.c */
+	TimestampTz window_since;
 	TimestampTz tell_at;		/* a notice of changes is tried again; 0 = none is owed */
 	TimestampTz prune_at;		/* the oldest change that is kept expires then; 0 = none is kept */
 	TimestampTz prune_read;		/* members_read, when that was looked at */
@@ -336,6 +352,10 @@ extern int	td_pace_wait(TdKeeper *k);	/* ms until the next tick may start, 0 = n
 extern void td_pace_started(TdKeeper *k);
 extern void td_pace_done(TdKeeper *k, bool took);
 extern void td_pace_horizon(TdKeeper *k, Relation relation);
+
+/* budget.c */
+extern void td_budget_tick(TdKeeper *k);
+extern void td_budget_step(TdKeeper *k);
 
 /* share.c */
 extern void td_share_claim(void);	/* before the tick's snapshot is taken */
