@@ -387,6 +387,8 @@ refuse_keyless(const Query *query, TdError *err)
 	}
 	if (query->setOperations)
 		return td_refuse(err, TD_NOT_KEYLESS_SET, NULL);
+	if (query->windowClause && exprs == NIL)
+		return td_refuse(err, TD_NOT_WHOLE_WINDOW, NULL);
 	if (query->groupingSets && exprs == NIL)
 		return td_refuse(err, TD_NOT_GROUPING_SETS, NULL);
 	if (query->hasAggs && !query->groupClause)

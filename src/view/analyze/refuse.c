@@ -54,7 +54,7 @@ static const Refusal refusals[] = {
 	{TD_NOT_GROUPING_SETS, "GROUPING SETS, ROLLUP and CUBE without a key that is in all sets", "Each change of any row would compute the group of all rows.", "Make one view for each grouping set."},
 	{TD_NOT_DISTINCT_ON, "DISTINCT ON", "Which row of a group comes first can't be told from the change of one row.", "Use GROUP BY with min or max."},
 	{TD_NOT_ORDER_BY, "ORDER BY", "A view is a table; it has no order.", "Write ORDER BY in the queries that read the view; an index on the view makes it fast."},
-	{TD_NOT_LIMIT, "LIMIT", "Which rows are the first can't be told from the change of one row.", IN_THE_READER},
+	{TD_NOT_LIMIT, "LIMIT", "Which rows are the first can't be told from the change of one row.", "Leave it out of the view, and write it in the queries that read the view.  With ORDER BY it could be had at a price."},
 	{TD_NOT_OFFSET, "OFFSET", "Which rows are the first can't be told from the change of one row.", IN_THE_READER},
 	{TD_NOT_ROW_LOCKS, "%s", "A view must not hold up the writers of its tables.", "Leave it out."},
 	{TD_NOT_OUTER_JOIN, "%s", "Only inner joins are kept.", "Use an inner JOIN, and outer-join the view in the queries that read it."},

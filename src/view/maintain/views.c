@@ -485,6 +485,13 @@ freeze(TdKeeper *k, TdMember *m, const TdError *err)
 
 /* ---- counters, and the end ---- */
 
+/* Ticks that the catalog does not know of. */
+static bool
+has_uncounted(const TdMember *m)
+{
+	return m->run && (m->streams || m->joined) && !m->frozen && !m->refill && m->run->ticks > 0;
+}
+
 /* Writes counters that have not been written for a second; not into the row of a view that is being filled, which its fill worker writes. */
 void
 td_members_count(TdKeeper *k)
@@ -496,12 +503,55 @@ td_members_count(TdKeeper *k)
 	{
 		TdMember   *m = lfirst(lc);
 
-		if (m->run == NULL || !(m->streams || m->joined) || m->frozen || m->refill || m->run->ticks == 0 ||
-			!TimestampDifferenceExceeds(m->counted, now, COUNT_EVERY_MS))
-			continue;
-		td_view_count(m->id, m->run->ticks, m->run->recomputes, m->run->last_ms);
-		m->counting = true;
+		if (has_uncounted(m) && TimestampDifferenceExceeds(m->counted, now, COUNT_EVERY_MS))
+		{
+			td_view_count(m->id, m->run->ticks, m->run->recomputes, m->run->last_ms);
+			m->counting = true;
+		}
 	}
+}
+
+/* What it counted is in the catalog. */
+static void
+note_counted(TdMember *m)
+{
+	if (m->counting)
+	{
+		m->run->ticks = m->run->recomputes = 0;
+		m->counted = GetCurrentTimestamp();
+	}
+	m->counting = false;
+}
+
+/* Between ticks, when no other comes: the counters that are due.  Returns the ms until more are; -1 = never. */
+int
+td_members_count_idle(TdKeeper *k)
+{
+	int			wait = -1;
+	bool		due = false;
+	ListCell   *lc;
+
+	foreach(lc, k->members)
+	{
+		TdMember   *m = lfirst(lc);
+		int			left;
+
+		m->counting = m->joined = m->frozen = m->refill = false;	/* of the last tick, which is over */
+		if (!has_uncounted(m))
+			continue;
+		left = (int) TimestampDifferenceMilliseconds(GetCurrentTimestamp(), TimestampTzPlusMilliseconds(m->counted, COUNT_EVERY_MS + 1));
+		due |= left == 0;
+		wait = left == 0 ? wait : wait < 0 ? left : Min(wait, left);
+	}
+	if (due)
+	{
+		td_transaction_begin();
+		td_members_count(k);
+		td_transaction_commit();
+		foreach(lc, k->members)
+			note_counted(lfirst(lc));
+	}
+	return wait;
 }
 
 /* The tick is committed. */
@@ -514,11 +564,7 @@ td_members_ran(TdKeeper *k)
 	{
 		TdMember   *m = lfirst(lc);
 
-		if (m->counting)
-		{
-			m->run->ticks = m->run->recomputes = 0;
-			m->counted = GetCurrentTimestamp();
-		}
+		note_counted(m);
 		if (m->joined)
 			m->streams = true;
 		if (m->joined || m->frozen || m->refill)

@@ -24,6 +24,7 @@
 #include "catalog/pg_authid.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
+#include "utils/lsyscache.h"
 #include "utils/fmgrprotos.h"
 #include "utils/jsonb.h"
 #include "utils/syscache.h"
@@ -36,6 +37,7 @@ static void refuse_existing(const TdViewName *name, Oid existing, bool or_replac
 static TdView *create(const TdViewName *name, const char *sql, List *options);
 static void add_rows(TdView *view, const TdShape *shape, List *options);
 static void require_one_group(const TdView *view, const TdShape *shape);
+static void tell_wanted(const TdView *view, List *explained);
 static void log_created(const TdView *view);
 
 PG_FUNCTION_INFO_V1(td_sql_create_view);
@@ -144,8 +146,29 @@ add_rows(TdView *view, const TdShape *shape, List *options)
 		(void) parse_bool(writable, &view->writable);
 	td_view_add(view, options, settings, strategy);
 	require_one_group(view, shape);
+	tell_wanted(view, explained);
 	for (int i = 0; i < shape->noccurrences; i++)
 		td_view_add_base(view->id, shape->occurrences[i].relid, shape->occurrences[i].columns);
+}
+
+/* Filling it, and every tick, may take long without them. */
+static void
+tell_wanted(const TdView *view, List *explained)
+{
+	int			wanted = 0;
+	ListCell   *lc;
+
+	foreach(lc, explained)
+	{
+		const char *how = ((TdExplained *) lfirst(lc))->strategy;
+
+		wanted += how != NULL && strcmp(how, "wanted") == 0;
+	}
+	if (wanted > 0)
+		ereport(NOTICE,
+				(errmsg_plural("%d index that the view would use is not there", "%d indexes that the view would use are not there", wanted, wanted),
+				 errhint("SELECT detail FROM tapdata.explain_view(%s) WHERE strategy = 'wanted' shows the statements to create them.",
+						 quote_literal_cstr(quote_qualified_identifier(get_namespace_name(get_rel_namespace(view->relation)), get_rel_name(view->relation))))));
 }
 
 /* Only within a group are views at one snapshot. */
