@@ -120,8 +120,9 @@ extern void td_pipeline_set_error(int32 id, const TdError *err);
 typedef struct TdView
 {
 	int32		id, group;
-	Oid			owner, relation, twin;
-	char	   *name;			/* "schema.table", quoted as needed; of today */
+	Oid			owner, relation, twin, query; /* query: the SQL view that is kept: the twin, or one that reads parts */
+	int32		part_of;		/* a hidden part of that view; 0 = none */
+	char	   *name;			/* "schema.table", quoted as needed; of today; of a part that of its view */
 	List	   *settings;		/* of TdPair * (util.h): pinned */
 	bool		unlogged, writable, changes;	/* options */
 	int			timeout_ms;		/* option "timeout": of one tick of it; 0 = none */
@@ -150,6 +151,7 @@ extern List *td_group_views(int32 id);	/* of TdView *, each after those it reads
 extern TdView *td_view_load(int32 id);	/* NULL = gone */
 extern TdView *td_view_of(Oid relation, bool missing_ok);	/* by its table; 42704 with a hint */
 extern TdView *td_view_of_twin(Oid twin);	/* by the SQL view with its definition; NULL = not one of ours */
+extern List *td_view_parts(int32 id);	/* of TdView *, each after those it reads */
 extern void td_group_checkpoint(int32 id, const char *snapshot, int64 snapshot_time, uint64 bound, const char *slot, int64 ticks_more);
 extern void td_group_set_status(int32 id, const char *status);	/* as td_pipeline_set_status */
 extern void td_group_set_error(int32 id, const TdError *err);
@@ -160,7 +162,9 @@ extern void td_view_count(int32 id, int64 ticks_more, int64 recomputes_more, dou
 
 /* Definitions of views (view_define.c), written by sessions in their transactions; rights are the affair of who calls. */
 extern void td_view_options_check(List *options, bool is_new);	/* of TdPair *; 22023 with the closest name */
-extern void td_view_add(TdView *v, List *options, Datum settings, const char *strategy);	/* owner, relation, twin are set; sets id and group (made when missing) */
+extern void td_view_add(TdView *v, List *options, Datum settings, const char *strategy);	/* owner, relation, twin are set; sets id (unless it is reserved) and group (made when missing) */
+extern List *td_view_reserve(int n);	/* of int: ids, ascending */
+extern void td_view_define(const TdView *v, Datum settings, const char *strategy);	/* its twin and query are other ones */
 extern void td_view_add_base(int32 id, Oid relation, const Bitmapset *columns);
 extern void td_view_alter(const TdView *v, List *options);	/* merged; nulls remove */
 extern void td_view_refill(int32 id);	/* status 'created' for its worker */

@@ -64,6 +64,18 @@ td_sql_drop_view(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
+/* Several parts of one view may read it. */
+static bool
+is_listed(const List *names, const char *name)
+{
+	ListCell   *lc;
+
+	foreach(lc, names)
+		if (strcmp(lfirst(lc), name) == 0)
+			return true;
+	return false;
+}
+
 /* A view that others read can't go. */
 static void
 require_unread(const TdView *view)
@@ -72,7 +84,8 @@ require_unread(const TdView *view)
 	ListCell   *lc;
 
 	foreach(lc, td_views_reading(view->relation))
-		names = lappend(names, ((TdView *) lfirst(lc))->name);
+		if (!is_listed(names, ((TdView *) lfirst(lc))->name))
+			names = lappend(names, ((TdView *) lfirst(lc))->name);
 	if (names == NIL)
 		return;
 	ereport(ERROR,
@@ -91,7 +104,7 @@ td_sql_refresh_view(PG_FUNCTION_ARGS)
 
 	td_workers_require();
 	td_home_require();
-	foreach(lc, td_views_with_readers(list_make1(view)))
+	foreach(lc, td_views_with_readers(lappend(td_view_parts(view->id), view)))
 		td_view_refill(((TdView *) lfirst(lc))->id);
 	td_view_wake(view);
 	PG_RETURN_VOID();
@@ -148,6 +161,7 @@ td_sql_alter_view(PG_FUNCTION_ARGS)
 	options = td_optional_pairs(fcinfo, 1, "options");
 	td_view_options_check(options, false);
 	td_view_alter(view, options);
+	td_parts_alter(view, options);
 	if (td_pairs_has(options, "writable"))
 	{
 		const char *value = td_pairs_get(options, "writable");

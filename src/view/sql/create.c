@@ -109,13 +109,24 @@ create(const TdViewName *name, const char *sql, List *options)
 {
 	TdView	   *view = palloc0(sizeof(TdView));
 	Query	   *query = td_query_analyse(sql);
-	TdShape    *shape = td_query_shape(query, GetUserId());
+	TdParts		parts = {options};
+	TdShape    *shape = td_parts_shape(query, &parts);
 
 	view->owner = GetUserId();
 	view->relation = td_view_create_table(name, shape, options);
-	view->twin = td_view_create_twin(name, view->relation, td_query_text(query));
-	shape = td_query_shape(td_twin_query(view->twin), view->owner);
-	td_twin_needs(view->twin, shape);
+	view->twin = td_view_create_twin(name->schema, "tapdata_views", td_twin_name(name->schema, name->table), view->relation, td_query_text(query));
+	td_parts_complete(&parts, name, view);
+	td_view_complete(view, options);
+	return view;
+}
+
+/* Of a view whose table and SQL views are there: what it needs of others, the rows of the catalog, its state. */
+void
+td_view_complete(TdView *view, List *options)
+{
+	TdShape    *shape = td_query_shape(td_twin_query(view->query), view->owner);
+
+	td_twin_needs(view->query, shape);
 	add_rows(view, shape, options);
 	td_identity_need(shape);
 	if (shape->grouped || (shape->keyed && !shape->keyed->stored))
@@ -123,7 +134,6 @@ create(const TdViewName *name, const char *sql, List *options)
 	td_write_guard(view->relation, !view->writable);
 	td_view_follow_feed(view->id);
 	CommandCounterIncrement();
-	return view;
 }
 
 /* The rows of the catalog. */
@@ -137,7 +147,10 @@ add_rows(TdView *view, const TdShape *shape, List *options)
 
 	if (writable != NULL)
 		(void) parse_bool(writable, &view->writable);
-	td_view_add(view, options, settings, strategy);
+	if (view->part_of != 0)
+		td_view_define(view, settings, strategy);	/* it was drafted before */
+	else
+		td_view_add(view, options, settings, strategy);
 	require_one_group(view, shape);
 	for (int i = 0; i < shape->noccurrences; i++)
 		td_view_add_base(view->id, shape->occurrences[i].relid, shape->occurrences[i].columns);
