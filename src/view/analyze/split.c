@@ -47,6 +47,7 @@ typedef struct Splitting
 	List	   *parts;			/* of Part * */
 	int			most;			/* so many parts may be made, */
 	bool		reached;		/* and more would have been */
+	bool		whole;			/* changes of some table may compute a part, or the view, whole */
 	int			attempts;
 } Splitting;
 
@@ -88,12 +89,26 @@ make_storable(Query *query)
 		query->sortClause = NIL;
 }
 
+/* A query that is kept as the caller wants it; NULL = it is not. */
+static TdShape *
+keepable(const Splitting *s, Query *query)
+{
+	TdError		err;
+	TdShape    *shape = td_analyze(query, s->owner, &err);
+
+	for (int i = 0; shape && shape->keyed && !s->whole && i < shape->noccurrences; i++)
+	{
+		if (shape->keyed->private->lineage[i].keys == NIL)
+			return NULL;
+	}
+	return shape;
+}
+
 /* With the key by which it is computed anew among its columns, it needs no state table. */
 static TdShape *
 analyze_part(Splitting *s, Query **query, List *more)
 {
-	TdError		err;
-	TdShape    *shape = td_analyze(*query, s->owner, &err);
+	TdShape    *shape = keepable(s, *query);
 	ListCell   *lc,
 			   *le;
 
@@ -107,7 +122,7 @@ analyze_part(Splitting *s, Query **query, List *more)
 		foreach(le, lfirst_node(List, lc))
 			wider->targetList = lappend(wider->targetList, makeTargetEntry(lfirst(le), list_length(wider->targetList) + 1, NULL, false));
 		make_storable(wider);
-		other = td_analyze(wider, s->owner, &err);
+		other = keepable(s, wider);
 		if (other != NULL && other->keyed != NULL && other->keyed->stored)
 		{
 			*query = wider;
@@ -185,7 +200,6 @@ fill_hole(Splitting *s, const TdHole *hole, int depth)
 static Query *
 attempt_rewritten(Splitting *s, Query *query, const List *holes, int depth)
 {
-	TdError		err;
 	ListCell   *lc;
 
 	foreach(lc, holes)
@@ -193,7 +207,7 @@ attempt_rewritten(Splitting *s, Query *query, const List *holes, int depth)
 		if (!fill_hole(s, lfirst(lc), depth))
 			return NULL;
 	}
-	return td_analyze(query, s->owner, &err) ? query : split(s, query, depth + 1);
+	return keepable(s, query) ? query : split(s, query, depth + 1);
 }
 
 /* What is refused on the way (too many columns for a table, say) is no way. */
@@ -257,6 +271,22 @@ split(Splitting *s, Query *query, int depth)
 	return NULL;
 }
 
+static Query *
+fewest_parts(Splitting *s, Query *query)
+{
+	Query	   *result = NULL;
+
+	s->reached = true;
+	for (s->most = 1; result == NULL && s->reached && s->most <= TD_MAX_PARTS; s->most++)
+	{
+		s->reached = false;
+		s->attempts = 0;
+		result = split(s, query, 1);
+	}
+	return result;
+}
+
+/* Rather more parts than that a change computes one of them whole. */
 Query *
 td_split(Query *query, Oid owner, TdMakePart make, void *arg)
 {
@@ -269,11 +299,7 @@ td_split(Query *query, Oid owner, TdMakePart make, void *arg)
 	/* an ordinary view may be replaced by another one, of which the parts would not know */
 	if (copy->commandType != CMD_SELECT || copy->limitCount || copy->limitOffset || (copy->sortClause && !copy->hasDistinctOn) || !td_keyed_prepare(copy, owner, &views, &err) || views != NIL)
 		return NULL;
-	for (s.most = 1, s.reached = true; result == NULL && s.reached && s.most <= TD_MAX_PARTS; s.most++)
-	{
-		s.reached = false;
-		s.attempts = 0;
-		result = split(&s, copy, 1);
-	}
-	return result;
+	result = fewest_parts(&s, copy);
+	s.whole = true;
+	return result ? result : fewest_parts(&s, copy);
 }

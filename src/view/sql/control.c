@@ -19,6 +19,7 @@
 #include "miscadmin.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
+#include "utils/lsyscache.h"
 #include "workers/workers.h"
 
 #include "view/sql/sql_internal.h"
@@ -38,6 +39,11 @@ td_view_owned(Oid relation)
 {
 	TdView	   *view = td_view_of(relation, false);
 
+	if (view->part_of != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("\"%s\" is not a live view, but a part of one", get_rel_name(relation)),
+				 errhint("Name the view itself, %s.", view->name)));
 	if (!has_privs_of_role(GetUserId(), view->owner))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
