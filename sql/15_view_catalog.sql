@@ -55,6 +55,7 @@ CREATE TABLE tapdata.view_state (            -- written by workers only, so that
     recomputes bigint NOT NULL DEFAULT 0,    -- of these: by recomputing it whole
     last_tick timestamptz,
     last_tick_ms double precision,
+    slow_ms double precision,                -- it takes that much of each tick of its group, and holds the others up; NULL = it does not
     sqlstate text, error text, detail text, hint text
 ) WITH (fillfactor = 20, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
 

@@ -66,7 +66,7 @@ CREATE VIEW tapdata.views WITH (security_barrier) AS
         CASE WHEN x.status <> 'streaming' THEN NULL
             WHEN tapdata.group_caught_up(g.id) THEN interval '0'
             ELSE greatest(pg_catalog.clock_timestamp() - gs.snapshot_time, interval '0') END AS freshness,
-        s.ticks, s.last_tick, v.strategy,
+        s.ticks, s.last_tick, s.slow_ms, v.strategy,
         CASE WHEN x.of_group THEN gs.sqlstate WHEN v.fills = s.fills THEN s.sqlstate END AS sqlstate,
         CASE WHEN x.of_group THEN gs.error WHEN v.fills = s.fills THEN s.error END AS error,
         CASE WHEN x.of_group THEN gs.hint WHEN v.fills = s.fills THEN s.hint END AS hint,
@@ -104,6 +104,7 @@ COMMENT ON COLUMN tapdata.views.snapshot IS 'Snapshot that it equals its query a
 COMMENT ON COLUMN tapdata.views.freshness IS 'How old what it shows is, while streaming: 0 when nothing waits to be taken in, else how long ago the snapshot was';
 COMMENT ON COLUMN tapdata.views.ticks IS 'Ticks that changed it';
 COMMENT ON COLUMN tapdata.views.last_tick IS 'When the last one did';
+COMMENT ON COLUMN tapdata.views.slow_ms IS 'Milliseconds that it takes of each tick, where that is more than max_lag of its group and holds up the other views; else null';
 COMMENT ON COLUMN tapdata.views.strategy IS 'How it is kept: see explain_view()';
 COMMENT ON COLUMN tapdata.views.sqlstate IS 'SQLSTATE of the last error';
 COMMENT ON COLUMN tapdata.views.error IS 'Last error; empty again once it streams';

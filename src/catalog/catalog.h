@@ -124,7 +124,7 @@ typedef struct TdView
 	int32		part_of;		/* a hidden part of that view; 0 = none */
 	char	   *name;			/* "schema.table", quoted as needed; of today; of a part that of its view */
 	List	   *settings;		/* of TdPair * (util.h): pinned */
-	bool		unlogged, writable, changes;	/* options */
+	bool		unlogged, writable, changes, allow_full;	/* options */
 	int			timeout_ms;		/* option "timeout": of one tick of it; 0 = none */
 	char	   *status, *snapshot;	/* state */
 	bool		exact, filled;
@@ -145,7 +145,6 @@ typedef struct TdIdentity
 	Oid			relation, index;	/* index: only for 'i' */
 	char		kind;			/* d, n, i */
 } TdIdentity;
-
 extern TdGroup *td_group_load(int32 id);	/* NULL = gone */
 extern List *td_group_views(int32 id);	/* of TdView *, each after those it reads */
 extern TdView *td_view_load(int32 id);	/* NULL = gone */
@@ -159,6 +158,7 @@ extern void td_group_set_error(int32 id, const TdError *err);
 extern void td_view_set_status(int32 id, const char *status, const char *snapshot, const TdError *err);
 extern void td_view_filled(int32 id, const char *snapshot);	/* by the fill worker, in its transaction */
 extern void td_view_count(int32 id, int64 ticks_more, int64 recomputes_more, double last_ms);
+extern void td_view_set_slow(int32 id, double ms);	/* what it takes of each tick of its group, which is too much; 0 = it is not */
 
 /* Definitions of views (view_define.c), written by sessions in their transactions; rights are the affair of who calls. */
 extern void td_view_options_check(List *options, bool is_new);	/* of TdPair *; 22023 with the closest name */

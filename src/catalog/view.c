@@ -37,7 +37,8 @@
 	"v.settings::text, coalesce((v.options->>'unlogged')::boolean, false), coalesce((v.options->>'writable')::boolean, false), " \
 	"least(extract(epoch FROM coalesce((v.options->>'timeout')::interval, '5 min')) * 1000, 2147483647)::integer, " \
 	"CASE WHEN v.fills = s.fills THEN s.status ELSE 'created' END, s.exact AND v.fills = s.fills, s.filled AND v.fills = s.fills, s.snapshot::text, " \
-	"s.sqlstate, s.error, s.detail, s.hint, coalesce((v.options->>'changes')::boolean, false), coalesce(v.part_of, 0), coalesce(v.query, v.twin) " \
+	"s.sqlstate, s.error, s.detail, s.hint, coalesce((v.options->>'changes')::boolean, false), coalesce(v.part_of, 0), coalesce(v.query, v.twin), " \
+	"coalesce((v.options->>'allow_full')::boolean, false) " \
 	"FROM tapdata.view v JOIN tapdata.view_state s ON s.view = v.id JOIN pg_class c ON c.oid = v.relation "
 
 static List *read_views(MemoryContext caller);
@@ -74,6 +75,7 @@ read_views(MemoryContext caller)
 		v->changes = td_col_bool(i, 19);
 		v->part_of = td_col_int(i, 20);
 		v->query = td_col_int(i, 21);
+		v->allow_full = td_col_bool(i, 22);
 		views = lappend(views, v);
 		MemoryContextSwitchTo(inner);
 	}

@@ -100,7 +100,7 @@ need_group(List *options)
 	static TdStatement make = {
 		"WITH made AS (INSERT INTO tapdata.view_group (name) VALUES ($1) ON CONFLICT (name) DO NOTHING RETURNING id) "
 	"INSERT INTO tapdata.group_state (view_group) SELECT id FROM made", NULL};
-	static TdStatement find = {"SELECT id FROM tapdata.view_group WHERE name = $1", NULL};
+	static TdStatement find = {"SELECT id FROM tapdata.view_group WHERE name = $1 FOR KEY SHARE", NULL};	/* the supervisor removes empty ones */
 	const char *name = td_pairs_get(options, "group");
 
 	if (name == NULL)

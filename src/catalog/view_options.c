@@ -41,6 +41,7 @@ typedef struct
 } Option;
 
 static const Option known[] = {
+	{"allow_full", KIND_BOOL, true},
 	{"changes", KIND_BOOL, false},
 	{"changes_kept", KIND_AGE, false},
 	{"fillfactor", KIND_PERCENT, false},

@@ -157,3 +157,14 @@ td_view_count(int32 id, int64 ticks_more, int64 recomputes_more, double last_ms)
 	TD_RUN(&count, td_arg_int4(id), td_arg_int8(ticks_more), td_arg_int8(recomputes_more), (TdArg) {FLOAT8OID, Float8GetDatum(last_ms), false});
 	td_catalog_leave(&scope);
 }
+
+void
+td_view_set_slow(int32 id, double ms)
+{
+	static TdStatement set = {"UPDATE tapdata.view_state SET slow_ms = $2 WHERE view = $1", NULL};
+	TdCatalogScope scope;
+
+	td_catalog_enter(&scope);
+	TD_RUN(&set, td_arg_int4(id), (TdArg) {FLOAT8OID, Float8GetDatum(ms), ms == 0});
+	td_catalog_leave(&scope);
+}

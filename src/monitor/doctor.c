@@ -366,6 +366,11 @@ check_views(ReturnSetInfo *result)
 	say_names(result, "failed views",
 			  "SELECT string_agg(view::text || ' (' || coalesce(error, '') || ')', ', ' ORDER BY view::text) FROM tapdata.views WHERE status = 'failed'",
 			  "none", "need a person", "SELECT view, error, hint FROM tapdata.views WHERE status = 'failed'; -- mend, then tapdata.refresh_view(view)");
+	say_names(result, "slow views",
+			  "SELECT string_agg(pg_catalog.format('%s takes %s ms of each tick of group %I', view, round(slow_ms), group_name), ', ' ORDER BY view::text) "
+			  "FROM tapdata.views WHERE slow_ms IS NOT NULL AND status = 'streaming'",
+			  "none", "hold up the other views of their group",
+			  "-- drop and create it with the option {\"group\": \"its_own\"}, or allow the group more: SELECT tapdata.alter_view(view, '{\"max_lag\": \"1 s\"}')");
 	say_names(result, "waiting views",
 			  "SELECT string_agg(view::text, ', ' ORDER BY view::text) FROM tapdata.views WHERE status = 'waiting_for_worker'",
 			  "none", "no background worker is free",

@@ -121,6 +121,9 @@ extern Query *td_split(Query *query, Oid owner, TdMakePart make, void *arg);
 /* Are two values of this type that are equal, by the equality of GROUP BY, the same in every respect (1.0 and 1.00 are not)? */
 extern bool td_equal_is_same(Oid type, int32 typmod, Oid collation);
 
+/* The same for a query that td_analyze has refused: one without a key (nkeys 0), of which everything is computed anew whenever a relation in it changes. */
+extern TdShape *td_analyze_full(Query *query, Oid owner, TdError *err);
+
 /* The analysed query of a view's twin with the twins in it replaced by the tables of their views; keeps AccessShareLock on nothing. */
 extern Query *td_twin_query(Oid twin);
 
@@ -178,7 +181,7 @@ typedef struct TdStateColumn
  */
 typedef struct TdKeyed
 {
-	int			nkeys;
+	int			nkeys;			/* 0 = none: every change touches all of it */
 	TdStateColumn *keys;		/* k1..km */
 	int		   *outputs;		/* per key: the output column (from 1) that always equals it, 0 = none */
 	bool		stored;			/* every key is among the outputs: no state table */
@@ -200,6 +203,7 @@ typedef struct TdKeyedPrivate
 	Query	   *query;			/* WITH and ordinary views put in place; k1..km in front of the outputs unless they are stored */
 	Query	   *marked;			/* the same, with a PlaceHolderVar (phid = number of a key, phexpr = its expression there) in WHERE wherever a key is to be restricted */
 	TdLineage  *lineage;		/* by occurrence - 1 */
+	bool		nulls;			/* any change touches the key of nulls */
 	List	   *views;			/* of oid: ordinary views in it */
 } TdKeyedPrivate;
 
@@ -244,6 +248,9 @@ extern char *td_plan_affected(const TdPlan *plan, const Bitmapset *changed);
 
 /* Keyed.  The rows of the core (as core_sql) for the keys in k, whose nulls are as the mask says (as in td_plan_groups). */
 extern char *td_plan_keyed(const TdPlan *plan, uint32 null_mask);
+
+/* names.c: an analysed query as text, which means the same when it is analysed under the same search_path. */
+extern char *td_query_sql(Query *query);
 
 /* ======== maintain/: net.c, deltas.c ======== */
 

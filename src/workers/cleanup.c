@@ -33,6 +33,7 @@
 
 static void drop_origins(bool extension_here);
 static bool drop_slots(void);
+static void drop_groups(void);
 static bool kind_runs(TdWorkerKind kind);
 static bool drop_one(int32 group, char *name, bool is_slot, bool busy);
 
@@ -130,7 +131,39 @@ td_cleanup_groups(void)
 		all &= drop_one(DatumGetInt32(SPI_getbinval(row, table->tupdesc, 1, &null)), SPI_getvalue(row, table->tupdesc, 2),
 						DatumGetBool(SPI_getbinval(row, table->tupdesc, 3, &null)), DatumGetBool(SPI_getbinval(row, table->tupdesc, 4, &null)));
 	}
+	drop_groups();
 	return all;
+}
+
+/*
+ * Groups that have no views and no worker.  One that somebody is making a view in
+ * has its row locked, and is left alone; its slot and origins may go after it.
+ */
+static void
+drop_groups(void)
+{
+	List	   *ids = NIL;
+	ListCell   *lc;
+
+	if (SPI_execute("SELECT g.id FROM tapdata.view_group g WHERE NOT EXISTS (SELECT FROM tapdata.view v WHERE v.view_group = g.id) "
+					"FOR UPDATE SKIP LOCKED", false, 0) != SPI_OK_SELECT)
+		elog(ERROR, "could not read view groups");
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		int32		id = pg_strtoint32(SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1));
+
+		if (!td_worker_runs(TD_WORKER_VIEW, id) && !td_worker_runs(TD_WORKER_CAPTURE, id))
+			ids = lappend_int(ids, id);
+	}
+	foreach(lc, ids)
+	{
+		Oid			types[] = {INT4OID};
+		Datum		values[] = {Int32GetDatum(lfirst_int(lc))};
+
+		if (SPI_execute_with_args("WITH gone AS (DELETE FROM tapdata.view_group WHERE id = $1 RETURNING id) "
+								  "DELETE FROM tapdata.worker_start w USING gone WHERE w.kind = 'view' AND w.object = gone.id", 1, types, values, NULL, false, 0) != SPI_OK_DELETE)
+			elog(ERROR, "could not remove view group %d", lfirst_int(lc));
+	}
 }
 
 /* One of them, unless it is in use; true as well when the end of a worker of ours will bring us back here. */

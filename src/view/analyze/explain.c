@@ -389,6 +389,12 @@ td_explain(const TdShape *shape)
 {
 	List	   *rows = NIL;
 
+	if (shape->keyed && shape->keyed->nkeys == 0)
+	{
+		td_explain_row(&rows, 0, "view", "full", "all of it is computed anew whenever a table in it changes: needs the option {\"allow_full\": true}");
+		td_explain_wal(&rows, shape);
+		return rows;
+	}
 	if (shape->keyed)
 	{
 		explain_keyed(&rows, shape);

@@ -23,15 +23,15 @@
 
 #include "view/analyze/keyed_internal.h"
 
-/* The topmost level alone can't be in any order, or cut. */
+/* The topmost level alone can't be in any order, or cut: where all of it is computed anew, it can be the first rows of an order. */
 static bool
-check_top(const Query *query, TdError *err)
+check_top(const Query *query, bool full, TdError *err)
 {
-	if (query->commandType == CMD_SELECT && query->limitCount)
-		return td_refuse(err, TD_NOT_LIMIT, NULL);
-	if (query->commandType == CMD_SELECT && query->limitOffset)
-		return td_refuse(err, TD_NOT_OFFSET, NULL);
-	if (query->commandType == CMD_SELECT && query->sortClause && !query->hasDistinctOn)
+	bool		cut = query->limitCount || query->limitOffset;
+
+	if (query->commandType == CMD_SELECT && cut && !(full && query->sortClause))
+		return td_refuse(err, query->limitCount ? TD_NOT_LIMIT : TD_NOT_OFFSET, NULL);
+	if (query->commandType == CMD_SELECT && query->sortClause && !query->hasDistinctOn && !cut)
 		return td_refuse(err, TD_NOT_ORDER_BY, NULL);
 	if (query->commandType == CMD_SELECT && query->targetList == NIL)
 		return td_refuse(err, TD_NOT_WITHOUT_COLUMNS, NULL);
@@ -50,8 +50,22 @@ check_uses(TdShape *shape, TdError *err)
 	return ok;
 }
 
-TdShape *
-td_keyed_analyze(Query *query, Oid owner, TdError *err)
+/* No key: any change touches everything. */
+static TdKeyed *
+keyless(const TdKeyedWalk *walk)
+{
+	const TdShape *shape = walk->shape;
+	TdKeyed    *keyed = palloc0(sizeof(TdKeyed));
+
+	keyed->stored = true;
+	keyed->private = palloc0(sizeof(TdKeyedPrivate));
+	keyed->private->lineage = palloc0(shape->noccurrences * sizeof(TdLineage));
+	keyed->private->query = copyObject(walk->top->query);
+	return keyed;
+}
+
+static TdShape *
+analyze(Query *query, Oid owner, bool full, TdError *err)
 {
 	TdShape    *shape = palloc0(sizeof(TdShape));
 	TdKeyedWalk walk = {shape, err};
@@ -59,7 +73,7 @@ td_keyed_analyze(Query *query, Oid owner, TdError *err)
 
 	shape->query = query;
 	shape->occurrences = palloc0(TD_MAX_OCCURRENCES * sizeof(TdOccurrence));
-	if (!check_top(query, err))
+	if (!check_top(query, full, err))
 		return NULL;
 	if (query->commandType == CMD_SELECT)
 		AcquireRewriteLocks(query, true, false);
@@ -79,10 +93,22 @@ td_keyed_analyze(Query *query, Oid owner, TdError *err)
 	if (!td_check_relations(shape, owner, err) || !td_take_outputs(shape, err) || !check_uses(shape, err))
 		return NULL;
 	td_find_views(shape);
-	shape->keyed = td_keyed_choose(&walk, err);
+	shape->keyed = full ? keyless(&walk) : td_keyed_choose(&walk, err);
 	if (shape->keyed == NULL)
 		return NULL;
 	shape->keyed->private->views = views;
 	shape->outputs = NIL;
 	return shape;
+}
+
+TdShape *
+td_keyed_analyze(Query *query, Oid owner, TdError *err)
+{
+	return analyze(query, owner, false, err);
+}
+
+TdShape *
+td_analyze_full(Query *query, Oid owner, TdError *err)
+{
+	return analyze(copyObject(query), owner, true, err);
 }

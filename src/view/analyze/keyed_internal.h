@@ -39,6 +39,13 @@ typedef enum TdEdge
 	TD_EDGE_OTHER
 } TdEdge;
 
+/* Where one of these is known not to be null-extended, an ON of an outer join reduces more. */
+typedef struct TdSide
+{
+	Bitmapset  *rels;
+	Bitmapset  *reduces;
+} TdSide;
+
 /*
  * A condition over at most two occurrences (varno is the number of one): of those that it reduces, only rows matter that fulfil it, with some row of the
  * other one that matters.
@@ -48,6 +55,7 @@ typedef struct TdConjunct
 	Node	   *expr;
 	Bitmapset  *reads;
 	Bitmapset  *reduces;
+	TdSide		sides[2];		/* of an outer join in whose ON it stands */
 	TdEdge		edge;
 	Node	   *left;			/* sides of an equality that classes may be built of, else NULL */
 	Node	   *right;
@@ -92,7 +100,34 @@ extern Bitmapset *td_keyed_reads(const Node *expr);
 extern Node *td_keyed_bare(Node *expr); /* without relabelling to a type of the same equality */
 extern List *td_keyed_branches(const Query *query); /* of int: range table entries of the branches of a set operation, in order */
 
-/* keyed_keys.c: the key, and how each occurrence leads to it; NULL = refused */
+/* A key that the query might have. */
+typedef struct TdCandidate
+{
+	int			nullable;		/* the occurrence that all of them are of, and that may be null-extended; 0 = none */
+	List	   *conjuncts;		/* of TdConjunct *: those of the query, or what they are where nullable is not null-extended */
+	List	   *exprs;			/* of Node *: as they stand on the topmost level; of a set operation its output columns */
+	List	  **bound;			/* by occurrence - 1: of Node *, as many as exprs, NULL = not bound */
+	int		   *next;			/* by occurrence - 1: the occurrence that it is led to, 0 = itself, -1 = none */
+	int			scores[7];		/* in the order of importance */
+} TdCandidate;
+
+/* keyed_bind.c */
+extern void td_keyed_bind(const TdKeyedWalk *walk, TdCandidate *c);
+extern Node *td_keyed_bound_to(const TdCandidate *c, int n, int key);	/* NULL = not */
+extern void td_keyed_find_paths(const TdKeyedWalk *walk, TdCandidate *c);
+extern bool td_keyed_leads(const TdConjunct *conjunct, int from, int to);
+extern Bitmapset *td_keyed_determined(const TdKeyedWalk *walk, const TdCandidate *c);
+extern int	td_keyed_output_number(const Query *query, const Node *expr);
+
+/* keyed_keys.c */
+extern const TdCandidate *td_keyed_best(const TdKeyedWalk *walk, TdError *err);	/* NULL = refused */
+extern int	td_keyed_output_of(const TdKeyedWalk *walk, Node *expr);
+extern bool td_keyed_has_groups(const Query *query);
+
+/* keyed_antijoin.c */
+extern void td_keyed_antijoins(Query *query);
+
+/* keyed_result.c: the key, and how each occurrence leads to it; NULL = refused */
 extern TdKeyed *td_keyed_choose(TdKeyedWalk *walk, TdError *err);
 
 #endif							/* TD_KEYED_INTERNAL_H */

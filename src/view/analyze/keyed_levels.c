@@ -44,7 +44,8 @@ typedef struct Place
 	TdLevel    *level;
 	Bitmapset  *reduces;		/* occurrences whose rows must fulfil a conjunct here */
 	Bitmapset  *nullable;		/* of this level: may be null-extended here */
-	bool		full;			/* ON of a FULL JOIN */
+	TdSide		sides[2];		/* ON of an outer join */
+	bool		full;			/* of a FULL JOIN */
 	Bitmapset  *rels;			/* below that */
 } Place;
 
@@ -92,7 +93,7 @@ is_strict(Node *expr)
 }
 
 /* Enters a resolved condition, unless it says nothing. */
-static void
+static TdConjunct *
 enter(TdKeyedWalk *walk, Node *expr, Bitmapset *reduces, const Bitmapset *nullable, TdEdge edge)
 {
 	TdConjunct *c = palloc0(sizeof(TdConjunct));
@@ -101,10 +102,10 @@ enter(TdKeyedWalk *walk, Node *expr, Bitmapset *reduces, const Bitmapset *nullab
 	c->reads = td_keyed_reads(expr);
 	c->reduces = bms_intersect(reduces, c->reads);
 	c->edge = edge;
-	if (bms_is_empty(c->reduces) || bms_num_members(c->reads) > 2)
-		return;
+	if (bms_num_members(c->reads) > 2)
+		return c;
 	if (bms_overlap(c->reads, nullable) && (edge == TD_EDGE_NULLS || !is_strict(expr)))
-		return;
+		return c;
 	if (edge == TD_EDGE_EQUAL)
 	{
 		c->left = td_keyed_bare(linitial(((OpExpr *) expr)->args));
@@ -113,6 +114,7 @@ enter(TdKeyedWalk *walk, Node *expr, Bitmapset *reduces, const Bitmapset *nullab
 			c->left = c->right = NULL;
 	}
 	walk->conjuncts = lappend(walk->conjuncts, c);
+	return c;
 }
 
 static const Bitmapset *
@@ -150,7 +152,12 @@ take_conjunct(TdKeyedWalk *walk, const Place *place, Node *node)
 	foreach(lc, resolved)
 		common = lc == list_head(resolved) ? td_keyed_reads(lfirst(lc)) : bms_int_members(common, td_keyed_reads(lfirst(lc)));
 	foreach(lc, resolved)
-		enter(walk, lfirst(lc), list_length(resolved) > 1 ? bms_difference(place->reduces, common) : place->reduces, all_nullable(place), edge);
+	{
+		TdConjunct *c = enter(walk, lfirst(lc), list_length(resolved) > 1 ? bms_difference(place->reduces, common) : place->reduces, all_nullable(place), edge);
+
+		for (int i = 0; i < lengthof(c->sides) && list_length(resolved) == 1; i++)
+			c->sides[i] = (TdSide) {place->sides[i].rels, bms_intersect(place->sides[i].reduces, c->reads)};
+	}
 }
 
 /* ---- sublinks ---- */
@@ -437,7 +444,12 @@ take_join(TdKeyedWalk *walk, TdLevel *level, JoinExpr *join)
 	Below		left = take_from(walk, level, join->larg);
 	Below		right = take_from(walk, level, join->rarg);
 	Below		both = {bms_union(left.rels, right.rels), bms_union(left.nullable, right.nullable)};
-	Place		place = {level, NULL, both.nullable, join->jointype == JOIN_FULL, both.rels};
+	Place		place = {
+		.level = level,
+		.nullable = both.nullable,
+		.full = join->jointype == JOIN_FULL,
+		.rels = both.rels
+	};
 
 	switch (join->jointype)
 	{
@@ -446,13 +458,17 @@ take_join(TdKeyedWalk *walk, TdLevel *level, JoinExpr *join)
 			break;
 		case JOIN_LEFT:
 			place.reduces = right.rels;
+			place.sides[0] = (TdSide) {right.rels, both.rels};
 			both.nullable = bms_union(both.nullable, right.rels);
 			break;
 		case JOIN_RIGHT:
 			place.reduces = left.rels;
+			place.sides[0] = (TdSide) {left.rels, both.rels};
 			both.nullable = bms_union(both.nullable, left.rels);
 			break;
 		default:
+			place.sides[0] = (TdSide) {left.rels, right.rels};
+			place.sides[1] = (TdSide) {right.rels, left.rels};
 			both.nullable = both.rels;
 	}
 	level->outer_joins = level->outer_joins || join->jointype != JOIN_INNER;

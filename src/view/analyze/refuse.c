@@ -426,6 +426,15 @@ system_column(AttrNumber attnum)
 	return NameStr(SystemAttributeDefinition(attnum)->attname);
 }
 
+/* The aggregate that it calls, also as a window function: all of them are declared immutable, whatever they do. */
+static Oid
+aggregate_of(const Node *node)
+{
+	if (IsA(node, WindowFunc) && ((const WindowFunc *) node)->winagg)
+		return ((const WindowFunc *) node)->winfnoid;
+	return IsA(node, Aggref) ? ((const Aggref *) node)->aggfnoid : InvalidOid;
+}
+
 /* A Query in an expression is another level. */
 static bool
 keyed_walker(Node *node, Walk *walk)
@@ -441,9 +450,9 @@ keyed_walker(Node *node, Walk *walk)
 		td_refuse(walk->err, TD_NOT_SYSTEM_COLUMN, system_column(((Var *) node)->varattno));
 		return true;
 	}
-	if (IsA(node, Aggref) && ((Aggref *) node)->aggfnoid >= FirstGenbkiObjectId)
+	if (OidIsValid(aggregate_of(node)) && aggregate_of(node) >= FirstGenbkiObjectId)
 	{
-		td_refuse(walk->err, TD_NOT_USER_AGGREGATE, format_procedure(((Aggref *) node)->aggfnoid));
+		td_refuse(walk->err, TD_NOT_USER_AGGREGATE, format_procedure(aggregate_of(node)));
 		return true;
 	}
 	if (!tag_is_listed(nodeTag(node), more, lengthof(more)) && !check_node(node, walk->query, walk->err))

@@ -12,9 +12,10 @@
  *		that all of these take; so that is taken before the commit, for as long as
  *		lock_timeout allows and within a subtransaction.  A queue that is full
  *		raises at commit; so it is looked at from time to time.  A notice that can't
- *		be given is left out: it only says that there is something to read.
+ *		be given is owed: the view worker tries again each second.
  *
- *		Pruning: view worker, between ticks, in transactions of its own.
+ *		Between ticks the view worker gives notices that it owes, and prunes, in
+ *		transactions of their own.
  *
  * IDENTIFICATION
  *		src/view/maintain/feed.c
@@ -41,6 +42,8 @@
 #define CHANNEL "tapdata_changes"
 #define QUEUE_MOST 0.5			/* of the queue of notices */
 #define QUEUE_LOOK_MS 1000
+#define TELL_AGAIN_MS 1000
+#define LOCK_AGAIN_MS 10000		/* after a lock that was waited for in vain, none is waited for */
 #define HEAD_COLUMNS 3			/* tick, at, weight */
 #define PRUNE_ROWS 1000			/* in one transaction */
 #define PRUNE_MS 10				/* at a time, or */
@@ -202,31 +205,41 @@ wait_for_lock(const LOCKTAG *tag)
 static bool
 lock_queue(void)
 {
+	static TimestampTz in_vain = 0;
 	LOCKTAG		tag;
 
 	SET_LOCKTAG_OBJECT(tag, InvalidOid, DatabaseRelationId, InvalidOid, 0);
-	return LockAcquire(&tag, AccessExclusiveLock, false, true) != LOCKACQUIRE_NOT_AVAIL || wait_for_lock(&tag);
+	if (LockAcquire(&tag, AccessExclusiveLock, false, true) != LOCKACQUIRE_NOT_AVAIL)
+		return true;
+	if (!TimestampDifferenceExceeds(in_vain, GetCurrentTimestamp(), LOCK_AGAIN_MS))
+		return false;
+	if (wait_for_lock(&tag))
+		return true;
+	in_vain = GetCurrentTimestamp();
+	return false;
 }
 
-/* The last act of a transaction that may have written a feed: true = it has. */
+/* The last act of a transaction that may have written a feed: true = it has.  What is owed of earlier ones is told with it. */
 bool
 td_feed_notify(TdViewRun *run)
 {
-	int64		tick = run->kept->fed;
+	TdRunKept  *kept = run->kept;
+	bool		fed = kept->fed != 0;
 	StringInfoData text;
 
-	if (tick == 0)
-		return false;
-	run->kept->fed = 0;
-	if (!queue_has_room() || !lock_queue())
-		return true;
+	if (fed)
+		kept->owed = kept->fed;
+	kept->fed = 0;
+	if (kept->owed == 0 || !queue_has_room() || !lock_queue())
+		return fed;
 	initStringInfo(&text);
 	appendStringInfoString(&text, "{\"view\": ");
 	escape_json(&text, run->view->name);
-	appendStringInfo(&text, ", \"tick\": " INT64_FORMAT "}", tick);
+	appendStringInfo(&text, ", \"tick\": " INT64_FORMAT "}", kept->owed);
 	Async_Notify(CHANNEL, text.data);
 	pfree(text.data);
-	return true;
+	kept->owed = 0;
+	return fed;
 }
 
 /* What a tick that failed has written is not there. */
@@ -240,15 +253,31 @@ td_feed_forget(TdViewRun *run)
 void
 td_feeds_notify(TdKeeper *k)
 {
+	TimestampTz now = GetCurrentTimestamp();
 	ListCell   *lc;
 
+	k->tell_at = 0;
 	foreach(lc, k->members)
 	{
 		TdMember   *m = lfirst(lc);
 
 		if (m->run && td_feed_notify(m->run) && k->prune_at == 0)
-			k->prune_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), PRUNE_EVERY_MS);
+			k->prune_at = TimestampTzPlusMilliseconds(now, PRUNE_EVERY_MS);
+		if (m->run && m->run->kept->owed != 0)
+			k->tell_at = TimestampTzPlusMilliseconds(now, TELL_AGAIN_MS);
 	}
+}
+
+/* What is owed, once its time has come. */
+static void
+tell_owed(TdKeeper *k)
+{
+	if (k->tell_at == 0 || GetCurrentTimestamp() < k->tell_at)
+		return;
+	td_transaction_begin();
+	td_feeds_notify(k);
+	td_transaction_commit();
+	MemoryContextSwitchTo(k->context);
 }
 
 /* ---- pruning ---- */
@@ -335,18 +364,31 @@ try_prune(TdKeeper *k)
 	PG_END_TRY();
 }
 
-/* Between ticks.  Milliseconds until there is something to prune, -1 = nothing is kept.  Options may have changed when the views were read again. */
-int
-td_feeds_prune(TdKeeper *k)
+/* Milliseconds from now until then; 0 = never, which is -1. */
+static int
+until(TimestampTz then)
 {
 	TimestampTz now = GetCurrentTimestamp();
 
-	if (k->prune_read != k->members_read || (k->prune_at != 0 && now >= k->prune_at))
+	if (then == 0)
+		return -1;
+	return now >= then ? 0 : (int) Min(TimestampDifferenceMilliseconds(now, then) + 1, PG_INT32_MAX);
+}
+
+/* Between ticks.  Milliseconds until there is something to do, -1 = never.  Options may have changed when the views were read again. */
+int
+td_feeds_work(TdKeeper *k)
+{
+	int			prune_in;
+	int			tell_in;
+
+	tell_owed(k);
+	if (k->prune_read != k->members_read || until(k->prune_at) == 0)
 	{
 		k->prune_read = k->members_read;
 		try_prune(k);
 	}
-	if (k->prune_at == 0)
-		return -1;
-	return now >= k->prune_at ? 0 : (int) Min(TimestampDifferenceMilliseconds(now, k->prune_at) + 1, PG_INT32_MAX);
+	prune_in = until(k->prune_at);
+	tell_in = until(k->tell_at);
+	return prune_in < 0 || tell_in < 0 ? Max(prune_in, tell_in) : Min(prune_in, tell_in);
 }

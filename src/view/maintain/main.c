@@ -390,6 +390,7 @@ work(TdKeeper *k)
 	}
 	if (k->members_stale || k->told != pg_atomic_read_u32(&td_my_slot->told) || until(k->members_read, STALE_MS) <= 0)
 		td_members_read(k);
+	td_budget_step(k);
 	take_marks(k);
 	td_fill_step(k);
 	if (tick_due(k))
@@ -398,7 +399,7 @@ work(TdKeeper *k)
 		if (timeout == 0)
 			timeout = try_tick(k);
 	}
-	timeout = sooner(timeout, td_feeds_prune(k));
+	timeout = sooner(timeout, td_feeds_work(k));
 	td_tick_confirm(k, false);
 	if (k->commit_end != InvalidXLogRecPtr)
 		timeout = sooner(timeout, Max(1, until(k->commit_time, CONFIRM_MS + 1)));

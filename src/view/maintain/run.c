@@ -64,9 +64,11 @@ plan_view(TdViewRun *run)
 {
 	int			level = td_scope_write_texts();
 	Query	   *query = td_twin_query(run->view->query);
-	TdError		err;
+	TdError		err = {0};
 
 	run->shape = td_analyze(query, run->view->owner, &err);
+	if (run->shape == NULL && run->view->allow_full)
+		run->shape = td_analyze_full(query, run->view->owner, &err);
 	if (run->shape == NULL)
 		td_error_raise(&err);
 	run->plan = td_plan(run->shape);

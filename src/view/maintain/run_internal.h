@@ -34,7 +34,8 @@ typedef struct TdRunKept
 	AttrNumber *unique;			/* of the view's table: shape->unique, with */
 	int			nunique;
 	Oid			feed_relid;		/* where changes are kept; InvalidOid = they are not */
-	int64		fed;			/* the tick that was written there, until it is notified; 0 = none */
+	int64		fed;			/* the tick that was written there, until the transaction ends; 0 = none */
+	int64		owed;			/* a tick that nobody has been told of; 0 = none */
 } TdRunKept;
 
 /* One run of a view.  What it allocates dies with context, or with the (sub)transaction. */

@@ -409,6 +409,7 @@ finish(TdKeeper *k, const TdCut *cut, bool checkpoint)
 	td_share_committed(true);
 	k->reread = false;
 	td_inbox_taken(k->inbox, cut->seen, cut->carried, cut->touched);
+	td_budget_tick(k);
 	td_members_ran(k);
 	td_fill_committed(k);
 	if (checkpoint)

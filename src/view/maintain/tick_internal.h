@@ -3,7 +3,7 @@
  * tick_internal.h
  *		What the files of a group's worker share: main.c, members.c,
  *		inbox.c, bases.c, locks.c, tick.c, views.c, fill.c, recover.c, pace.c,
- *		share.c.
+ *		budget.c, share.c.
  *
  * NOTES
  *		README.md of view/ has the protocol.  Memory: TdKeeper and its members live
@@ -126,6 +126,14 @@ extern void td_touch(TdInbox *inbox, Oid relid);
 
 /* ======== the worker ======== */
 
+/* Does a view take more of each tick than its group has time for (budget.c)? */
+typedef enum TdVerdict
+{
+	TD_BUDGET_UNKNOWN = 0,
+	TD_BUDGET_KEPT,
+	TD_BUDGET_OUTRUN
+} TdVerdict;
+
 /* A view of the group. */
 typedef struct TdMember
 {
@@ -147,7 +155,13 @@ typedef struct TdMember
 	int			busy_mode;
 	int			locked;			/* set aside, or not filled, for it: so often in a row */
 	TimestampTz not_before;		/* then: of the next fill */
+	/* budget.c: of this window, of the ones before it, and what was made known */
+	double		spent_ms;
+	double		slow_ms;
+	int			windows;
+	TdVerdict	window_says, verdict, said_verdict;
 	/* of the tick under way */
+	double		tick_ms;
 	bool		touched;
 	bool		recompute;
 	bool		compare;		/* DDL: the fingerprint */
@@ -235,6 +249,9 @@ typedef struct TdKeeper
 	TdFill		fill;
 	List	   *waiting;		/* of TdWaiting * */
 	TdPace		pace;
+	int			window_ticks;	/* of the window of budget.c */
+	TimestampTz window_since;
+	TimestampTz tell_at;		/* a notice of changes is tried again; 0 = none is owed */
 	TimestampTz prune_at;		/* the oldest change that is kept expires then; 0 = none is kept */
 	TimestampTz prune_read;		/* members_read, when that was looked at */
 	int			failures;		/* of ticks, in a row */
@@ -324,7 +341,7 @@ extern Oid	td_feed_look_up(TdViewRun *run);	/* the table of its changes, Invalid
 extern bool td_feed_notify(TdViewRun *run); /* before the commit: true = this transaction has written changes */
 extern void td_feeds_notify(TdKeeper *k);
 extern void td_feed_forget(TdViewRun *run); /* the transaction, or what the view did in it, is rolled back; NULL = nothing */
-extern int	td_feeds_prune(TdKeeper *k);	/* between ticks; ms until the next, -1 = none */
+extern int	td_feeds_work(TdKeeper *k); /* between ticks: prunes, and tells what is owed; ms until the next, -1 = none */
 
 /* recover.c */
 extern void td_recover_slot(TdKeeper *k);	/* before capture is opened */
@@ -335,6 +352,10 @@ extern int	td_pace_wait(TdKeeper *k);	/* ms until the next tick may start, 0 = n
 extern void td_pace_started(TdKeeper *k);
 extern void td_pace_done(TdKeeper *k, bool took);
 extern void td_pace_horizon(TdKeeper *k, Relation relation);
+
+/* budget.c */
+extern void td_budget_tick(TdKeeper *k);
+extern void td_budget_step(TdKeeper *k);
 
 /* share.c */
 extern void td_share_claim(void);	/* before the tick's snapshot is taken */

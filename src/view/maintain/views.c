@@ -161,6 +161,7 @@ td_members_reset(TdKeeper *k)
 
 		m->touched = m->recompute = m->compare = m->frozen = m->refill = m->aside = m->joined = m->counting = false;
 		td_feed_forget(m->run);
+		m->tick_ms = 0;
 	}
 }
 
@@ -438,6 +439,7 @@ run_here(TdKeeper *k, TdMember *m, TdDeltas *deltas)
 	else
 	{
 		td_run_tick(m->run, deltas, m->recompute);
+		m->tick_ms = m->streams ? m->run->last_ms : 0;	/* the tick that takes it in has a backlog */
 		m->joined = !m->streams;
 	}
 	PopActiveSnapshot();

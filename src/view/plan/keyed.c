@@ -191,7 +191,7 @@ td_plan_keyed(const TdPlan *plan, uint32 null_mask)
 	Query	   *restricted = (Query *) restrict_mutator((Node *) keyed->private->marked, &r);
 
 	fence(restricted);
-	return pg_get_querydef(beside_k(keyed, restricted), false);
+	return td_query_sql(beside_k(keyed, restricted));
 }
 
 /* ---- keys that changes touch ---- */
@@ -226,6 +226,21 @@ put_keys(StringInfo buf, const KeyedPlan *p, const List *keys)
 	}
 }
 
+/* The key of nulls. */
+static void
+put_nulls(StringInfo buf, const KeyedPlan *p)
+{
+	const TdKeyed *keyed = p->plan.shape->keyed;
+
+	for (int i = 0; i < keyed->nkeys; i++)
+	{
+		const TdStateColumn *key = &keyed->keys[i];
+
+		appendStringInfo(buf, "%s NULL::%s%s", i ? "," : "\nUNION\nSELECT", format_type_with_typemod(key->type, key->typmod),
+						 OidIsValid(key->collation) ? psprintf(" COLLATE %s", generate_collation_name(key->collation)) : "");
+	}
+}
+
 char *
 td_plan_affected(const TdPlan *plan, const Bitmapset *changed)
 {
@@ -248,6 +263,8 @@ td_plan_affected(const TdPlan *plan, const Bitmapset *changed)
 			appendStringInfo(&buf, ", %s r%d", p->tables[lfirst_int(lc) - 1], lfirst_int(lc));
 		put_conditions(&buf, p, lineage->quals, "\nWHERE ");
 	}
+	if (plan->shape->keyed->private->nulls)
+		put_nulls(&buf, p);
 	return buf.data;
 }
 
@@ -311,7 +328,7 @@ td_plan_of_keyed(const TdShape *shape)
 		p->tables[i] = td_plan_table_name(&shape->occurrences[i]);
 	}
 	p->context = td_names_context(shape->noccurrences, rows);
-	p->plan.core_sql = pg_get_querydef(copyObject(shape->keyed->private->query), false);
+	p->plan.core_sql = td_query_sql(shape->keyed->private->query);
 	for (int i = 0; i < shape->noccurrences; i++)
 		p->plan.leaves = lappend(p->plan.leaves, make_leaf(p, &shape->occurrences[i], &rows[i]));
 	if (!shape->keyed->stored)

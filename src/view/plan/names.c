@@ -241,3 +241,19 @@ td_names_columns(const TdPlanned *p, Node *expr, int occurrence)
 	reading_walker(expr, &r);
 	return r.found;
 }
+
+/*
+ * Over one table the deparser leaves the table's name out, and a column in ORDER BY or
+ * DISTINCT ON is then taken for the output column of that name: there are two, for it.
+ */
+char *
+td_query_sql(Query *query)
+{
+	Query	   *copy = copyObject(query);
+	RangeTblEntry *nothing = makeNode(RangeTblEntry);
+
+	nothing->rtekind = RTE_RESULT;
+	nothing->eref = makeAlias("", NIL);
+	copy->rtable = lappend(copy->rtable, nothing);
+	return pg_get_querydef(copy, false);
+}

@@ -110,8 +110,12 @@ create(const TdViewName *name, const char *sql, List *options)
 	TdView	   *view = palloc0(sizeof(TdView));
 	Query	   *query = td_query_analyse(sql);
 	TdParts		parts = {options};
-	TdShape    *shape = td_parts_shape(query, &parts);
+	const char *full = td_pairs_get(options, "allow_full");
+	TdShape    *shape;
 
+	if (full != NULL)
+		(void) parse_bool(full, &view->allow_full);
+	shape = td_parts_shape(query, &parts, view->allow_full);
 	view->owner = GetUserId();
 	view->relation = td_view_create_table(name, shape, options);
 	view->twin = td_view_create_twin(name->schema, "tapdata_views", td_twin_name(name->schema, name->table), view->relation, td_query_text(query));
@@ -124,7 +128,7 @@ create(const TdViewName *name, const char *sql, List *options)
 void
 td_view_complete(TdView *view, List *options)
 {
-	TdShape    *shape = td_query_shape(td_twin_query(view->query), view->owner);
+	TdShape    *shape = td_query_shape(td_twin_query(view->query), view->owner, view->allow_full);
 
 	td_twin_needs(view->query, shape);
 	add_rows(view, shape, options);

@@ -89,7 +89,7 @@ make_part(Query *query, TdShape *shape, int n, void *arg)
 
 /* The shape in which a query is kept: its own, or that of what is left of it beside parts, which are drafted then.  Raises what stands against it. */
 TdShape *
-td_parts_shape(Query *query, TdParts *parts)
+td_parts_shape(Query *query, TdParts *parts, bool allow_full)
 {
 	TdError		err;
 	TdShape    *shape;
@@ -100,9 +100,7 @@ td_parts_shape(Query *query, TdParts *parts)
 		return shape;
 	if (!XactReadOnly)
 		parts->rest = td_split(query, GetUserId(), make_part, parts);
-	if (parts->rest == NULL)
-		td_error_raise(&err);
-	return td_query_shape(parts->rest, GetUserId());
+	return td_query_shape(parts->rest ? parts->rest : query, GetUserId(), allow_full);
 }
 
 /* The drafts become views; the table of their view is there, and its twin. */
@@ -204,7 +202,7 @@ td_parts_explain_query(Query *query)
 
 	BeginInternalSubTransaction(NULL);
 	MemoryContextSwitchTo(caller);
-	shape = td_parts_shape(query, &parts);
+	shape = td_parts_shape(query, &parts, true);
 	foreach(lc, parts.list)
 		shapes = lappend(shapes, ((TdPart *) lfirst(lc))->shape);
 	rows = explain_parts(shape, shapes);
@@ -221,6 +219,6 @@ td_parts_explain_view(const TdView *view)
 	ListCell   *lc;
 
 	foreach(lc, td_view_parts(view->id))
-		shapes = lappend(shapes, td_query_shape(td_twin_query(((TdView *) lfirst(lc))->query), view->owner));
-	return explain_parts(td_query_shape(td_twin_query(view->query), view->owner), shapes);
+		shapes = lappend(shapes, td_query_shape(td_twin_query(((TdView *) lfirst(lc))->query), view->owner, true));
+	return explain_parts(td_query_shape(td_twin_query(view->query), view->owner, true), shapes);
 }

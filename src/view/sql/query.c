@@ -123,18 +123,23 @@ check_rights(Node *node, void *context)
 	return expression_tree_walker(node, check_rights, context);
 }
 
-/* Its shape, or the error that says why there is none. */
+/* Its shape, or the error that says why there is none, and whether it could be had at a price. */
 TdShape *
-td_query_shape(Query *query, Oid owner)
+td_query_shape(Query *query, Oid owner, bool allow_full)
 {
-	TdError		err;
-	TdShape    *shape;
+	TdError		err = {0};
+	TdError		unused = {0};
+	TdShape    *shape = td_analyze(copyObject(query), owner, &err);
+	TdShape    *full = shape == NULL ? td_analyze_full(query, owner, &unused) : NULL;
 
-	memset(&err, 0, sizeof(err));
-	shape = td_analyze(copyObject(query), owner, &err);
-	if (shape == NULL)
+	if (shape == NULL && full == NULL)
 		td_error_raise(&err);
-	return shape;
+	if (shape == NULL && !allow_full)
+	{
+		td_error_hint(&err, "%s Or let all of it be computed anew whenever a table in it changes, with the option {\"allow_full\": true}.", pstrdup(err.hint));
+		td_error_raise(&err);
+	}
+	return shape ? shape : full;
 }
 
 /* As text that means the same under any search_path. */
@@ -147,7 +152,7 @@ td_query_text(Query *query)
 
 	(void) use_twins((Node *) copy, NULL);
 	level = td_pin_path();
-	text = pg_get_querydef(copy, false);
+	text = td_query_sql(copy);
 	AtEOXact_GUC(true, level);
 	return text;
 }

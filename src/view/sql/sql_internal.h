@@ -16,7 +16,7 @@
 
 /* ---- query.c: the user's query ---- */
 extern Query *td_query_analyse(const char *sql);	/* as the caller, in his search_path: exactly one SELECT without parameters; rights checked */
-extern TdShape *td_query_shape(Query *query, Oid owner);	/* raises what stands against it; the query is left alone */
+extern TdShape *td_query_shape(Query *query, Oid owner, bool allow_full);	/* raises what stands against it; the query is left alone */
 extern char *td_query_text(Query *query); /* qualified, with twins in place of the tables of live views */
 extern int	td_pin_path(void);	/* search_path pg_catalog, until AtEOXact_GUC(true, level) */
 
@@ -54,7 +54,7 @@ typedef struct TdParts
 	Query	   *rest;			/* over the tables of the parts; NULL = the query is kept as it is */
 } TdParts;
 
-extern TdShape *td_parts_shape(Query *query, TdParts *parts);
+extern TdShape *td_parts_shape(Query *query, TdParts *parts, bool allow_full);
 extern void td_parts_complete(TdParts *parts, const TdViewName *name, TdView *view);	/* sets id and query of the view */
 extern void td_parts_alter(const TdView *view, List *options);
 extern void td_parts_follow(const TdView *view);	/* to its owner */

@@ -1,5 +1,6 @@
 # A new view over 10 M rows while four clients write: their TPS against that without, and the time from create_view to
-# streaming against CREATE TABLE AS of the same query (under the same writers).
+# streaming against CREATE TABLE AS of the same query (under the same writers).  "meek" is that CREATE TABLE AS with the priority and the parallel
+# workers that a fill has: what two cores that are full without it leave at best.
 use strict;
 use warnings;
 use FindBin;
@@ -17,7 +18,13 @@ my $query = 'SELECT bid, count(*) AS accounts, sum(abalance) AS balance, min(aba
 my %take = (
 	none => sub { sleep 8; return 8 },
 	view => sub { return timed(sub { live_view($p, 'branch_sums', $query) }) },
-	table => sub { return timed(sub { $p->do("CREATE TABLE sums AS $query") }) });
+	table => sub { return timed(sub { $p->do("CREATE TABLE sums AS $query") }) },
+	meek => sub {
+		my $meek = pg($pg);
+		system('renice', '-n', 5, '-p', $meek->{pg_pid}) == 0 or die 'renice';
+		$meek->do('SET max_parallel_workers_per_gather = 1');
+		return timed(sub { $meek->do("CREATE TABLE sums AS $query") });
+	});
 
 # What one thing costs and how long it takes while the four write: TPS over the time of the thing itself.
 sub under_load
@@ -37,7 +44,7 @@ sub under_load
 	say_now(sprintf '%s: %.2f s, %.0f tx/s', $name, $took, $tps);
 	exact_view($p, 'branch_sums') if $name eq 'view';
 	$p->do(q{SELECT tapdata.drop_view('branch_sums')}) if $name eq 'view';
-	$p->do('DROP TABLE sums') if $name eq 'table';
+	$p->do('DROP TABLE IF EXISTS sums');
 	return ($took, $tps);
 }
 
@@ -45,12 +52,13 @@ my (%took, %tps);
 $p->do('SELECT count(*) FROM pgbench_accounts');
 for my $round (1 .. rounds(3))
 {
-	for my $name (qw(none view table)) { my ($took, $tps) = under_load($name); push @{ $took{$name} }, $took; push @{ $tps{$name} }, $tps }
+	for my $name (qw(none view table meek)) { my ($took, $tps) = under_load($name); push @{ $took{$name} }, $took; push @{ $tps{$name} }, $tps }
 }
-my ($share, $time) = (median(@{ $tps{view} }) / median(@{ $tps{none} }), median(@{ $took{view} }) / median(@{ $took{table} }));
-row('a new view over 10 M rows while 4 clients write: their TPS / without; its time / CREATE TABLE AS', sprintf('%.2f of the TPS, %.2f of the time', $share, $time),
-	'>= 0.8, <= 2', $share >= 0.8 && $time <= 2,
-	sprintf('%d rows, %.1f s to streaming against %.1f s (CREATE TABLE AS: %.2f of the TPS); %.0f tx/s without', $scale * 100_000, median(@{ $took{view} }), median(@{ $took{table} }),
-		median(@{ $tps{table} }) / median(@{ $tps{none} }), median(@{ $tps{none} })));
+my %share = map { $_ => median(@{ $tps{$_} }) / median(@{ $tps{none} }) } qw(view table meek);
+my $time = median(@{ $took{view} }) / median(@{ $took{table} });
+row('a new view over 10 M rows while 4 clients write: their TPS / without; its time / CREATE TABLE AS', sprintf('%.2f of the TPS, %.2f of the time', $share{view}, $time),
+	'>= 0.8, <= 2', $share{view} >= 0.8 && $time <= 2,
+	sprintf('%d rows, %.1f s to streaming; CREATE TABLE AS %.1f s and %.2f of the TPS, with the priority and parallel workers of a fill %.1f s and %.2f; %.0f tx/s without', $scale * 100_000,
+		median(@{ $took{view} }), median(@{ $took{table} }), $share{table}, median(@{ $took{meek} }), $share{meek}, median(@{ $tps{none} })));
 $p->disconnect;
 drop_server('pg', 'bench');

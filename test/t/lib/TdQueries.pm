@@ -150,6 +150,16 @@ sub columns_of { my ($scope, @types) = @_; my %want = map { $_ => 1 } @types; re
 sub leaf { my ($scope, $type) = @_; my @c = columns_of($scope, $type) or return literal_or_null($type); return pick(@c)->[0] }
 sub literal_or_null { my ($t) = @_; return $values{$t} ? literal($t) : $canonical{$t} ? "NULL::$sql_type{$t}" : 'true' }
 
+# One of the templates, rather one whose types the scope has.
+sub template
+{
+	my ($list, $scope) = @_;
+	my %has = map { $_->[1] => 1 } columns_of($scope);
+	my $t;
+	for (1 .. 5) { $t = pick(@$list); last if !grep { $values{$_} && !$has{$_} } $t =~ /\$(\w+)/g }
+	return $t;
+}
+
 # e: how deep expressions may still nest; d: how deep queries may.
 sub expr
 {
@@ -159,12 +169,12 @@ sub expr
 		return { any => [subquery_condition($scope, $d), 'true'] } if ($d // 0) > 0 && chance(0.35);
 		my $simple = '(' . leaf($scope, 'int') . ' > 0)';
 		return $simple if $e <= 0;
-		return { any => [['(', fill(pick(@{ $templates{cond} }), $scope, $e - 1, $d), ')'], $simple] };
+		return { any => [['(', fill(template($templates{cond}, $scope), $scope, $e - 1, $d), ')'], $simple] };
 	}
 	my $leaf = leaf($scope, $type);
 	return $leaf if $e <= 0 || chance(0.55) && $leaf !~ /::/;
 	return { any => [scalar_subquery($scope, $type, $d), $leaf] } if ($d // 0) > 0 && $aggregates{$type} && chance(0.15);
-	return { any => [fill(pick(@{ $templates{$type} }), $scope, $e - 1, $d), $leaf] };
+	return { any => [fill(template($templates{$type}, $scope), $scope, $e - 1, $d), $leaf] };
 }
 
 # A value of some type in which equal is identical; a column where there is one.
@@ -219,7 +229,7 @@ sub one
 sub aggregate
 {
 	my ($scope, $type) = @_;
-	my $t = pick(@{ $aggregates{$type} });
+	my $t = template($aggregates{$type}, $scope);
 	my @tags = ($t =~ /DISTINCT/ ? 'aggregate DISTINCT' : (), $t =~ /WITHIN/ ? 'WITHIN GROUP' : $t =~ /ORDER BY/ ? 'aggregate ORDER BY' : (), $t =~ /FILTER/ ? 'FILTER' : ());
 	return [tag(@tags), fill($t, $scope, 1, 0)];
 }
@@ -229,10 +239,12 @@ sub aggregate
 # inner and outer meet in an equality, mostly
 sub correlation
 {
-	my ($inner, $outer) = @_;
+	my ($inner, $outer, $equal) = @_;
 	my @types = grep { columns_of($inner, $_) && columns_of($outer, $_) } qw(int int int int text date uuid dec ts bool);
-	my $type = @types ? pick(@types) : 'int';
-	return [leaf($inner, $type), chance(0.85) ? ' = ' : pick(' < ', ' <> ', ' IS NOT DISTINCT FROM '), leaf($outer, $type)];
+	return ['(', pick(columns_of($inner))->[0], ')::text = (', pick(columns_of($outer))->[0], ')::text'] if !@types && columns_of($inner) && columns_of($outer);
+	return 'true' if !@types;
+	my $type = pick(@types);
+	return [leaf($inner, $type), $equal || chance(0.85) ? ' = ' : pick(' < ', ' <> ', ' IS NOT DISTINCT FROM '), leaf($outer, $type)];
 }
 
 sub subquery_condition
@@ -289,7 +301,7 @@ sub join_condition
 		my $t = pick(@types);
 		$eq = [leaf([$left], $t), ' = ', leaf([$rel], $t)];
 	}
-	return list('', ' AND ', 1, $eq, !$only && chance(0.25) ? ['(', fill(pick(@{ $templates{cond} }), [@$scope, $rel], 0), ')'] : ());
+	return list('', ' AND ', 1, $eq, !$only && chance(0.25) ? ['(', fill(template($templates{cond}, [@$scope, $rel]), [@$scope, $rel], 0), ')'] : ());
 }
 
 my @outer_join = ([' JOIN ', 'inner join'], [' JOIN ', 'inner join'], [' LEFT JOIN ', 'LEFT JOIN'], [' LEFT JOIN ', 'LEFT JOIN'], [' RIGHT JOIN ', 'RIGHT JOIN'], [' FULL JOIN ', 'FULL JOIN']);
@@ -492,7 +504,7 @@ sub group
 	}
 	elsif (@keys) { $by = list(' GROUP BY ', ', ', 0, @keys) }
 	my @having;
-	if (chance(0.25)) { push @having, [tag('HAVING'), fill(pick(@{ $aggregates{having} }), $f->{scope}, 1)] }
+	if (chance(0.25)) { push @having, [tag('HAVING'), fill(template($aggregates{having}, $f->{scope}), $f->{scope}, 1)] }
 	if ($d > 0 && chance(0.1)) { push @having, [tag('scalar in HAVING'), 'count(*) > ', scalar_subquery([], 'int', $d, 1)] }
 	$tail = limit(map { ordered("c$_", $types[$_ - 1]) } 1 .. @types) if @keys && !$o->{types} && $d > 0 && chance(0.05) && !grep { $canonical{$_} } @types;
 	return { sql => [tag(@tags), 'SELECT', targets(@targets), $f->{piece}, where($f, $d), $by, list(' HAVING ', ' AND ', 0, @having), $tail], columns => named(@types) };
@@ -516,7 +528,7 @@ sub window
 	for my $t (types_for($types, $f->{scope}, $o))
 	{
 		my $w = $windows{$t} && (@targets == 0 || chance(0.6));
-		my $x = $w ? fill(pick(@{ $windows{$t} }), $f->{scope}, 1, 0, P => pick(@partition)) : expr($f->{scope}, $t, 1);
+		my $x = $w ? fill(template($windows{$t}, $f->{scope}), $f->{scope}, 1, 0, P => pick(@partition)) : expr($f->{scope}, $t, 1);
 		my $keyed = $o->{canonical} && $canonical{$t};
 		push @targets, $keyed ? [$canonical{$t} =~ s/%s.*//r, $x, $canonical{$t} =~ s/.*%s//r] : $x;
 		push @types, $keyed ? $canonical_type{$t} : $t;
@@ -556,7 +568,7 @@ sub items
 	my @scope = ($r->{rel});
 	my $fields = list('', ', ', 0, (map { "'$_->[0]', $r->{rel}{alias}.$_->[0]" } grep { $_->[1] ne 'ints' } @{ $r->{rel}{columns} }[0 .. (@{ $r->{rel}{columns} } > 2 ? 2 : 0)]),
 		$d > 1 && chance(0.7) ? ["'items', ", items(\@scope, $d - 1)] : ());
-	my $tail = [' FROM ', $r->{piece}, ' WHERE ', correlation(\@scope, $outer)];
+	my $tail = [' FROM ', $r->{piece}, ' WHERE ', correlation(\@scope, $outer, 1)];
 	my $order = join ', ', total(\@scope);
 	return [tag('ARRAY(SELECT)'), 'ARRAY(SELECT jsonb_build_object(', $fields, ')::text', $tail, " ORDER BY $order)"] if chance(0.2);
 	return ["(SELECT jsonb_agg(to_jsonb($r->{rel}{alias}) ORDER BY $order)::text", $tail, ')'] if chance(0.2);

@@ -9,11 +9,11 @@ use TdViews qw(inexact unequal wait_views);
 our @EXPORT_OK = qw(make_workload digests wrong report);
 
 # Each of [name, query, ORDER BY ... LIMIT or ''] as a view; one whose end is refused is made without it, as <name>_all.
-# Returns { schema, names, queries, refused => { name => reason } }; dies on an error that is no refusal.
+# Returns { schema, names, queries, refused => { name => reason } }; failed: errors that are no refusals.
 sub make_workload
 {
 	my ($dbh, $schema, @queries) = @_;
-	my %w = (schema => $schema, names => [], queries => [], refused => {}, plain => { map { $_->[0] => $_->[1] } @queries });
+	my %w = (schema => $schema, names => [], queries => [], refused => {}, failed => '', plain => { map { $_->[0] => $_->[1] } @queries });
 	for (@queries)
 	{
 		my ($name, $query, $end) = @$_;
@@ -21,8 +21,8 @@ sub make_workload
 		{
 			my $said = create_view($dbh, "$schema.$try->[0]", $try->[1]);
 			if (!$said) { push @{ $w{names} }, $try->[0]; push @{ $w{queries} }, $try->[1]; last }
-			die "$try->[0]: $said\n$try->[1]\n" if $said !~ /^refused: (.*)/;
-			$w{refused}{ $try->[0] } = $1 =~ s/^\w+ ERROR:\s+//r;
+			if ($said =~ /^refused: (?:\w+ ERROR:\s+)?(.*)/) { $w{refused}{ $try->[0] } = $1 }
+			else { $w{failed} .= "$try->[0]: $said\n$try->[1]\n" }
 		}
 	}
 	return \%w;
