@@ -104,14 +104,15 @@ td_parts_shape(Query *query, TdParts *parts, bool allow_full)
 }
 
 /* The drafts become views; the table of their view is there, and its twin. */
-void
+List *
 td_parts_complete(TdParts *parts, const TdViewName *name, TdView *view)
 {
+	List	   *shapes = NIL;
 	ListCell   *lc;
 
 	view->query = view->twin;
 	if (parts->rest == NULL)
-		return;
+		return NIL;
 	view->id = llast_int(parts->ids);
 	foreach(lc, parts->list)
 	{
@@ -121,9 +122,10 @@ td_parts_complete(TdParts *parts, const TdViewName *name, TdView *view)
 		hidden->twin = td_view_create_twin(name->schema, STATE_SCHEMA, psprintf("%s_q", get_rel_name(hidden->relation)), hidden->relation, td_query_text(part->query));
 		hidden->query = hidden->twin;
 		td_view_make_part(hidden->relation, view->relation);
-		td_view_complete(hidden, options_of_parts(parts->options));
+		shapes = lappend(shapes, td_view_complete(hidden, options_of_parts(parts->options)));
 	}
 	view->query = td_view_create_twin(name->schema, STATE_SCHEMA, psprintf("v%d_q", view->id), view->relation, td_query_text(parts->rest));
+	return shapes;
 }
 
 /* ---- following their view ---- */

@@ -36,7 +36,7 @@ extern void td_view_create_state(const TdView *view, const TdPlan *plan, List *o
 extern void td_view_make_part(Oid part, Oid table);
 
 /* ---- create.c ---- */
-extern void td_view_complete(TdView *view, List *options);	/* table and SQL views are there: the rest */
+extern TdShape *td_view_complete(TdView *view, List *options); /* table and SQL views are there: the rest, but what it needs of base tables */
 
 /* ---- parts.c: hidden views that a view is made of ---- */
 typedef struct TdPart
@@ -55,7 +55,7 @@ typedef struct TdParts
 } TdParts;
 
 extern TdShape *td_parts_shape(Query *query, TdParts *parts, bool allow_full);
-extern void td_parts_complete(TdParts *parts, const TdViewName *name, TdView *view);	/* sets id and query of the view */
+extern List *td_parts_complete(TdParts *parts, const TdViewName *name, TdView *view);	/* their shapes; sets id and query of the view */
 extern void td_parts_alter(const TdView *view, List *options);
 extern void td_parts_follow(const TdView *view);	/* to its owner */
 extern List *td_parts_explain_query(Query *query);	/* of TdExplained * */
@@ -65,7 +65,7 @@ extern List *td_parts_explain_view(const TdView *view);
 extern void td_view_follow_feed(int32 id);	/* makes or drops it, as the stored options say */
 
 /* ---- identity.c: replica identities of base tables ---- */
-extern void td_identity_need(const TdShape *shape); /* as the caller; the rows of the view are there */
+extern void td_identity_need(const List *shapes);	/* of TdShape *; as the caller; the rows of the views are there */
 extern void td_identity_restore(void);	/* those that no view needs any more */
 extern void td_identity_restore_all(List *identities);
 
