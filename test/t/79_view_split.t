@@ -86,11 +86,12 @@ $dbh = psql('postgres');
 $dbh->do("ROLLBACK PREPARED '$_'") for @{ $dbh->selectcol_arrayref('SELECT gid FROM pg_prepared_xacts') };
 wait_views($dbh, 's', @views);
 is(inexact($dbh, 's', @views), '', 'exact after kill -9');
-is(unequal($dbh, 's', \@views, \@sql), '', 'plain SQL says the same');
+is(unequal($dbh, 's', \@views, [map { "SELECT * FROM ($_) z" } @sql]), '', 'plain SQL says the same');
 is(rows('postgres', "SELECT view, status, error FROM tapdata.views WHERE status <> 'streaming' OR NOT exact"), '', 'all stream');
 is(value('postgres', 'SELECT count(*) FROM tapdata.views'), scalar @views, 'parts are not shown');
-cmp_ok(value('postgres', q{SELECT sum(recomputes) * 20 FROM tapdata.view_state}), '<', value('postgres', q{SELECT sum(ticks) FROM tapdata.view_state}), 'few are computed anew as a whole')
-	or diag rows('postgres', 'SELECT v.id, part_of, table_name, ticks, recomputes FROM tapdata.view v JOIN tapdata.view_state s ON s.view = v.id ORDER BY 1');
+my $split = 'FROM tapdata.view v JOIN tapdata.view_state x ON x.view = v.id WHERE part_of IS NOT NULL OR id IN (SELECT part_of FROM tapdata.view)';
+cmp_ok(value('postgres', "SELECT sum(recomputes) * 10 $split"), '<', value('postgres', "SELECT sum(ticks) $split"), 'few are computed anew as a whole')
+	or diag rows('postgres', "SELECT id, part_of, table_name, ticks, recomputes $split ORDER BY 1");
 
 # ---- explained ----
 my $sum = 'SELECT k, count(*) AS n, sum(k) AS s FROM (SELECT g.id, count(h.v) AS k FROM g LEFT JOIN g h ON h.v = g.id GROUP BY g.id) q GROUP BY k';
@@ -121,7 +122,7 @@ my $part = value('postgres', q{SELECT relation::regclass FROM tapdata.view WHERE
 for ("DROP TABLE $part", "ALTER TABLE $part RENAME TO x", "ALTER TABLE $part ADD x int", "DELETE FROM $part", "SELECT tapdata.drop_view('$part')",
 	"SELECT tapdata.refresh_view('$part')", "SELECT tapdata.create_view('no', 'SELECT * FROM $part')", "ALTER TABLE $part SET SCHEMA public")
 {
-	like(try_do('postgres', $_), qr/ERROR/, "refused: $_");
+	like(try_do(psql('postgres'), $_), qr/ERROR/, "refused: $_");
 }
 
 # ---- owner, names ----
@@ -149,19 +150,19 @@ SKIP:
 	my $said = qx{$pg->{TD_PG_BIN}/pg_dump $host postgres 2>&1 >$pg->{PGHOST}/dump.sql; $pg->{TD_PG_BIN}/psql $host -qXAt -o /dev/null -f $pg->{PGHOST}/dump.sql restored 2>&1};
 	is($said, '', 'a dump is made and restored');
 	is(value('restored', q{SELECT status FROM tapdata.views WHERE view = 'gw'::regclass}), 'fenced', 'fenced');
-	is(try_do('restored', 'SELECT tapdata.adopt_database()'), '', 'adopted');
+	is(try_do(psql('restored'), 'SELECT tapdata.adopt_database()'), '', 'adopted');
 	is(value('restored', 'SELECT count(*) FROM tapdata.views'), @views + 2, 'all are there');
 	value('restored', "SELECT tapdata.wait_view('$_', '60 s')") for qw(gw gg s.v1);
 	execute('restored', 'UPDATE g SET vv = vv + 1');
 	value('restored', "SELECT tapdata.wait_view('$_', '60 s')") for qw(gw gg s.v1);
 	is(join(' ', map { value('restored', "SELECT count(*) FROM tapdata.check_view('$_')") } qw(gw gg s.v1)), '0 0 0', 'exact');
-	is(try_do('restored', "SELECT tapdata.drop_view('gg')"), '', 'and can be dropped');
-	is(try_do('restored', "SELECT tapdata.drop_view('gw')"), '', 'with their parts');
+	is(try_do(psql('restored'), "SELECT tapdata.drop_view('gg')"), '', 'and can be dropped');
+	is(try_do(psql('restored'), "SELECT tapdata.drop_view('gw')"), '', 'with their parts');
 }
 
 # ---- dropping ----
-like(try_do('postgres', 'DROP TABLE g'), qr/drop_view\('public\.gw'\)/, 'DROP TABLE of a base table names the view');
-unlike(try_do('postgres', 'DROP TABLE g'), qr/v\d+_p\d/, 'and not its parts');
+like(try_do(psql('postgres'), 'DROP TABLE g'), qr/drop_view\('public\.gw'\)/, 'DROP TABLE of a base table names the view');
+unlike(try_do(psql('postgres'), 'DROP TABLE g'), qr/v\d+_p\d/, 'and not its parts');
 execute('postgres', 'DROP TABLE g CASCADE');
 is(value('postgres', q{SELECT count(*) FROM tapdata.view WHERE table_name IN ('gw', 'gg') OR part_of IS NOT NULL AND part_of NOT IN (SELECT id FROM tapdata.view)}), 0, 'with CASCADE all goes');
 $dbh->do("SELECT tapdata.drop_view('s.$_')") for @views;
