@@ -119,9 +119,8 @@ extern void td_pipeline_set_error(int32 id, const TdError *err);
 /* ---- views (view.c) ---- */
 typedef struct TdView
 {
-	int32		id, group;
+	int32		id, group, part_of; /* part_of: it is a hidden part of that view; 0 = of none */
 	Oid			owner, relation, twin, query; /* query: the SQL view that is kept: the twin, or one that reads parts */
-	int32		part_of;		/* a hidden part of that view; 0 = none */
 	char	   *name;			/* "schema.table", quoted as needed; of today; of a part that of its view */
 	List	   *settings;		/* of TdPair * (util.h): pinned */
 	bool		unlogged, writable, changes, allow_full;	/* options */
@@ -134,8 +133,7 @@ typedef struct TdView
 typedef struct TdGroup
 {
 	int32		id, max_lag_ms;
-	char	   *name;
-	char	   *status, *snapshot;	/* the checkpoint; NULL = none */
+	char	   *name, *status, *snapshot;	/* snapshot: the checkpoint; NULL = none */
 	uint64		bound;			/* LSN, 0 = none */
 	TdError    *error;			/* NULL = none */
 } TdGroup;
@@ -159,12 +157,10 @@ extern void td_view_set_status(int32 id, const char *status, const char *snapsho
 extern void td_view_filled(int32 id, const char *snapshot);	/* by the fill worker, in its transaction */
 extern void td_view_count(int32 id, int64 ticks_more, int64 recomputes_more, double last_ms);
 extern void td_view_set_slow(int32 id, double ms);	/* what it takes of each tick of its group, which is too much; 0 = it is not */
-
 /* Definitions of views (view_define.c), written by sessions in their transactions; rights are the affair of who calls. */
 extern void td_view_options_check(List *options, bool is_new);	/* of TdPair *; 22023 with the closest name */
-extern void td_view_add(TdView *v, List *options, Datum settings, const char *strategy);	/* owner, relation, twin are set; sets id (unless it is reserved) and group (made when missing) */
+extern void td_view_add(TdView *v, List *options, Datum settings, const char *strategy);	/* owner, relation, twin are set; sets id and group (made when missing).  With a reserved id: may be called again for another twin, query, settings and strategy */
 extern List *td_view_reserve(int n);	/* of int: ids, ascending */
-extern void td_view_define(const TdView *v, Datum settings, const char *strategy);	/* its twin and query are other ones */
 extern void td_view_add_base(int32 id, Oid relation, const Bitmapset *columns);
 extern void td_view_alter(const TdView *v, List *options);	/* merged; nulls remove */
 extern void td_view_refill(int32 id);	/* status 'created' for its worker */

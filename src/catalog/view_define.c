@@ -38,9 +38,12 @@ td_view_add(TdView *v, List *options, Datum settings, const char *strategy)
 {
 	static TdStatement add = {
 		"INSERT INTO tapdata.view (id, part_of, view_group, owner, relation, table_schema, table_name, twin, twin_name, query, options, settings, strategy) "
-		"OVERRIDING SYSTEM VALUE SELECT CASE WHEN $8 <> 0 THEN $8 ELSE nextval('tapdata.view_id_seq')::integer END, nullif($9, 0), $1, $2::regrole, c.oid, (SELECT nspname FROM pg_namespace n WHERE n.oid = c.relnamespace), c.relname, t.oid, t.relname, nullif(nullif($10, 0::oid), t.oid), jsonb_strip_nulls($5), $6, $7 "
-	"FROM pg_class c, pg_class t WHERE c.oid = $3 AND t.oid = $4 RETURNING id, format('%I.%I', table_schema, table_name)", NULL};
-	static TdStatement state = {"INSERT INTO tapdata.view_state (view) VALUES ($1)", NULL};
+		"OVERRIDING SYSTEM VALUE SELECT CASE WHEN $8 <> 0 THEN $8 ELSE nextval('tapdata.view_id_seq')::integer END, nullif($9, 0), $1, $2::regrole, c.oid, "
+		"(SELECT nspname FROM pg_namespace n WHERE n.oid = c.relnamespace), c.relname, t.oid, t.relname, nullif(nullif($10, 0::oid), t.oid), jsonb_strip_nulls($5), $6, $7 "
+	"FROM pg_class c, pg_class t WHERE c.oid = $3 AND t.oid = $4 "
+	"ON CONFLICT (id) DO UPDATE SET twin = excluded.twin, twin_name = excluded.twin_name, query = excluded.query, settings = excluded.settings, strategy = excluded.strategy "
+	"RETURNING id, format('%I.%I', table_schema, table_name)", NULL};
+	static TdStatement state = {"INSERT INTO tapdata.view_state (view) VALUES ($1) ON CONFLICT DO NOTHING", NULL};
 	TdCatalogScope scope;
 	Datum		json = td_view_options_json(options);
 
@@ -76,21 +79,6 @@ td_view_reserve(int n)
 	}
 	td_catalog_leave(&scope);
 	return ids;
-}
-
-/* The SQL views by which a view that is there already is defined and kept. */
-void
-td_view_define(const TdView *v, Datum settings, const char *strategy)
-{
-	static TdStatement define = {
-		"UPDATE tapdata.view v SET twin = t.oid, twin_name = t.relname, query = nullif($3, t.oid), settings = $4, strategy = $5 "
-	"FROM pg_class t WHERE v.id = $1 AND t.oid = $2", NULL};
-	TdCatalogScope scope;
-
-	td_catalog_enter(&scope);
-	if (TD_RUN(&define, td_arg_int4(v->id), td_arg_oid(v->twin), td_arg_oid(v->query), td_arg_jsonb(settings), td_arg_text(strategy)) != 1)
-		elog(ERROR, "view %d, or relation %u with its definition, does not exist", v->id, v->twin);
-	td_catalog_leave(&scope);
 }
 
 /* The group that the options name, made when it is missing. */

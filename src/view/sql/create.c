@@ -153,10 +153,7 @@ add_rows(TdView *view, const TdShape *shape, List *options)
 
 	if (writable != NULL)
 		(void) parse_bool(writable, &view->writable);
-	if (view->part_of != 0)
-		td_view_define(view, settings, strategy);	/* it was drafted before */
-	else
-		td_view_add(view, options, settings, strategy);
+	td_view_add(view, options, settings, strategy); /* of a part once more: it was drafted */
 	require_one_group(view, shape);
 	for (int i = 0; i < shape->noccurrences; i++)
 		td_view_add_base(view->id, shape->occurrences[i].relid, shape->occurrences[i].columns);
