@@ -29,6 +29,7 @@ int			td_max_workers = 64;
 int			td_worker_memory = 64 * 1024;
 char	   *td_spool_directory = NULL;
 int			td_spool_limit = 10 * 1024;
+int			td_max_wal_kept = 10 * 1024;
 
 static bool
 check_spool_directory(char **value, void **extra, GucSource source)
@@ -56,6 +57,9 @@ td_settings_init(void)
 	DefineCustomIntVariable("tapdata.max_workers", "Background workers that tapdata may run at a time, in all databases together.",
 							"max_worker_processes is a limit as well.",
 							&td_max_workers, td_max_workers, 1, 10000, PGC_SIGHUP, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("tapdata.max_wal_kept", "WAL that the replication slot of a group of live views may keep.",
+							"A slot that keeps more is given up, and its views are filled anew; -1 sets no limit.",
+							&td_max_wal_kept, td_max_wal_kept, -1, INT_MAX, PGC_SIGHUP, GUC_UNIT_MB, NULL, NULL, NULL);
 	DefineCustomIntVariable("tapdata.spool_limit", "Disk space that one worker may use for spooled records.",
 							"At the limit reading from the source stops; nothing is dropped.",
 							&td_spool_limit, td_spool_limit, 1, INT_MAX, PGC_SIGHUP, GUC_UNIT_MB, NULL, NULL, NULL);

@@ -119,6 +119,7 @@ td_slots_startup(void)
 			pg_atomic_init_u64(&slot->mark_wanted, 0);
 			pg_atomic_init_u64(&slot->covered, 0);
 			pg_atomic_init_u64(&slot->keeping, 0);
+			pg_atomic_init_u32(&slot->give_up, 0);
 			pg_atomic_init_u32(&slot->told, 0);
 			ConditionVariableInit(&slot->changed);
 		}
@@ -246,6 +247,7 @@ take(int from, int to, const TdWorkerOrder *order)
 	pg_atomic_write_u64(&slot->mark_wanted, 0);
 	pg_atomic_write_u64(&slot->covered, 0);
 	pg_atomic_write_u64(&slot->keeping, 0);
+	pg_atomic_write_u32(&slot->give_up, 0);
 	return slot;
 }
 

@@ -58,7 +58,9 @@ static void look_at(TdSupervised *p, bool here, TimestampTz *wake);
 static TdSituation situation_of(TdSupervised *p, bool here, TimestampTz now);
 static void act(TdAction action, TdSupervised *p);
 static void leave(bool dropped);
-static void wait_until(TimestampTz wake);
+static void rest(TimestampTz wake);
+static int	look_at_wal(void);
+static bool wait_until(TimestampTz wake);
 
 void
 td_supervisor_main(Datum main_arg)
@@ -82,7 +84,7 @@ td_supervisor_main(Datum main_arg)
 		if (!look(&wake))
 			break;
 		pgstat_report_stat(false);
-		wait_until(wake);
+		rest(wake);
 	}
 	proc_exit(0);
 }
@@ -258,11 +260,44 @@ leave(bool dropped)
 			killed = true;
 		}
 		if (td_workers_any(MyDatabaseId, false))
-			wait_until(killed ? DT_NOEND : TimestampTzPlusMilliseconds(told, TD_STOP_TIMEOUT_MS + 1));
+			(void) wait_until(killed ? DT_NOEND : TimestampTzPlusMilliseconds(told, TD_STOP_TIMEOUT_MS + 1));
 	}
 }
 
+/* Until somebody wakes us or it is time; meanwhile an eye is kept on the WAL that views hold. */
 static void
+rest(TimestampTz wake)
+{
+	int			ms;
+	TimestampTz until;
+
+	do
+	{
+		ms = look_at_wal();
+		until = ms < 0 ? wake : Min(wake, TimestampTzPlusMilliseconds(GetCurrentTimestamp(), ms));
+	} while (!wait_until(until) && until < wake);
+}
+
+static int
+look_at_wal(void)
+{
+	MemoryContext context = CurrentMemoryContext;
+	volatile int ms = ERROR_RETRY_MS;
+
+	PG_TRY();
+	{
+		ms = td_wal_look();
+	}
+	PG_CATCH();
+	{
+		recover(context);
+	}
+	PG_END_TRY();
+	return ms;
+}
+
+/* true = somebody has woken us. */
+static bool
 wait_until(TimestampTz wake)
 {
 	int			events = WL_LATCH_SET | WL_EXIT_ON_PM_DEATH;
@@ -273,5 +308,5 @@ wait_until(TimestampTz wake)
 		events |= WL_TIMEOUT;
 		left = Max(TimestampDifferenceMilliseconds(GetCurrentTimestamp(), wake), 1);
 	}
-	(void) WaitLatch(MyLatch, events, left, PG_WAIT_EXTENSION);
+	return (WaitLatch(MyLatch, events, left, PG_WAIT_EXTENSION) & WL_LATCH_SET) != 0;
 }

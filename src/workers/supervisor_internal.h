@@ -70,4 +70,7 @@ extern void td_supervised_start(TdSupervised *p);
 extern void td_supervised_lost(TdSupervised *p);
 extern void td_supervised_write(TdSupervised *p, const char *status);	/* and forgets the starts; NULL = only that */
 
+/* in wal_kept.c */
+extern int	td_wal_look(void);
+
 #endif							/* TD_SUPERVISOR_INTERNAL_H */

@@ -75,6 +75,8 @@ typedef struct TdWorkerSlot
 	pg_atomic_uint32 caught_up;	/* nothing of the source waits to be applied: lag is 0 */
 	pg_atomic_uint64 covered;	/* commits up to this position can be seen in what it keeps (see covered.c) */
 	pg_atomic_uint64 keeping;	/* another number whenever what it keeps is another */
+	pg_atomic_uint32 give_up;	/* of a view worker: its replication slot (wal_kept.c) */
+	TimestampTz give_up_asked;
 	/* wait_pipeline, wait_view: a session asks, the worker answers (see marks.c) */
 	pg_atomic_uint64 mark_wanted;	/* number of the newest mark asked for: a cheap look for the worker */
 	TdMark		marks[TD_WAIT_SLOTS];
@@ -159,6 +161,14 @@ typedef enum TdMarkState
 
 extern TdMarkState td_worker_mark_wait(uint64 number, int timeout_ms, TimestampTz *reached, TdError *err);
 
+/*
+ * The view worker's part of tapdata.max_wal_kept, before it uses its replication slot: true = the supervisor has given that up, and the caller
+ * drops it if it is still there, then says so.  The error is why, for its views.
+ */
+extern bool td_wal_given_up(void);
+extern void td_wal_dropped(void);
+extern void td_wal_error(TdError *err);
+
 /* A host shows itself in tapdata.workers: number of the slot, -1 = none free (harmless). */
 extern int	td_host_slot_enter(pid_t pid, int32 object, Oid owner, const char *name);
 extern void td_host_slot_leave(int slot);
@@ -170,7 +180,7 @@ extern bool td_enabled;
 extern int	td_max_workers;
 extern int	td_worker_memory;	/* kB */
 extern char *td_spool_directory;	/* absolute after td_spool_path() */
-extern int	td_spool_limit;		/* MB */
+extern int	td_spool_limit, td_max_wal_kept;	/* MB; the latter -1 = no limit */
 extern const char *td_spool_path(void);	/* made if missing */
 
 #endif							/* TD_WORKERS_H */

@@ -20,24 +20,30 @@ SELECT * FROM tapdata.explain_query('SELECT o.id, p.name FROM orders o, product 
 SELECT * FROM tapdata.explain_query('SELECT DISTINCT product FROM orders');
 SELECT * FROM tapdata.explain_query('SELECT sum(weight), avg(amount) FROM orders');
 
--- what it can't be
-SELECT * FROM tapdata.explain_query('SELECT id FROM orders ORDER BY id');
-SELECT * FROM tapdata.explain_query('SELECT id FROM orders LIMIT 3');
+-- by its keys
 SELECT * FROM tapdata.explain_query('SELECT DISTINCT ON (product) product, id FROM orders');
 SELECT * FROM tapdata.explain_query('SELECT o.id FROM orders o LEFT JOIN product p ON p.id = o.product');
 SELECT * FROM tapdata.explain_query('SELECT id FROM orders UNION ALL SELECT id FROM product');
 SELECT * FROM tapdata.explain_query('WITH o AS (SELECT * FROM orders) SELECT id FROM o');
 SELECT * FROM tapdata.explain_query('SELECT id FROM (SELECT id FROM orders) o');
 SELECT * FROM tapdata.explain_query('SELECT id FROM orders WHERE product IN (SELECT id FROM product)');
-SELECT * FROM tapdata.explain_query('SELECT id, row_number() OVER () FROM orders');
 SELECT * FROM tapdata.explain_query('SELECT product, count(*) FROM orders GROUP BY ROLLUP (product)');
 SELECT * FROM tapdata.explain_query('SELECT product, count(DISTINCT amount) FROM orders GROUP BY product');
 SELECT * FROM tapdata.explain_query('SELECT product, count(*) FILTER (WHERE amount > 1) FROM orders GROUP BY product');
 SELECT * FROM tapdata.explain_query('SELECT product, string_agg(id::text, '','') FROM orders GROUP BY product');
+SELECT * FROM tapdata.explain_query('SELECT id, unnest(ARRAY[1, 2]) FROM orders');
+SELECT * FROM tapdata.explain_query('SELECT id FROM plain');
+
+-- as a whole
+SELECT * FROM tapdata.explain_query('SELECT id FROM orders ORDER BY id LIMIT 3');
+SELECT * FROM tapdata.explain_query('SELECT id, row_number() OVER () FROM orders');
+
+-- what it can't be
+SELECT * FROM tapdata.explain_query('SELECT id FROM orders ORDER BY id');
+SELECT * FROM tapdata.explain_query('SELECT id FROM orders LIMIT 3');
 SELECT * FROM tapdata.explain_query('SELECT id FROM orders FOR UPDATE');
 SELECT * FROM tapdata.explain_query('SELECT id FROM orders TABLESAMPLE SYSTEM (10)');
 SELECT * FROM tapdata.explain_query('SELECT g FROM generate_series(1, 3) g');
-SELECT * FROM tapdata.explain_query('SELECT id, unnest(ARRAY[1, 2]) FROM orders');
 SELECT * FROM tapdata.explain_query('SELECT ctid FROM orders');
 SELECT * FROM tapdata.explain_query('VALUES (1)');
 SELECT * FROM tapdata.explain_query('SELECT 1');
@@ -47,7 +53,6 @@ SELECT * FROM tapdata.explain_query('SELECT id, random() FROM orders');
 SELECT * FROM tapdata.explain_query('SELECT roll(id) FROM orders');
 SELECT * FROM tapdata.explain_query('SELECT look(id) FROM orders');
 SELECT * FROM tapdata.explain_query('SELECT a FROM fast');
-SELECT * FROM tapdata.explain_query('SELECT id FROM plain');
 SELECT * FROM tapdata.explain_query('SELECT id FROM stale');
 SELECT * FROM tapdata.explain_query('SELECT oid FROM pg_class');
 SELECT * FROM tapdata.explain_query('DELETE FROM orders');

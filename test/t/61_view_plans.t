@@ -157,7 +157,7 @@ sub query
 	my @keys = map { key($n) } 1 .. ($kind < 5 ? 0 : 1 + int rand 2);
 	my %seen;
 	@keys = grep { !$seen{$_}++ } @keys;
-	my @aggs = map { aggregate($n) } 1 .. 1 + int rand 5;
+	my @aggs = map { my $a = aggregate($n); $a =~ /^\w+\(/ && chance(0.2) ? "$a FILTER (WHERE " . number($n) . ' > 1)' : $a } 1 .. 1 + int rand 5;
 	my @out = map { "$_ AS x" . ++$i } grep({ chance(0.9) } @keys), @aggs;
 	push @out, "($aggs[0])::text || '!' AS x" . ++$i if chance(0.2);
 	my $having = chance(0.25) ? ' HAVING ' . one('count(*) > 1', "count($aggs[0]) > 0" =~ s/count\(.*\)/$aggs[0] IS NOT NULL AND count(*)/r, 'min(o1.u) < max(o1.t)') : '';

@@ -112,7 +112,7 @@ sub bag
 	my %rows;
 	for my $r (@{ $db->selectall_arrayref("SELECT z::text, count(*) FROM ($sql) z GROUP BY 1") })
 	{
-		my $text = $r->[0];
+		my $text = $r->[0] // '';
 		$text = lc($text) =~ s/(\.\d*?)0+(?=[,)])/$1/gr =~ s/-0/0/gr if $loose;
 		$rows{$text} += $r->[1];
 	}

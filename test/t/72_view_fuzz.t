@@ -31,7 +31,7 @@ start_server('fuzz', 'max_prepared_transactions = 20', 'max_worker_processes = 3
 execute('postgres', 'CREATE EXTENSION tapdata');
 my $connect = sub { psql('postgres', fresh => 1) };
 my (%accepted, %refused, %reasons, %count, @failures);
-$count{$_} = 0 for qw(rounds views refused dear known checks ticks recomputes);
+$count{$_} = 0 for qw(rounds views refused dear known locked checks ticks recomputes);
 
 # Views of random queries, made while writers run: { name, sql (a piece), columns } onto @$views.  Returns what is wrong, '' = nothing.
 sub make_views
@@ -53,6 +53,7 @@ sub make_views
 			$count{refused}++;
 			next;
 		}
+		if ($said =~ /^failed: 55P03/) { $count{locked}++; next }    # the writers were in its way
 		if ($said && $known && $said =~ $known) { $count{known}++; next }
 		push @$views, $v;
 		return "v@{[scalar @$views]}: $said\n" if $said;
@@ -124,7 +125,7 @@ sub one_round
 	$count{recomputes} += $recomputes // 0;
 	if ($wrong)
 	{
-		my ($name) = $wrong =~ /\b(v\d+): /;
+		my ($name) = $wrong =~ /\b(v\d+)(?:: | has failed)/;
 		my ($v) = $name ? grep { $_->{name} eq "fz.$name" } @views : ();
 		my $report = "round's seed: TD_SEED=$round\n$wrong" . ($v ? "query: " . text($v->{sql}) . "\n" : join '', map { "$_->{name}: " . text($_->{sql}) . "\n" } @views);
 		diag $report;    # before the shrinking, which may end otherwise
@@ -144,7 +145,7 @@ is(join("\n", @failures), '', "exact in $count{rounds} rounds: $count{views} vie
 diag join ', ', map { "$count{$_} $_" } sort keys %count;
 diag sprintf '%-30s %5d accepted %5d refused', $_, $accepted{$_} // 0, $refused{$_} // 0 for sort keys %{ { %accepted, %refused } };
 diag "$reasons{$_} x $_" for sort { $reasons{$b} <=> $reasons{$a} } keys %reasons;
-is(join(', ', missing()), '', 'each construct that must be accepted was') if !@failures;
+is(join(', ', missing()), '', 'each construct that must be accepted was') if !@failures && $count{rounds} >= 5;    # fewer say nothing
 is(value('postgres', q{SELECT count(*) FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace WHERE nspname IN ('tapdata_state', 'tapdata_views')}), 0,
 	'dropped views leave nothing behind');
 finish();

@@ -26,7 +26,7 @@ my $began = time;
 my $t = make_tpch($dbh, 'tpch', $sf, $seed);
 srand $seed;
 diag sprintf 'scale %s filled in %.1f s', $sf, time - $began;
-my $w = make_workload($dbh, 'tpch', tpch_queries('tpch'));
+my $w = make_workload($dbh, 'tpch', tpch_queries('tpch', $sf));
 my $before = digests($dbh, $w);
 is(join(' ', grep { $before->{$_} eq '' } sort keys %$before), '', 'every query has rows');
 is($w->{failed}, '', 'no query fails to become a view but by a refusal');

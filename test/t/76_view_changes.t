@@ -96,7 +96,8 @@ sub clone { my ($copy) = @_; return { tick => $copy->{tick}, rows => { %{ $copy-
 	my @writers = start_churn(sub { psql('postgres', fresh => 1) }, 'f', 3, pause => 0.01);
 	my ($made, $queries) = make_views($dbh, 'f', 6);
 	my %fixed = (bag => 'SELECT a, b FROM f.t3', sums => 'SELECT a, count(*) AS n, sum(n) AS s, max(x) AS m FROM f.t1 GROUP BY a', two => 'SELECT t1.id, t2.k, t1.x FROM f.t1 JOIN f.t2 ON t2.id = t1.id',
-		ones => 'SELECT DISTINCT s, m FROM f.p1', lost => 'SELECT b, count(*) AS n FROM f.t1 GROUP BY b', one => 'SELECT count(*) AS n FROM f.t2', over => 'SELECT n, count(*) AS c FROM f.sums GROUP BY n');
+		ones => 'SELECT DISTINCT s, m FROM f.p1', lost => 'SELECT b, count(*) AS n FROM f.t1 GROUP BY b', one => 'SELECT count(*) AS n FROM f.t2', latest => 'SELECT DISTINCT ON (a) a, id, x FROM f.t1 ORDER BY a, id',
+		outside => 'SELECT t1.id, t2.k, t2.x FROM f.t1 LEFT JOIN f.t2 ON t2.id = t1.id', over => 'SELECT n, count(*) AS c FROM f.sums GROUP BY n');
 	$dbh->do('SELECT tapdata.create_view($1, $2, $3)', undef, "f.$_", $fixed{$_}, $_ eq 'lost' ? '{"changes": true, "unlogged": true}' : '{"changes": true}') for grep { $_ ne 'over' } sort keys %fixed;
 	$dbh->do('SELECT tapdata.create_view($1, $2, $3)', undef, 'f.over', $fixed{over}, '{"changes": "on"}');
 	$dbh->do("SELECT tapdata.alter_view('f.$_', '{\"changes\": true}')") for @$made;    # filled or not

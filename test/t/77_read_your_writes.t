@@ -72,6 +72,7 @@ sub race
 				my $d = psql('postgres', fresh => 1);
 				$d->do("SET tapdata.read_your_writes = $setting");
 				$d->do('SET plan_cache_mode = force_generic_plan') if $w % 2;
+				$d->do("SELECT set_config(name, 'on', false) FROM pg_settings WHERE name IN ('force_parallel_mode', 'debug_parallel_query')") if $w % 3 == 0;
 				my ($n) = $d->selectrow_array("SELECT count(*) FROM t WHERE who = $w");
 				my @asks = sort keys %asks;
 				for my $i (1 .. $rounds)

@@ -300,6 +300,8 @@ analyze_linear(Query *query, Oid owner, TdError *err)
 		return NULL;
 	AcquireRewriteLocks(query, true, false);
 	make_plain(query);
+	query->targetList = (List *) td_filters_as_cases((Node *) query->targetList, NULL);
+	query->havingQual = td_filters_as_cases(query->havingQual, NULL);
 	take_columns_used(shape);
 	if (!td_check_relations(shape, owner, err) || !td_take_outputs(shape, err) || !check_functions(shape, err))
 		return NULL;

@@ -53,7 +53,6 @@ typedef enum TdConstruct
 	TD_NOT_AGGREGATE,
 	TD_NOT_AGGREGATE_DISTINCT,
 	TD_NOT_AGGREGATE_ORDER,
-	TD_NOT_AGGREGATE_FILTER,
 	TD_NOT_ORDERED_SET,
 	TD_NOT_AGGREGATE_ORDERLESS,
 	TD_NOT_DISTINCT_GROUPED,
@@ -115,7 +114,11 @@ typedef struct TdUses
 extern bool td_collect_text_uses(List *exprs, TdUses *uses, TdError *err);
 extern bool td_collect_uses(Node *node, TdUses *uses, TdError *err);	/* false = refused; goes on collecting */
 
+/* filter.c */
+extern Node *td_filters_as_cases(Node *node, void *context);
+
 /* group.c: outputs and HAVING over the row of a group. */
+extern bool td_aggregate_kind(const Aggref *aggref, TdAggregateKind *kind); /* false = not one that is counted */
 extern bool td_group_shape(TdShape *shape, TdError *err);
 extern bool td_type_ordered(Oid type);	/* has a default btree operator class */
 

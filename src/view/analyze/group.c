@@ -45,8 +45,8 @@ td_type_ordered(Oid type)
 
 /* ---- aggregates ---- */
 
-static bool
-aggregate_kind(const Aggref *aggref, TdAggregateKind *kind)
+bool
+td_aggregate_kind(const Aggref *aggref, TdAggregateKind *kind)
 {
 	static const struct
 	{
@@ -73,14 +73,12 @@ check_aggregate(const Aggref *aggref, TdAggregateKind *kind, TdError *err)
 
 	if (aggref->aggkind != AGGKIND_NORMAL)
 		return td_refuse(err, TD_NOT_ORDERED_SET, name);
-	if (!aggregate_kind(aggref, kind))
+	if (!td_aggregate_kind(aggref, kind))
 		return td_refuse(err, TD_NOT_AGGREGATE, format_procedure(aggref->aggfnoid));
 	if (aggref->aggdistinct)
 		return td_refuse(err, TD_NOT_AGGREGATE_DISTINCT, name);
 	if (aggref->aggorder)
 		return td_refuse(err, TD_NOT_AGGREGATE_ORDER, name);
-	if (aggref->aggfilter)
-		return td_refuse(err, TD_NOT_AGGREGATE_FILTER, name);
 	if ((*kind == TD_AGG_MIN || *kind == TD_AGG_MAX) && !td_type_ordered(aggref->aggtype))
 		return td_refuse(err, TD_NOT_AGGREGATE_ORDERLESS, format_procedure(aggref->aggfnoid));
 	return true;

@@ -220,7 +220,11 @@ add_key_columns(Query *query, const TdKeyed *keyed, const List *exprs)
 
 	foreach(lc, exprs)
 	{
-		tlist = lappend(tlist, makeTargetEntry(copyObject(lfirst(lc)), i + 1, keyed->keys[i].name, false));
+		Expr	   *expr = copyObject(lfirst(lc));
+
+		if (exprType((Node *) expr) != keyed->keys[i].type || exprTypmod((Node *) expr) != keyed->keys[i].typmod)
+			expr = (Expr *) makeRelabelType(expr, keyed->keys[i].type, keyed->keys[i].typmod, keyed->keys[i].collation, COERCE_EXPLICIT_CAST);
+		tlist = lappend(tlist, makeTargetEntry(expr, i + 1, keyed->keys[i].name, false));
 		i++;
 	}
 	foreach(lc, query->targetList)

@@ -80,7 +80,6 @@ static const Refusal refusals[] = {
 	{TD_NOT_AGGREGATE, "aggregate %s", "Kept are count, sum, avg, min and max.", IN_THE_READER},
 	{TD_NOT_AGGREGATE_DISTINCT, "%s (DISTINCT ...)", "Each value would have to be counted.", "Make a view with SELECT DISTINCT, and one that aggregates over it."},
 	{TD_NOT_AGGREGATE_ORDER, "%s (... ORDER BY ...)", "The order of rows can't be told from the change of one row.", "Leave ORDER BY out of the aggregate."},
-	{TD_NOT_AGGREGATE_FILTER, "%s (...) FILTER (WHERE ...)", "An aggregate takes all rows of its group.", "Use CASE inside of the aggregate: sum(CASE WHEN condition THEN x END)."},
 	{TD_NOT_ORDERED_SET, "%s (...) WITHIN GROUP", "Kept are count, sum, avg, min and max.", IN_THE_READER},
 	{TD_NOT_AGGREGATE_ORDERLESS, "%s", "Its type has no order that an index could have.", "Cast the argument to a type with an order."},
 	{TD_NOT_DISTINCT_GROUPED, "DISTINCT over groups whose keys are not all selected", "Groups that look alike would have to be counted.",

@@ -47,6 +47,7 @@ static bool lock_relations(Node *node, void *context);
 static bool lock_twin(Oid twin, TdMember *noted);
 
 #define ASIDE_MS 3000			/* that a lock is not to be had, before the view goes aside */
+#define MOMENT_MS 100			/* between being seen and having ended, at most */
 
 /* Without waiting; a relation that is gone by now counts as not there. */
 static TdLocked
@@ -256,9 +257,25 @@ td_lock_twin(Oid twin)
 	(void) lock_twin(twin, NULL);
 }
 
-/* What planning a member opens, without waiting; within a transaction.  false = something is locked, and noted. */
+static bool
+could_be_planned(TdMember *m)
+{
+	return lock_one(m, m->view->relation, AccessShareLock) != TD_LOCK_BUSY && lock_twin(m->view->query, m);
+}
+
+/*
+ * What planning a member opens; within a transaction.  false = something is locked, and noted.  A transaction is
+ * seen a moment before it gives its locks up, such as one that made a view: that is waited for.
+ */
 bool
 td_lock_to_plan(TdMember *m)
 {
-	return lock_one(m, m->view->relation, AccessShareLock) != TD_LOCK_BUSY && lock_twin(m->view->query, m);
+	for (int ms = 0; ms < MOMENT_MS; ms++)
+	{
+		if (could_be_planned(m))
+			return true;
+		CHECK_FOR_INTERRUPTS();
+		pg_usleep(1000);
+	}
+	return could_be_planned(m);
 }

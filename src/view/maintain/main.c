@@ -265,6 +265,7 @@ open_session(TdKeeper *k)
 	td_worker_status("starting");
 	td_recover_slot(k);
 	td_members_read(k);
+	td_recover_views(k);
 	k->capture = td_capture_open(k->group, k->slot, lengthof(k->origins), k->origins);
 	if (k->capture == NULL)
 		return false;

@@ -66,6 +66,12 @@ td_recover_slot(TdKeeper *k)
 	bool		lost;
 
 	read_checkpoint(k);
+	k->given_up = td_wal_given_up();
+	if (k->given_up)
+	{
+		td_capture_slot_drop(k->slot);
+		td_wal_dropped();
+	}
 	if (!td_capture_slot_state(k->slot, &confirmed, &lost))
 		return;
 	if (!lost && k->seen && confirmed <= k->bound)
@@ -76,6 +82,20 @@ td_recover_slot(TdKeeper *k)
 				 lost ? errdetail("The server has removed WAL that it needs.") :
 				 errdetail("It is at %X/%X, the checkpoint at %X/%X.", LSN_FORMAT_ARGS(confirmed), LSN_FORMAT_ARGS(k->bound))));
 	td_capture_slot_drop(k->slot);
+}
+
+/*
+ * Before the capture worker is started, and the members are read: without a slot a new one is made, which may wait for any transaction that is open.
+ * Nothing gets into the views meanwhile, and they say so.
+ */
+void
+td_recover_views(TdKeeper *k)
+{
+	XLogRecPtr	confirmed;
+	bool		lost;
+
+	if (!td_capture_slot_state(k->slot, &confirmed, &lost))
+		refill(k, false);
 }
 
 /* After START. */
@@ -126,6 +146,8 @@ refill(TdKeeper *k, bool unlogged)
 				 "changes since the last checkpoint are not to be had, the view is filled anew");
 	td_error_detail(&reason, unlogged ? "A crash empties unlogged tables: the view's own, or that of a view that it reads." :
 					"Its replication slot was lost, moved, or is a new one.");
+	if (k->given_up && !unlogged)
+		td_wal_error(&reason);
 	td_transaction_begin();
 	snapshot = k->seen && !unlogged ? td_seen_text(k->seen) : NULL;
 	foreach(lc, k->members)

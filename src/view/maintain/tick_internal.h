@@ -242,6 +242,7 @@ typedef struct TdKeeper
 	TdInbox    *inbox;
 	List	   *bases;			/* of TdBase * */
 	uint32		version;
+	bool		given_up;		/* the slot of the session before kept too much WAL */
 	uint64		first_xid;		/* of a new slot, until the first checkpoint; 0 = none */
 	uint64		tick;			/* number, ascending */
 	bool		in_view;		/* a view is being run: an error is its own */
@@ -345,6 +346,7 @@ extern int	td_feeds_work(TdKeeper *k); /* between ticks: prunes, and tells what 
 
 /* recover.c */
 extern void td_recover_slot(TdKeeper *k);	/* before capture is opened */
+extern void td_recover_views(TdKeeper *k);	/* then, with the members */
 extern void td_recover_start(TdKeeper *k);	/* after START */
 
 /* pace.c */

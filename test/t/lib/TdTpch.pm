@@ -137,7 +137,7 @@ my @queries = (
 		AND l_orderkey = o_orderkey AND o_orderdate >= date '1993-10-01' AND o_orderdate < date '1994-10-01' AND l_returnflag = 'R' AND c_nationkey = n_nationkey
 		GROUP BY c_custkey, c_name, c_acctbal, c_phone, n_name, c_address, c_comment}, 'ORDER BY revenue DESC, c_custkey LIMIT 20'],
 	['q11', q{SELECT ps_partkey, sum(ps_supplycost * ps_availqty) AS value FROM %s.partsupp, %s.supplier, %s.nation WHERE ps_suppkey = s_suppkey AND s_nationkey = n_nationkey AND n_name IN ('GERMANY', 'INDIA')
-		GROUP BY ps_partkey HAVING sum(ps_supplycost * ps_availqty) > (SELECT sum(ps_supplycost * ps_availqty) * 0.002 FROM %s.partsupp, %s.supplier, %s.nation WHERE ps_suppkey = s_suppkey AND s_nationkey = n_nationkey
+		GROUP BY ps_partkey HAVING sum(ps_supplycost * ps_availqty) > (SELECT sum(ps_supplycost * ps_availqty) * FRACTION FROM %s.partsupp, %s.supplier, %s.nation WHERE ps_suppkey = s_suppkey AND s_nationkey = n_nationkey
 		AND n_name IN ('GERMANY', 'INDIA'))}],
 	['q12', q{SELECT l_shipmode, sum(CASE WHEN o_orderpriority = '1-URGENT' OR o_orderpriority = '2-HIGH' THEN 1 ELSE 0 END) AS high_line_count,
 		sum(CASE WHEN o_orderpriority <> '1-URGENT' AND o_orderpriority <> '2-HIGH' THEN 1 ELSE 0 END) AS low_line_count FROM %s.orders, %s.lineitem WHERE o_orderkey = l_orderkey AND l_shipmode IN ('MAIL', 'SHIP')
@@ -169,6 +169,6 @@ my @queries = (
 		AND NOT EXISTS (SELECT * FROM %s.orders WHERE o_custkey = c_custkey)) custsale GROUP BY cntrycode}]);
 
 # [name, query, its ORDER BY ... LIMIT or '']
-sub tpch_queries { my ($schema) = @_; return map { [$_->[0], $_->[1] =~ s/%s/$schema/gr =~ s/%%/%/gr, $_->[2] // ''] } @queries }
+sub tpch_queries { my ($schema, $sf) = @_; return map { [$_->[0], $_->[1] =~ s/%s/$schema/gr =~ s/%%/%/gr =~ s/FRACTION/sprintf '%.6f', 0.00002 \/ $sf/er, $_->[2] // ''] } @queries }
 
 1;
