@@ -12,7 +12,6 @@ COMMENT ON SCHEMA tapdata IS 'tapdata: live mirrors of other databases and live 
 GRANT USAGE ON SCHEMA tapdata TO PUBLIC;
 
 CREATE SCHEMA tapdata_state;
-GRANT USAGE ON SCHEMA tapdata_state TO PUBLIC;    -- parts of live views belong to the views' owners; nobody has rights on the other tables
 COMMENT ON SCHEMA tapdata_state IS 'tapdata: tables that are being loaded and nobody sees yet';
 
 CREATE FUNCTION tapdata.home() RETURNS text

@@ -71,7 +71,7 @@ CREATE VIEW tapdata.views WITH (security_barrier) AS
         CASE WHEN x.of_group THEN gs.error WHEN v.fills = s.fills THEN s.error END AS error,
         CASE WHEN x.of_group THEN gs.hint WHEN v.fills = s.fills THEN s.hint END AS hint,
         v.options,
-        ARRAY(SELECT c.oid::pg_catalog.regclass FROM pg_catalog.pg_class c WHERE c.relnamespace = 'tapdata_state'::pg_catalog.regnamespace
+        ARRAY(SELECT c.oid::pg_catalog.regclass FROM pg_catalog.pg_class c WHERE c.relnamespace IN ('tapdata_state'::pg_catalog.regnamespace, 'tapdata_parts'::pg_catalog.regnamespace)
             AND c.relkind = 'r' AND (c.relname ~ ('^v' || v.id || '_([0-9]+|c|p[0-9]+)$') OR
                 c.relname IN (SELECT 'v' || p.id || '_1' FROM tapdata.view p WHERE p.part_of = v.id)) ORDER BY c.relname) AS state_tables,
         coalesce((v.options->>'changes')::boolean, false) AS changes,

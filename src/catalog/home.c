@@ -107,8 +107,8 @@ resolve_views(void)
 	"WHERE home <> $1 AND (split_part(home, '/', 1), split_part(home, '/', 3)) <> (split_part($1, '/', 1), split_part($1, '/', 3))", NULL};
 	static TdStatement relations = {
 		"UPDATE tapdata.view SET relation = coalesce(to_regclass(format('%I.%I', table_schema, table_name))::oid, relation), "
-		"twin = coalesce(to_regclass(format('%I.%I', CASE WHEN part_of IS NULL THEN 'tapdata_views' ELSE 'tapdata_state' END, twin_name))::oid, twin), "
-		"query = to_regclass(format('tapdata_state.v%s_q', id)) "
+		"twin = coalesce(to_regclass(format('%I.%I', CASE WHEN part_of IS NULL THEN 'tapdata_views' ELSE 'tapdata_parts' END, twin_name))::oid, twin), "
+		"query = to_regclass(format('tapdata_parts.v%s_q', id)) "
 	"WHERE home <> $1 AND (split_part(home, '/', 1), split_part(home, '/', 3)) <> (split_part($1, '/', 1), split_part($1, '/', 3))", NULL};
 	static TdStatement lost = {
 		"WITH lost AS (DELETE FROM tapdata.view v WHERE home <> $1 AND (NOT EXISTS (SELECT FROM pg_class c WHERE c.oid = v.relation) OR "

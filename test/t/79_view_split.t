@@ -166,7 +166,7 @@ unlike(try_do(psql('postgres'), 'DROP TABLE g'), qr/v\d+_p\d/, 'and not its part
 execute('postgres', 'DROP TABLE g CASCADE');
 is(value('postgres', q{SELECT count(*) FROM tapdata.view WHERE table_name IN ('gw', 'gg') OR part_of IS NOT NULL AND part_of NOT IN (SELECT id FROM tapdata.view)}), 0, 'with CASCADE all goes');
 $dbh->do("SELECT tapdata.drop_view('s.$_')") for @views;
-is(value('postgres', q{SELECT count(*) FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace WHERE nspname IN ('tapdata_state', 'tapdata_views')}), 0,
+is(value('postgres', q{SELECT count(*) FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace WHERE nspname IN ('tapdata_state', 'tapdata_views', 'tapdata_parts')}), 0,
 	'dropped views leave nothing behind');
 is(value('postgres', 'SELECT count(*) FROM tapdata.view'), 0, 'nor in the catalog');
 finish();

@@ -97,6 +97,7 @@ check_schema(const Form_pg_class row, TdError *err)
 		{"pg_toast", TD_NOT_CATALOG},
 		{"tapdata", TD_NOT_OURS},
 		{"tapdata_state", TD_NOT_OURS},
+		{"tapdata_parts", TD_NOT_OURS},
 		{"tapdata_views", TD_NOT_TWIN}
 	};
 	char	   *schema = get_namespace_name(row->relnamespace);

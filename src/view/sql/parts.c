@@ -5,7 +5,7 @@
  *		one piece.
  *
  * NOTES
- *		Sessions.  A part is a live view in schema tapdata_state, of the same owner
+ *		Sessions.  A part is a live view in schema tapdata_parts, of the same owner
  *		and group, whose row in the catalog says what it is a part of.  Its table
  *		goes with the view's, as its inner part (pg_depend).  While a query is being
  *		split, a part is a *draft*: its table and its row of the catalog; those of
@@ -34,7 +34,7 @@
 
 #include "view/sql/sql_internal.h"
 
-#define STATE_SCHEMA "tapdata_state"
+#define PART_SCHEMA "tapdata_parts"
 
 /* Those of a view's options that its parts have too. */
 static const char *const inherited[] = {"fillfactor", "group", "tablespace", "timeout"};
@@ -63,7 +63,7 @@ make_part(Query *query, TdShape *shape, int n, void *arg)
 	TdParts    *parts = arg;
 	TdPart	   *part = palloc0(sizeof(TdPart));
 	TdView	   *view = palloc0(sizeof(TdView));
-	TdViewName	name = {STATE_SCHEMA, NULL, get_namespace_oid(STATE_SCHEMA, false)};
+	TdViewName	name = {PART_SCHEMA, NULL, get_namespace_oid(PART_SCHEMA, false)};
 	TdCatalogScope scope;
 
 	if (parts->ids == NIL)
@@ -75,7 +75,7 @@ make_part(Query *query, TdShape *shape, int n, void *arg)
 	name.table = psprintf("v%d_p%d", view->part_of, n + 1);
 	td_catalog_enter(&scope);
 	view->relation = td_view_create_table(&name, shape, options_of_parts(parts->options));
-	td_run_as_caller(psprintf("ALTER TABLE " STATE_SCHEMA ".%s OWNER TO %s", name.table, quote_identifier(GetUserNameFromId(view->owner, false))));
+	td_run_as_caller(psprintf("ALTER TABLE " PART_SCHEMA ".%s OWNER TO %s", name.table, quote_identifier(GetUserNameFromId(view->owner, false))));
 	td_catalog_leave(&scope);
 	view->twin = view->relation;	/* until it has one */
 	td_view_add(view, options_of_parts(parts->options), DirectFunctionCall1(jsonb_in, CStringGetDatum("{}")), "part");
@@ -119,12 +119,12 @@ td_parts_complete(TdParts *parts, const TdViewName *name, TdView *view)
 		TdPart	   *part = lfirst(lc);
 		TdView	   *hidden = part->view;
 
-		hidden->twin = td_view_create_twin(name->schema, STATE_SCHEMA, psprintf("%s_q", get_rel_name(hidden->relation)), hidden->relation, td_query_text(part->query));
+		hidden->twin = td_view_create_twin(name->schema, PART_SCHEMA, psprintf("%s_q", get_rel_name(hidden->relation)), hidden->relation, td_query_text(part->query));
 		hidden->query = hidden->twin;
 		td_view_make_part(hidden->relation, view->relation);
 		shapes = lappend(shapes, td_view_complete(hidden, options_of_parts(parts->options)));
 	}
-	view->query = td_view_create_twin(name->schema, STATE_SCHEMA, psprintf("v%d_q", view->id), view->relation, td_query_text(parts->rest));
+	view->query = td_view_create_twin(name->schema, PART_SCHEMA, psprintf("v%d_q", view->id), view->relation, td_query_text(parts->rest));
 	return shapes;
 }
 
@@ -153,8 +153,8 @@ td_parts_follow(const TdView *view)
 		return;
 	td_catalog_enter(&scope);
 	foreach(lc, parts)
-		td_run_as_caller(psprintf("ALTER TABLE " STATE_SCHEMA ".%s OWNER TO %s", quote_identifier(get_rel_name(((TdView *) lfirst(lc))->relation)), owner));
-	td_run_as_caller(psprintf("ALTER VIEW " STATE_SCHEMA ".v%d_q OWNER TO %s", view->id, owner));
+		td_run_as_caller(psprintf("ALTER TABLE " PART_SCHEMA ".%s OWNER TO %s", quote_identifier(get_rel_name(((TdView *) lfirst(lc))->relation)), owner));
+	td_run_as_caller(psprintf("ALTER VIEW " PART_SCHEMA ".v%d_q OWNER TO %s", view->id, owner));
 	td_catalog_leave(&scope);
 	CommandCounterIncrement();
 }

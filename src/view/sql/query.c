@@ -90,9 +90,9 @@ inner_position(void *arg)
 	}
 }
 
-/* Parts of other views, which analysis takes for what they are, and anything else that is ours. */
+/* Parts of other views, which analysis takes for what they are. */
 static void
-refuse_state(const Query *query)
+refuse_parts(const Query *query)
 {
 	ListCell   *lc;
 
@@ -100,10 +100,10 @@ refuse_state(const Query *query)
 	{
 		const RangeTblEntry *rte = lfirst_node(RangeTblEntry, lc);
 
-		if (rte->rtekind == RTE_RELATION && get_rel_namespace(rte->relid) == get_namespace_oid("tapdata_state", true))
+		if (rte->rtekind == RTE_RELATION && get_rel_namespace(rte->relid) == get_namespace_oid("tapdata_parts", true))
 			ereport(ERROR,
 					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-					 errmsg("views do not support tapdata_state.%s, a table of tapdata itself", quote_identifier(get_rel_name(rte->relid))),
+					 errmsg("views do not support tapdata_parts.%s, a table of tapdata itself", quote_identifier(get_rel_name(rte->relid))),
 					 errhint("Name the live view that it belongs to.")));
 	}
 }
@@ -116,7 +116,7 @@ check_rights(Node *node, void *context)
 		return false;
 	if (IsA(node, Query))
 	{
-		refuse_state(castNode(Query, node));
+		refuse_parts(castNode(Query, node));
 		td_check_permissions_compat((Query *) node);
 		return query_tree_walker((Query *) node, check_rights, context, 0);
 	}
