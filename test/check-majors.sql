@@ -18,7 +18,16 @@ INSERT INTO l.query VALUES
     (3, 'per_region', 'SELECT c.region, upper(c.region) AS upper, count(*) AS n, sum(s.amount * c.twice) AS amount FROM l.sale s JOIN l.customer c ON c.id = s.customer
         GROUP BY c.region, upper(c.region) HAVING count(*) > 1'),
     (4, 'regions', 'SELECT DISTINCT coalesce(c.region, c.name) AS region, c.note FROM l.customer c'),
-    (5, 'per_size', 'SELECT d.n % 10 AS size, count(*) AS days, sum(d.amount) AS amount FROM l.per_day d GROUP BY d.n % 10');
+    (5, 'per_size', 'SELECT d.n % 10 AS size, count(*) AS days, sum(d.amount) AS amount FROM l.per_day d GROUP BY d.n % 10'),
+    (6, 'document', 'SELECT c.id, c.name, (SELECT jsonb_agg(s ORDER BY s.id) FROM l.sale s WHERE s.customer = c.id) AS sales FROM l.customer c'),
+    (7, 'unsold', 'SELECT c.name FROM l.customer c WHERE NOT EXISTS (SELECT FROM l.sale s WHERE s.customer = c.id)'),
+    (8, 'left_joined', 'SELECT c.id, s.id AS sale, s.day FROM l.customer c LEFT JOIN l.sale s ON s.customer = c.id AND s.weight > 3'),
+    (9, 'ranked', 'SELECT s.id, s.customer, row_number() OVER (PARTITION BY s.customer ORDER BY s.amount, s.id) AS n FROM l.sale s'),
+    (10, 'last_day', 'SELECT DISTINCT ON (s.day) s.day, s.id, s.weight FROM l.sale s ORDER BY s.day, s.id DESC'),
+    (11, 'texts', 'SELECT s.customer, string_agg(s.day::text, '','' ORDER BY s.id) AS days, count(DISTINCT s.weight) AS weights, count(*) FILTER (WHERE s.weight > 4) AS heavy FROM l.sale s GROUP BY s.customer'),
+    (12, 'both', 'SELECT c.id FROM l.customer c UNION SELECT s.customer FROM l.sale s'),
+    (13, 'heavy', 'SELECT s.day, count(*) FILTER (WHERE s.weight > 4) AS n, sum(s.amount) FILTER (WHERE s.weight < 5) AS light FROM l.sale s GROUP BY s.day'),
+    (14, 'counted', 'WITH x AS (SELECT s.customer, count(*) AS n FROM l.sale s GROUP BY s.customer) SELECT c.id, x.n FROM l.customer c LEFT JOIN x ON x.customer = c.id');
 
 CREATE PROCEDURE l.churn(changes integer) LANGUAGE plpgsql AS $$
 DECLARE
@@ -37,7 +46,7 @@ BEGIN
             ELSIF r < 0.95 THEN DELETE FROM l.customer WHERE id = i % 25;
             ELSE INSERT INTO l.customer VALUES (i % 25, 'c' || i % 25, 'r0');
             END IF;
-        EXCEPTION WHEN unique_violation OR deadlock_detected THEN NULL;
+        EXCEPTION WHEN unique_violation OR deadlock_detected OR serialization_failure THEN NULL;
         END;
         IF n % 9 = 0 THEN ROLLBACK; ELSIF n % 2 = 0 THEN COMMIT; END IF;
         IF n = changes * 2 / 3 THEN TRUNCATE l.sale_high; END IF;

@@ -50,7 +50,7 @@ static void tell_ddl(TdDecoder *d, ReorderBufferTXN *txn);
 static void put_ddl(TdDecoder *d, Oid relid);
 
 /* Catalogs whose changes can change what a view's expressions mean; relations have messages of their own. */
-static const int meaningful[] = {PROCOID, OPEROID, AGGFNOID, CASTSOURCETARGET, COLLOID, ENUMOID, NAMESPACEOID, TSCONFIGOID, TSCONFIGMAP, TSDICTOID};
+static const int meaningful[] = {PROCOID, OPEROID, AGGFNOID, CASTSOURCETARGET, COLLOID, ENUMOID, NAMESPACEOID, RULERELNAME, TSCONFIGOID, TSCONFIGMAP, TSDICTOID};
 
 void
 _PG_output_plugin_init(OutputPluginCallbacks *callbacks)

@@ -19,6 +19,7 @@ SELECT * FROM tapdata.explain_query('SELECT p.name, count(*) AS n, sum(o.amount)
 SELECT * FROM tapdata.explain_query('SELECT o.id, p.name FROM orders o, product p WHERE p.id = o.product');
 SELECT * FROM tapdata.explain_query('SELECT DISTINCT product FROM orders');
 SELECT * FROM tapdata.explain_query('SELECT sum(weight), avg(amount) FROM orders');
+SELECT * FROM tapdata.explain_query('SELECT product, count(*) FILTER (WHERE amount > 1) FROM orders GROUP BY product');
 
 -- by its keys
 SELECT * FROM tapdata.explain_query('SELECT DISTINCT ON (product) product, id FROM orders');
@@ -29,7 +30,6 @@ SELECT * FROM tapdata.explain_query('SELECT id FROM (SELECT id FROM orders) o');
 SELECT * FROM tapdata.explain_query('SELECT id FROM orders WHERE product IN (SELECT id FROM product)');
 SELECT * FROM tapdata.explain_query('SELECT product, count(*) FROM orders GROUP BY ROLLUP (product)');
 SELECT * FROM tapdata.explain_query('SELECT product, count(DISTINCT amount) FROM orders GROUP BY product');
-SELECT * FROM tapdata.explain_query('SELECT product, count(*) FILTER (WHERE amount > 1) FROM orders GROUP BY product');
 SELECT * FROM tapdata.explain_query('SELECT product, string_agg(id::text, '','') FROM orders GROUP BY product');
 SELECT * FROM tapdata.explain_query('SELECT id, unnest(ARRAY[1, 2]) FROM orders');
 SELECT * FROM tapdata.explain_query('SELECT id FROM plain');

@@ -101,6 +101,16 @@ exact('a dictionary with stop words', 'words');
 execute('postgres', 'ALTER TEXT SEARCH CONFIGURATION tc ALTER MAPPING FOR asciiword WITH english_stem');
 exact('another dictionary', qw(words found));
 
+# ---- an ordinary view underneath ----
+table('ov', 'id int PRIMARY KEY, v int', '(1, 1), (2, 2)');
+execute('postgres', 'CREATE VIEW plain_ov AS SELECT id, v FROM ov');
+create('of_plain', 'SELECT id, (SELECT sum(p.v) FROM plain_ov p WHERE p.id = ov.id) AS s FROM ov');
+exact('new', 'of_plain');
+execute('postgres', 'CREATE OR REPLACE VIEW plain_ov AS SELECT id, v * 10 AS v FROM ov');
+exact('another query of the same name', 'of_plain');
+execute('postgres', 'CREATE OR REPLACE VIEW plain_ov AS SELECT id, v + 1 AS v FROM ov WHERE v > 1', 'UPDATE ov SET v = v + 1');
+exact('and once more, with changes', 'of_plain');
+
 # ---- columns that are said to be never null ----
 table('n', 'id int PRIMARY KEY, x int', '(1, NULL), (2, 5)');
 for my $qual ('(x IS NOT NULL) < true', '(x = ANY (ARRAY[]::int[])) < true', '(x IS NOT NULL)::int = 0', '((x = ANY (ARRAY[]::int[])) IS NOT NULL)')

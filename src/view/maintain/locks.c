@@ -29,12 +29,14 @@
 #include "miscadmin.h"
 #include "nodes/nodeFuncs.h"
 #include "rewrite/rewriteHandler.h"
+#include "storage/latch.h"
 #include "storage/lmgr.h"
 #include "storage/lock.h"
 #include "util/util.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/syscache.h"
+#include "utils/wait_event.h"
 
 #include "view/maintain/tick_internal.h"
 
@@ -275,7 +277,7 @@ td_lock_to_plan(TdMember *m)
 		if (could_be_planned(m))
 			return true;
 		CHECK_FOR_INTERRUPTS();
-		pg_usleep(1000);
+		(void) WaitLatch(MyLatch, WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, 1, PG_WAIT_EXTENSION);
 	}
 	return could_be_planned(m);
 }
