@@ -190,27 +190,41 @@ explain_parts(const TdShape *top, List *shapes)
 	return rows;
 }
 
+static List *
+explain_drafts(Query *query)
+{
+	TdParts		parts = {NIL};
+	TdShape    *shape = td_parts_shape(query, &parts, true);
+	List	   *shapes = NIL;
+	ListCell   *lc;
+
+	foreach(lc, parts.list)
+		shapes = lappend(shapes, ((TdPart *) lfirst(lc))->shape);
+	return explain_parts(shape, shapes);
+}
+
 /* Drafts are made, looked at, and rolled back. */
 List *
 td_parts_explain_query(Query *query)
 {
 	MemoryContext caller = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
-	TdParts		parts = {NIL};
-	List	   *shapes = NIL;
-	List	   *rows;
-	ListCell   *lc;
-	TdShape    *shape;
+	List	   *volatile rows = NIL;
 
 	BeginInternalSubTransaction(NULL);
 	MemoryContextSwitchTo(caller);
-	shape = td_parts_shape(query, &parts, true);
-	foreach(lc, parts.list)
-		shapes = lappend(shapes, ((TdPart *) lfirst(lc))->shape);
-	rows = explain_parts(shape, shapes);
-	RollbackAndReleaseCurrentSubTransaction();
-	MemoryContextSwitchTo(caller);
-	CurrentResourceOwner = owner;
+	PG_TRY();
+	{
+		rows = explain_drafts(query);
+		RollbackAndReleaseCurrentSubTransaction();
+		MemoryContextSwitchTo(caller);
+		CurrentResourceOwner = owner;
+	}
+	PG_CATCH();
+	{
+		ReThrowError(td_caught_in_subtransaction(caller, owner));
+	}
+	PG_END_TRY();
 	return rows;
 }
 
