@@ -32,6 +32,8 @@ CREATE TABLE tapdata.view (
     table_name text NOT NULL,
     twin oid NOT NULL UNIQUE,                -- the SQL view in schema tapdata_views with the definition
     twin_name text NOT NULL,
+    query oid,                               -- the SQL view tapdata_parts.v<id>_q that is kept, where it reads parts; NULL = the twin
+    part_of integer,                         -- the view that it is a hidden part of: tapdata_parts.v<part_of>_p<n>
     options jsonb NOT NULL DEFAULT '{}',     -- validated, without defaults
     settings jsonb NOT NULL DEFAULT '{}',    -- settings the query depends on, as they were at creation: {"TimeZone": "UTC", ...}
     strategy text NOT NULL,                  -- of its top: delta, counters, ...

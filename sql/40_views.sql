@@ -3,6 +3,9 @@
 CREATE SCHEMA tapdata_views;
 COMMENT ON SCHEMA tapdata_views IS 'tapdata: the definitions of live views, as ordinary views: each is always what its live view will be';
 GRANT USAGE ON SCHEMA tapdata_views TO PUBLIC;
+CREATE SCHEMA tapdata_parts;
+COMMENT ON SCHEMA tapdata_parts IS 'tapdata: what live views are made of that can''t be kept in one piece: live views too, which belong to the same owners';
+GRANT USAGE ON SCHEMA tapdata_parts TO PUBLIC;     -- the owners' workers read them; nobody has rights on those of others
 
 CREATE FUNCTION tapdata.row_hash(VARIADIC "any") RETURNS bigint
     LANGUAGE c IMMUTABLE PARALLEL SAFE

@@ -71,8 +71,9 @@ CREATE VIEW tapdata.views WITH (security_barrier) AS
         CASE WHEN x.of_group THEN gs.error WHEN v.fills = s.fills THEN s.error END AS error,
         CASE WHEN x.of_group THEN gs.hint WHEN v.fills = s.fills THEN s.hint END AS hint,
         v.options,
-        ARRAY(SELECT c.oid::pg_catalog.regclass FROM pg_catalog.pg_class c WHERE c.relnamespace = 'tapdata_state'::pg_catalog.regnamespace
-            AND c.relkind = 'r' AND c.relname ~ ('^v' || v.id || '_([0-9]+|c)$') ORDER BY c.relname) AS state_tables,
+        ARRAY(SELECT c.oid::pg_catalog.regclass FROM pg_catalog.pg_class c WHERE c.relnamespace IN ('tapdata_state'::pg_catalog.regnamespace, 'tapdata_parts'::pg_catalog.regnamespace)
+            AND c.relkind = 'r' AND (c.relname ~ ('^v' || v.id || '_([0-9]+|c|p[0-9]+)$') OR
+                c.relname IN (SELECT 'v' || p.id || '_1' FROM tapdata.view p WHERE p.part_of = v.id)) ORDER BY c.relname) AS state_tables,
         coalesce((v.options->>'changes')::boolean, false) AS changes,
         CASE WHEN (v.options->>'changes')::boolean THEN f.tick END AS changes_tick,
         CASE WHEN (v.options->>'changes')::boolean AND f.tick IS NOT NULL THEN f.gone END AS changes_from
@@ -90,7 +91,7 @@ CREATE VIEW tapdata.views WITH (security_barrier) AS
                 WHEN v.fills <> s.fills THEN 'created'
                 WHEN s.status = 'streaming' AND gs.status IN ('created', 'starting', 'stopping', 'stopped') THEN gs.status
                 ELSE s.status END AS status) x
-    WHERE pg_catalog.pg_has_role(v.owner, 'USAGE') OR pg_catalog.pg_has_role('pg_monitor', 'USAGE');
+    WHERE v.part_of IS NULL AND (pg_catalog.pg_has_role(v.owner, 'USAGE') OR pg_catalog.pg_has_role('pg_monitor', 'USAGE'));
 COMMENT ON VIEW tapdata.views IS 'The live views and how they stand';
 COMMENT ON COLUMN tapdata.views.view IS 'The table of the view';
 COMMENT ON COLUMN tapdata.views.twin IS 'Its definition, as an ordinary view';

@@ -119,9 +119,9 @@ extern void td_pipeline_set_error(int32 id, const TdError *err);
 /* ---- views (view.c) ---- */
 typedef struct TdView
 {
-	int32		id, group;
-	Oid			owner, relation, twin;
-	char	   *name;			/* "schema.table", quoted as needed; of today */
+	int32		id, group, part_of; /* part_of: it is a hidden part of that view; 0 = of none */
+	Oid			owner, relation, twin, query; /* query: the SQL view that is kept: the twin, or one that reads parts */
+	char	   *name;			/* "schema.table", quoted as needed; of today; of a part that of its view */
 	List	   *settings;		/* of TdPair * (util.h): pinned */
 	bool		unlogged, writable, changes, allow_full;	/* options */
 	int			timeout_ms;		/* option "timeout": of one tick of it; 0 = none */
@@ -133,8 +133,7 @@ typedef struct TdView
 typedef struct TdGroup
 {
 	int32		id, max_lag_ms;
-	char	   *name;
-	char	   *status, *snapshot;	/* the checkpoint; NULL = none */
+	char	   *name, *status, *snapshot;	/* snapshot: the checkpoint; NULL = none */
 	uint64		bound;			/* LSN, 0 = none */
 	TdError    *error;			/* NULL = none */
 } TdGroup;
@@ -149,6 +148,7 @@ extern List *td_group_views(int32 id);	/* of TdView *, each after those it reads
 extern TdView *td_view_load(int32 id);	/* NULL = gone */
 extern TdView *td_view_of(Oid relation, bool missing_ok);	/* by its table; 42704 with a hint */
 extern TdView *td_view_of_twin(Oid twin);	/* by the SQL view with its definition; NULL = not one of ours */
+extern List *td_view_parts(int32 id);	/* of TdView *, each after those it reads */
 extern void td_group_checkpoint(int32 id, const char *snapshot, int64 snapshot_time, uint64 bound, const char *slot, int64 ticks_more);
 extern void td_group_set_status(int32 id, const char *status);	/* as td_pipeline_set_status */
 extern void td_group_set_error(int32 id, const TdError *err);
@@ -157,10 +157,10 @@ extern void td_view_set_status(int32 id, const char *status, const char *snapsho
 extern void td_view_filled(int32 id, const char *snapshot);	/* by the fill worker, in its transaction */
 extern void td_view_count(int32 id, int64 ticks_more, int64 recomputes_more, double last_ms);
 extern void td_view_set_slow(int32 id, double ms);	/* what it takes of each tick of its group, which is too much; 0 = it is not */
-
 /* Definitions of views (view_define.c), written by sessions in their transactions; rights are the affair of who calls. */
 extern void td_view_options_check(List *options, bool is_new);	/* of TdPair *; 22023 with the closest name */
-extern void td_view_add(TdView *v, List *options, Datum settings, const char *strategy);	/* owner, relation, twin are set; sets id and group (made when missing) */
+extern void td_view_add(TdView *v, List *options, Datum settings, const char *strategy);	/* owner, relation, twin are set; sets id and group (made when missing).  With a reserved id: may be called again for another twin, query, settings and strategy */
+extern List *td_view_reserve(int n);	/* of int: ids, ascending */
 extern void td_view_add_base(int32 id, Oid relation, const Bitmapset *columns);
 extern void td_view_alter(const TdView *v, List *options);	/* merged; nulls remove */
 extern void td_view_refill(int32 id);	/* status 'created' for its worker */

@@ -103,16 +103,17 @@ static void
 resolve_views(void)
 {
 	static TdStatement free_oids = {
-		"UPDATE tapdata.view SET relation = (4294967295 - id)::oid, twin = (4294967295 - id)::oid "
+		"UPDATE tapdata.view SET relation = (4294967295 - id)::oid, twin = (4294967295 - id)::oid, query = NULL "
 	"WHERE home <> $1 AND (split_part(home, '/', 1), split_part(home, '/', 3)) <> (split_part($1, '/', 1), split_part($1, '/', 3))", NULL};
 	static TdStatement relations = {
 		"UPDATE tapdata.view SET relation = coalesce(to_regclass(format('%I.%I', table_schema, table_name))::oid, relation), "
-		"twin = coalesce(to_regclass(format('tapdata_views.%I', twin_name))::oid, twin) "
+		"twin = coalesce(to_regclass(format('%I.%I', CASE WHEN part_of IS NULL THEN 'tapdata_views' ELSE 'tapdata_parts' END, twin_name))::oid, twin), "
+		"query = to_regclass(format('tapdata_parts.v%s_q', id)) "
 	"WHERE home <> $1 AND (split_part(home, '/', 1), split_part(home, '/', 3)) <> (split_part($1, '/', 1), split_part($1, '/', 3))", NULL};
 	static TdStatement lost = {
-		"DELETE FROM tapdata.view v WHERE home <> $1 AND (NOT EXISTS (SELECT FROM pg_class c WHERE c.oid = v.relation) OR "
+		"WITH lost AS (DELETE FROM tapdata.view v WHERE home <> $1 AND (NOT EXISTS (SELECT FROM pg_class c WHERE c.oid = v.relation) OR "
 		"NOT EXISTS (SELECT FROM pg_class c WHERE c.oid = v.twin AND c.relkind = 'v')) "
-	"RETURNING format('%I.%I', table_schema, table_name)", NULL};
+	"RETURNING part_of, format('%I.%I', table_schema, table_name) AS name) SELECT name FROM lost WHERE part_of IS NULL", NULL};
 	ListCell   *lc;
 
 	TD_RUN(&free_oids, td_arg_text(td_home()));
@@ -134,8 +135,8 @@ resolve_bases(void)
 	static TdStatement find = {
 		"INSERT INTO tapdata.view_base (view, relation, columns) SELECT v.id, coalesce(o.relation, d.refobjid), "
 		"coalesce(array_agg(DISTINCT d.refobjsubid::int2) FILTER (WHERE d.refobjsubid > 0), '{}') "
-		"FROM tapdata.view v JOIN pg_rewrite r ON r.ev_class = v.twin "
-		"JOIN pg_depend d ON d.classid = 'pg_rewrite'::regclass AND d.objid = r.oid AND d.refclassid = 'pg_class'::regclass AND d.refobjid <> v.twin "
+		"FROM tapdata.view v JOIN pg_rewrite r ON r.ev_class = coalesce(v.query, v.twin) "
+		"JOIN pg_depend d ON d.classid = 'pg_rewrite'::regclass AND d.objid = r.oid AND d.refclassid = 'pg_class'::regclass AND d.refobjid <> r.ev_class "
 	"LEFT JOIN tapdata.view o ON o.twin = d.refobjid WHERE v.home <> $1 GROUP BY 1, 2", NULL};
 
 	TD_RUN(&forget, td_arg_text(td_home()));

@@ -115,7 +115,7 @@ check_patterns(List *patterns)
 static void
 prepare_schema(const char *schema)
 {
-	static const char *const reserved[] = {"tapdata", "tapdata_state", "tapdata_views", "information_schema", "pg_catalog", "pg_toast"};
+	static const char *const reserved[] = {"tapdata", "tapdata_state", "tapdata_views", "tapdata_parts", "information_schema", "pg_catalog", "pg_toast"};
 	Oid			user = GetUserId();
 	Oid			oid;
 

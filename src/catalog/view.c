@@ -31,11 +31,14 @@
 
 #define TD_VIEW_COLUMNS \
 	"SELECT v.id, v.view_group, v.owner::oid, v.relation, v.twin, " \
-	"coalesce(format('%I.%I', (SELECT nspname FROM pg_namespace n WHERE n.oid = c.relnamespace), c.relname), format('%I.%I', v.table_schema, v.table_name)), " \
+	"coalesce((SELECT format('%I.%I', w.nspname, wc.relname) FROM tapdata.view m JOIN pg_class wc ON wc.oid = m.relation JOIN pg_namespace w ON w.oid = wc.relnamespace " \
+	"WHERE m.id = v.part_of), " \
+	"format('%I.%I', (SELECT nspname FROM pg_namespace n WHERE n.oid = c.relnamespace), c.relname), format('%I.%I', v.table_schema, v.table_name)), " \
 	"v.settings::text, coalesce((v.options->>'unlogged')::boolean, false), coalesce((v.options->>'writable')::boolean, false), " \
 	"least(extract(epoch FROM coalesce((v.options->>'timeout')::interval, '5 min')) * 1000, 2147483647)::integer, " \
 	"CASE WHEN v.fills = s.fills THEN s.status ELSE 'created' END, s.exact AND v.fills = s.fills, s.filled AND v.fills = s.fills, s.snapshot::text, " \
-	"s.sqlstate, s.error, s.detail, s.hint, coalesce((v.options->>'changes')::boolean, false), coalesce((v.options->>'allow_full')::boolean, false) " \
+	"s.sqlstate, s.error, s.detail, s.hint, coalesce((v.options->>'changes')::boolean, false), coalesce(v.part_of, 0), coalesce(v.query, v.twin), " \
+	"coalesce((v.options->>'allow_full')::boolean, false) " \
 	"FROM tapdata.view v JOIN tapdata.view_state s ON s.view = v.id JOIN pg_class c ON c.oid = v.relation "
 
 static List *read_views(MemoryContext caller);
@@ -70,7 +73,9 @@ read_views(MemoryContext caller)
 		v->snapshot = td_col_text(i, 14);
 		v->error = read_error(i, 15);
 		v->changes = td_col_bool(i, 19);
-		v->allow_full = td_col_bool(i, 20);
+		v->part_of = td_col_int(i, 20);
+		v->query = td_col_int(i, 21);
+		v->allow_full = td_col_bool(i, 22);
 		views = lappend(views, v);
 		MemoryContextSwitchTo(inner);
 	}
@@ -154,7 +159,7 @@ td_view_of(Oid relation, bool missing_ok)
 TdView *
 td_view_of_twin(Oid twin)
 {
-	static TdStatement load = {TD_VIEW_COLUMNS "WHERE v.twin = $1 AND " TD_OIDS_ARE_OURS, NULL};
+	static TdStatement load = {TD_VIEW_COLUMNS "WHERE (v.twin = $1 OR v.query = $1) AND " TD_OIDS_ARE_OURS, NULL};
 
 	return only(load_views(&load, td_arg_oid(twin)));
 }
@@ -164,6 +169,15 @@ List *
 td_group_views(int32 id)
 {
 	static TdStatement load = {TD_VIEW_COLUMNS "WHERE v.view_group = $1 ORDER BY v.id", NULL};
+
+	return load_views(&load, td_arg_int4(id));
+}
+
+/* What a view was split into. */
+List *
+td_view_parts(int32 id)
+{
+	static TdStatement load = {TD_VIEW_COLUMNS "WHERE v.part_of = $1 ORDER BY v.id", NULL};
 
 	return load_views(&load, td_arg_int4(id));
 }

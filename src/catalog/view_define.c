@@ -37,10 +37,13 @@ void
 td_view_add(TdView *v, List *options, Datum settings, const char *strategy)
 {
 	static TdStatement add = {
-		"INSERT INTO tapdata.view (view_group, owner, relation, table_schema, table_name, twin, twin_name, options, settings, strategy) "
-		"SELECT $1, $2::regrole, c.oid, (SELECT nspname FROM pg_namespace n WHERE n.oid = c.relnamespace), c.relname, t.oid, t.relname, jsonb_strip_nulls($5), $6, $7 "
-	"FROM pg_class c, pg_class t WHERE c.oid = $3 AND t.oid = $4 RETURNING id, format('%I.%I', table_schema, table_name)", NULL};
-	static TdStatement state = {"INSERT INTO tapdata.view_state (view) VALUES ($1)", NULL};
+		"INSERT INTO tapdata.view (id, part_of, view_group, owner, relation, table_schema, table_name, twin, twin_name, query, options, settings, strategy) "
+		"OVERRIDING SYSTEM VALUE SELECT CASE WHEN $8 <> 0 THEN $8 ELSE nextval('tapdata.view_id_seq')::integer END, nullif($9, 0), $1, $2::regrole, c.oid, "
+		"(SELECT nspname FROM pg_namespace n WHERE n.oid = c.relnamespace), c.relname, t.oid, t.relname, nullif(nullif($10, 0::oid), t.oid), jsonb_strip_nulls($5), $6, $7 "
+	"FROM pg_class c, pg_class t WHERE c.oid = $3 AND t.oid = $4 "
+	"ON CONFLICT (id) DO UPDATE SET twin = excluded.twin, twin_name = excluded.twin_name, query = excluded.query, settings = excluded.settings, strategy = excluded.strategy "
+	"RETURNING id, format('%I.%I', table_schema, table_name)", NULL};
+	static TdStatement state = {"INSERT INTO tapdata.view_state (view) VALUES ($1) ON CONFLICT DO NOTHING", NULL};
 	TdCatalogScope scope;
 	Datum		json = td_view_options_json(options);
 
@@ -48,12 +51,34 @@ td_view_add(TdView *v, List *options, Datum settings, const char *strategy)
 	v->group = need_group(options);
 	set_max_lag(v->group, options);
 	if (TD_RUN(&add, td_arg_int4(v->group), td_arg_oid(v->owner), td_arg_oid(v->relation), td_arg_oid(v->twin), td_arg_jsonb(json),
-			   td_arg_jsonb(settings), td_arg_text(strategy)) != 1)
+			   td_arg_jsonb(settings), td_arg_text(strategy), td_arg_int4(v->id), td_arg_int4(v->part_of), td_arg_oid(v->query)) != 1)
 		elog(ERROR, "relation %u or %u of a new view does not exist", v->relation, v->twin);
 	v->id = td_col_int(0, 1);
 	v->name = td_col_text(0, 2);
 	TD_RUN(&state, td_arg_int4(v->id));
 	td_catalog_leave(&scope);
+}
+
+/* Numbers for views that are made one after the other: what reads others has a higher one. */
+List *
+td_view_reserve(int n)
+{
+	static TdStatement next = {"SELECT nextval('tapdata.view_id_seq')::integer FROM generate_series(1, $1) ORDER BY 1", NULL};
+	MemoryContext caller = CurrentMemoryContext;
+	TdCatalogScope scope;
+	List	   *ids = NIL;
+
+	td_catalog_enter(&scope);
+	TD_RUN(&next, td_arg_int4(n));
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		MemoryContext inner = MemoryContextSwitchTo(caller);
+
+		ids = lappend_int(ids, td_col_int(i, 1));
+		MemoryContextSwitchTo(inner);
+	}
+	td_catalog_leave(&scope);
+	return ids;
 }
 
 /* The group that the options name, made when it is missing. */
@@ -142,8 +167,8 @@ List *
 td_views_follow(void)
 {
 	static TdStatement gone = {
-		"DELETE FROM tapdata.view v WHERE v.home = $1 AND NOT EXISTS (SELECT FROM pg_class c WHERE c.oid = v.relation) "
-	"RETURNING format('%I.%I', table_schema, table_name), owner::oid", NULL};
+		"WITH gone AS (DELETE FROM tapdata.view v WHERE v.home = $1 AND NOT EXISTS (SELECT FROM pg_class c WHERE c.oid = v.relation) "
+	"RETURNING format('%I.%I', table_schema, table_name) AS name, owner::oid, part_of) SELECT name, owner FROM gone WHERE part_of IS NULL", NULL};
 	static TdStatement changed = {
 		"SELECT v.relation FROM tapdata.view v JOIN pg_class c ON c.oid = v.relation JOIN pg_namespace n ON n.oid = c.relnamespace "
 	"WHERE v.home = $1 AND (v.owner, v.table_schema, v.table_name) IS DISTINCT FROM (c.relowner::regrole, n.nspname::text, c.relname::text)", NULL};
@@ -202,7 +227,7 @@ void
 td_views_bind(void)
 {
 	static TdStatement loose = {
-		"SELECT p.oid, v.relation FROM tapdata.view v JOIN pg_class p ON p.oid = v.twin OR "
+		"SELECT p.oid, v.relation FROM tapdata.view v JOIN pg_class p ON p.oid = v.twin OR p.oid = v.query OR p.oid IN (SELECT m.relation FROM tapdata.view m WHERE m.part_of = v.id) OR "
 		"(p.relnamespace = 'tapdata_state'::regnamespace AND p.relkind = 'r' AND p.relname ~ ('^v' || v.id || '_([0-9]+|c)$')) OR "
 		"p.oid IN (SELECT i.indexrelid FROM pg_index i JOIN pg_depend x ON x.classid = 'pg_class'::regclass AND x.objid = i.indexrelid "
 		"AND x.refclassid = 'pg_proc'::regclass AND x.refobjid = 'tapdata.row_hash'::regproc WHERE i.indrelid = v.relation) "

@@ -51,6 +51,27 @@ td_group_set_error(int32 id, const TdError *err)
 	td_status_error(&td_status_of_group, id, err);
 }
 
+/* What a hidden part of the view has failed of is what the view has failed of. */
+static bool
+failed_part(int32 id, TdError *err)
+{
+	static TdStatement look = {
+		"SELECT s.sqlstate, s.error, s.detail, s.hint FROM tapdata.view_state s JOIN tapdata.view p ON p.id = s.view "
+	"WHERE p.part_of = $1 AND s.status = 'failed' AND s.error IS NOT NULL ORDER BY p.id LIMIT 1", NULL};
+	char	   *texts[4];
+
+	if (TD_RUN(&look, td_arg_int4(id)) != 1)
+		return false;
+	for (int i = 0; i < 4; i++)
+		texts[i] = td_col_text(0, i + 1);
+	memset(err, 0, sizeof(*err));
+	strlcpy(err->sqlstate, texts[0] ? texts[0] : "XX000", sizeof(err->sqlstate));
+	strlcpy(err->message, texts[1], sizeof(err->message));
+	strlcpy(err->detail, texts[2] ? texts[2] : "", sizeof(err->detail));
+	strlcpy(err->hint, texts[3] ? texts[3] : "", sizeof(err->hint));
+	return true;
+}
+
 /*
  * What became of a view.  One that begins to be filled takes over what was
  * asked for (fills); the snapshot is that which it still equals.
@@ -60,7 +81,7 @@ td_view_set_status(int32 id, const char *status, const char *snapshot, const TdE
 {
 	static TdStatement look = {
 		"SELECT s.status, format('%I.%I', (SELECT nspname FROM pg_namespace n WHERE n.oid = c.relnamespace), c.relname), v.owner::oid "
-		"FROM tapdata.view_state s JOIN tapdata.view v ON v.id = s.view JOIN pg_class c ON c.oid = v.relation "
+		"FROM tapdata.view_state s JOIN tapdata.view v ON v.id = s.view JOIN tapdata.view m ON m.id = coalesce(v.part_of, v.id) JOIN pg_class c ON c.oid = m.relation "
 	"WHERE s.view = $1 FOR NO KEY UPDATE OF s", NULL};
 	static TdStatement move = {
 		"UPDATE tapdata.view_state s SET status = $2, since = CASE WHEN status = $2 THEN since ELSE clock_timestamp() END, exact = $2 = 'streaming', "
@@ -77,7 +98,9 @@ td_view_set_status(int32 id, const char *status, const char *snapshot, const TdE
 		Oid			owner = td_col_int(0, 3);
 		TdError		said;
 
-		if (err != NULL && err->hint[0] == '\0' && strcmp(status, "failed") == 0)
+		if (err != NULL && strcmp(status, "failed") == 0 && failed_part(id, &said))
+			err = &said;
+		else if (err != NULL && err->hint[0] == '\0' && strcmp(status, "failed") == 0)
 		{
 			said = *err;
 			td_error_hint(&said, "Mend the cause, then: SELECT tapdata.refresh_view(%s).", quote_literal_cstr(name));

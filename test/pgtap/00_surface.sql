@@ -11,6 +11,7 @@ SELECT * FROM no_plan();
 SELECT has_schema('tapdata');
 SELECT has_schema('tapdata_state');
 SELECT has_schema('tapdata_views');
+SELECT has_schema('tapdata_parts');
 SELECT is(extversion, '0.1', 'version') FROM pg_extension WHERE extname = 'tapdata';
 SELECT is((SELECT extrelocatable FROM pg_extension WHERE extname = 'tapdata'), false, 'not relocatable');
 
@@ -103,6 +104,7 @@ SELECT ok(NOT has_schema_privilege('pg_monitor', 'tapdata_state', 'USAGE'), 'nob
 SELECT ok(NOT has_schema_privilege('pg_monitor', 'tapdata', 'CREATE'), 'nobody creates in tapdata');
 SELECT ok(NOT has_schema_privilege('pg_monitor', 'tapdata_views', 'CREATE'), 'nor in tapdata_views');
 SELECT ok(has_schema_privilege('pg_monitor', 'tapdata_views', 'USAGE'), 'twins can be reached');
+SELECT ok(NOT has_schema_privilege('pg_monitor', 'tapdata_parts', 'CREATE'), 'nobody creates parts');
 SELECT ok(NOT has_foreign_data_wrapper_privilege('pg_monitor', 'tapdata', 'USAGE'), 'nobody may create connections by default');
 SELECT ok(NOT has_function_privilege('pg_monitor', 'tapdata.extension_created()', 'EXECUTE'), 'extension_created is internal');
 SELECT is_empty($$SELECT oid::regprocedure FROM pg_proc WHERE pronamespace = 'tapdata'::regnamespace AND prosecdef$$, 'no SECURITY DEFINER function');

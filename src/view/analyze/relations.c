@@ -83,7 +83,7 @@ check_kind(const Form_pg_class row, TdError *err)
 	return true;
 }
 
-/* Catalogs, and what belongs to us.  Tables of live views stand in the user's schemas. */
+/* Catalogs, and what belongs to us.  Tables of live views stand in the user's schemas, but those of hidden parts. */
 static bool
 check_schema(const Form_pg_class row, TdError *err)
 {
@@ -97,13 +97,14 @@ check_schema(const Form_pg_class row, TdError *err)
 		{"pg_toast", TD_NOT_CATALOG},
 		{"tapdata", TD_NOT_OURS},
 		{"tapdata_state", TD_NOT_OURS},
+		{"tapdata_parts", TD_NOT_OURS},
 		{"tapdata_views", TD_NOT_TWIN}
 	};
 	char	   *schema = get_namespace_name(row->relnamespace);
 
 	for (int i = 0; schema && i < lengthof(refused); i++)
 	{
-		if (strcmp(schema, refused[i].schema) == 0)
+		if (strcmp(schema, refused[i].schema) == 0 && !(refused[i].construct == TD_NOT_OURS && td_view_of(row->oid, true)))
 			return td_refuse(err, refused[i].construct, td_qualified_name(row->oid));
 	}
 	return true;

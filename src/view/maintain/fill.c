@@ -633,7 +633,7 @@ get_snapshot(TdView *view)
 		if (!OidIsValid(td_extension_hold()))
 			ereport(ERROR, (errcode(ERRCODE_TD_STOP), errmsg("the extension was dropped")));
 		LockRelationOid(view->relation, RowExclusiveLock);
-		td_lock_twin(view->twin);
+		td_lock_twin(view->query);
 		td_share_ask(TD_SHARE_FILL, view->group, view->id);
 		imported = td_share_import(IMPORT_TIMEOUT_MS);	/* the request stays as it is until the end: the view worker looks whether we have it */
 		if (!imported)

@@ -93,7 +93,7 @@ lock_member(TdMember *m)
 	if (worst == TD_LOCKED && OidIsValid(m->run->state_relid))
 		worst = lock_one(m, m->run->state_relid, RowExclusiveLock);
 	if (worst == TD_LOCKED)
-		worst = lock_one(m, m->view->twin, AccessShareLock);
+		worst = lock_one(m, m->view->query, AccessShareLock);
 	if (worst == TD_LOCKED && OidIsValid(td_feed_look_up(m->run)))
 		worst = lock_one(m, td_feed_table(m->id), RowExclusiveLock);
 	for (int i = 0; i < m->run->shape->noccurrences && worst == TD_LOCKED; i++)
@@ -262,7 +262,7 @@ td_lock_twin(Oid twin)
 static bool
 could_be_planned(TdMember *m)
 {
-	return lock_one(m, m->view->relation, AccessShareLock) != TD_LOCK_BUSY && lock_twin(m->view->twin, m);
+	return lock_one(m, m->view->relation, AccessShareLock) != TD_LOCK_BUSY && lock_twin(m->view->query, m);
 }
 
 /*

@@ -141,7 +141,7 @@ same_settings(const List *a, const List *b)
 static bool
 same_definition(const TdView *a, const TdView *b)
 {
-	return a->owner == b->owner && a->relation == b->relation && a->twin == b->twin && strcmp(a->name, b->name) == 0 &&
+	return a->owner == b->owner && a->relation == b->relation && a->twin == b->twin && a->query == b->query && strcmp(a->name, b->name) == 0 &&
 		a->timeout_ms == b->timeout_ms && a->changes == b->changes && same_settings(a->settings, b->settings);
 }
 

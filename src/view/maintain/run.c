@@ -63,7 +63,7 @@ static void
 plan_view(TdViewRun *run)
 {
 	int			level = td_scope_write_texts();
-	Query	   *query = td_twin_query(run->view->twin);
+	Query	   *query = td_twin_query(run->view->query);
 	TdError		err = {0};
 
 	run->shape = td_analyze(query, run->view->owner, &err);

@@ -19,6 +19,7 @@
 #include "miscadmin.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
+#include "utils/lsyscache.h"
 #include "workers/workers.h"
 
 #include "view/sql/sql_internal.h"
@@ -38,6 +39,11 @@ td_view_owned(Oid relation)
 {
 	TdView	   *view = td_view_of(relation, false);
 
+	if (view->part_of != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("\"%s\" is not a live view, but a part of one", get_rel_name(relation)),
+				 errhint("Name the view itself, %s.", view->name)));
 	if (!has_privs_of_role(GetUserId(), view->owner))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
@@ -64,6 +70,18 @@ td_sql_drop_view(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
+/* Several parts of one view may read it. */
+static bool
+is_listed(const List *names, const char *name)
+{
+	ListCell   *lc;
+
+	foreach(lc, names)
+		if (strcmp(lfirst(lc), name) == 0)
+			return true;
+	return false;
+}
+
 /* A view that others read can't go. */
 static void
 require_unread(const TdView *view)
@@ -72,7 +90,8 @@ require_unread(const TdView *view)
 	ListCell   *lc;
 
 	foreach(lc, td_views_reading(view->relation))
-		names = lappend(names, ((TdView *) lfirst(lc))->name);
+		if (!is_listed(names, ((TdView *) lfirst(lc))->name))
+			names = lappend(names, ((TdView *) lfirst(lc))->name);
 	if (names == NIL)
 		return;
 	ereport(ERROR,
@@ -91,7 +110,7 @@ td_sql_refresh_view(PG_FUNCTION_ARGS)
 
 	td_workers_require();
 	td_home_require();
-	foreach(lc, td_views_with_readers(list_make1(view)))
+	foreach(lc, td_views_with_readers(lappend(td_view_parts(view->id), view)))
 		td_view_refill(((TdView *) lfirst(lc))->id);
 	td_view_wake(view);
 	PG_RETURN_VOID();
@@ -148,6 +167,7 @@ td_sql_alter_view(PG_FUNCTION_ARGS)
 	options = td_optional_pairs(fcinfo, 1, "options");
 	td_view_options_check(options, false);
 	td_view_alter(view, options);
+	td_parts_alter(view, options);
 	if (td_pairs_has(options, "writable"))
 	{
 		const char *value = td_pairs_get(options, "writable");

@@ -111,26 +111,37 @@ create(const TdViewName *name, const char *sql, List *options)
 {
 	TdView	   *view = palloc0(sizeof(TdView));
 	Query	   *query = td_query_analyse(sql);
+	TdParts		parts = {options};
 	const char *full = td_pairs_get(options, "allow_full");
 	TdShape    *shape;
+	List	   *shapes;
 
 	if (full != NULL)
 		(void) parse_bool(full, &view->allow_full);
-	shape = td_query_shape(query, GetUserId(), view->allow_full);
-
+	shape = td_parts_shape(query, &parts, view->allow_full);
 	view->owner = GetUserId();
 	view->relation = td_view_create_table(name, shape, options);
-	view->twin = td_view_create_twin(name, view->relation, td_query_text(query));
-	shape = td_query_shape(td_twin_query(view->twin), view->owner, view->allow_full);
-	td_twin_needs(view->twin, shape);
-	add_rows(view, shape, options);
-	td_identity_need(shape);
-	if (shape->grouped || (shape->keyed && !shape->keyed->stored))
-		td_view_create_state(view, td_plan(shape), options);
-	td_write_guard(view->relation, !view->writable);
+	view->twin = td_view_create_twin(name->schema, "tapdata_views", td_twin_name(name->schema, name->table), view->relation, td_query_text(query));
+	shapes = td_parts_complete(&parts, name, view);
+	td_identity_need(lappend(shapes, td_view_complete(view, options)));
 	td_view_follow_feed(view->id);
 	CommandCounterIncrement();
 	return view;
+}
+
+/* Of a view whose table and SQL views are there: what it needs of others, the rows of the catalog, its state. */
+TdShape *
+td_view_complete(TdView *view, List *options)
+{
+	TdShape    *shape = td_query_shape(td_twin_query(view->query), view->owner, view->allow_full);
+
+	td_twin_needs(view->query, shape);
+	add_rows(view, shape, options);
+	if (shape->grouped || (shape->keyed && !shape->keyed->stored))
+		td_view_create_state(view, td_plan(shape), options);
+	td_write_guard(view->relation, !view->writable);
+	CommandCounterIncrement();
+	return shape;
 }
 
 /* The rows of the catalog. */
@@ -144,7 +155,7 @@ add_rows(TdView *view, const TdShape *shape, List *options)
 
 	if (writable != NULL)
 		(void) parse_bool(writable, &view->writable);
-	td_view_add(view, options, settings, strategy);
+	td_view_add(view, options, settings, strategy); /* of a part once more: it was drafted */
 	require_one_group(view, shape);
 	tell_wanted(view, explained);
 	for (int i = 0; i < shape->noccurrences; i++)

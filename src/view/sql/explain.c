@@ -20,7 +20,7 @@
 
 #include "view/sql/sql_internal.h"
 
-static void return_explained(FunctionCallInfo fcinfo, const TdShape *shape);
+static void return_explained(FunctionCallInfo fcinfo, List *rows);
 
 PG_FUNCTION_INFO_V1(td_sql_explain_query);
 PG_FUNCTION_INFO_V1(td_sql_explain_view);
@@ -31,7 +31,7 @@ td_sql_explain_query(PG_FUNCTION_ARGS)
 {
 	char	   *sql = td_required_text(fcinfo, 0, "query");
 
-	return_explained(fcinfo, td_query_shape(td_query_analyse(sql), GetUserId(), true));
+	return_explained(fcinfo, td_parts_explain_query(td_query_analyse(sql)));
 	return (Datum) 0;
 }
 
@@ -42,18 +42,18 @@ td_sql_explain_view(PG_FUNCTION_ARGS)
 	TdView	   *view = td_view_of(td_required_oid(fcinfo, 0, "view"), false);
 
 	td_view_require_reader(view);
-	return_explained(fcinfo, td_query_shape(td_twin_query(view->twin), view->owner, true));
+	return_explained(fcinfo, td_parts_explain_view(view));
 	return (Datum) 0;
 }
 
 static void
-return_explained(FunctionCallInfo fcinfo, const TdShape *shape)
+return_explained(FunctionCallInfo fcinfo, List *rows)
 {
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
 	ListCell   *lc;
 
 	InitMaterializedSRF(fcinfo, 0);
-	foreach(lc, td_explain(shape))
+	foreach(lc, rows)
 	{
 		TdExplained *e = lfirst(lc);
 		Datum		values[] = {

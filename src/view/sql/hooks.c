@@ -179,8 +179,11 @@ views_concerned(Node *statement)
 	foreach(lc, td_views_with_readers(views))
 	{
 		TdView	   *view = lfirst(lc);
-		TdMention  *mention = palloc(sizeof(TdMention));
+		TdMention  *mention;
 
+		if (view->part_of != 0)	/* its view comes with it */
+			continue;
+		mention = palloc(sizeof(TdMention));
 		mention->names[0] = pstrdup(quote_identifier(get_rel_name(view->relation)));
 		mention->names[1] = view->name;
 		mention->names[2] = quote_qualified_identifier(get_namespace_name(get_rel_namespace(view->twin)), get_rel_name(view->twin));
@@ -315,10 +318,12 @@ follow(void)
 	td_view_ddl = true;
 	PG_TRY();
 	{
-		foreach(lc, moved)
-			twin_follows(lfirst(lc));
-		if (moved != NIL)
-			(void) td_views_follow();	/* the twins' names */
+		for (; moved != NIL; moved = td_views_follow())	/* the twins' names, and the parts' owner */
+			foreach(lc, moved)
+			{
+				twin_follows(lfirst(lc));
+				td_parts_follow(lfirst(lc));
+			}
 		td_identity_restore();
 	}
 	PG_FINALLY();
@@ -341,7 +346,7 @@ twin_follows(const TdView *view)
 
 	td_catalog_enter(&scope);
 	td_run_as_caller(psprintf("ALTER VIEW %s OWNER TO %s", twin, quote_identifier(GetUserNameFromId(view->owner, false))));
-	if (strcmp(name, table) != 0 && strcmp(name, psprintf("%s.%s", schema, table)) != 0)
+	if (view->part_of == 0 && strcmp(name, table) != 0 && strcmp(name, psprintf("%s.%s", schema, table)) != 0)
 		td_run_as_caller(psprintf("ALTER VIEW %s RENAME TO %s", twin, quote_identifier(td_twin_name(schema, table))));
 	td_catalog_leave(&scope);
 	CommandCounterIncrement();

@@ -47,6 +47,7 @@
 #define TRIES 20
 #define TRY_TEXT "500ms"
 
+static List *needs_of_shape(List *changes, List **relations, const TdShape *shape);
 static List *need_of_table(List *changes, List **relations, Oid relation, Oid root, const Bitmapset *columns);
 static Bitmapset *same_columns(Oid from, Oid to, const Bitmapset *columns);
 static Oid	identity_index(Relation rel);
@@ -61,28 +62,20 @@ static bool set_back(const TdIdentity *was, bool unconditional);
 /* ---- a new view ---- */
 
 /*
- * The view's own rows are in the catalog, or what is done here could be set
+ * The rows of the view and its parts are in the catalog, or what is done here could be set
  * back at once.  All tables are locked before the first is changed: a lock kept
  * while waiting for the next would meet writers that hold them the other way
  * round.
  */
 void
-td_identity_need(const TdShape *shape)
+td_identity_need(const List *shapes)
 {
 	List	   *changes = NIL;
 	List	   *relations = NIL;
 	ListCell   *lc;
 
-	for (int i = 0; i < shape->noccurrences; i++)
-	{
-		const TdOccurrence *o = &shape->occurrences[i];
-
-		if (o->view != 0)
-			continue;
-		foreach(lc, rt_fetch(o->rti, shape->query->rtable)->inh ? find_all_inheritors(o->relid, AccessShareLock, NULL) : list_make1_oid(o->relid))
-			if (get_rel_relkind(lfirst_oid(lc)) == RELKIND_RELATION && !list_member_oid(relations, lfirst_oid(lc)))
-				changes = need_of_table(changes, &relations, lfirst_oid(lc), o->relid, o->columns);
-	}
+	foreach(lc, shapes)
+		changes = needs_of_shape(changes, &relations, lfirst(lc));
 	list_sort(relations, list_oid_cmp);
 	if (!lock_tables(relations, TRIES))
 		ereport(ERROR,
@@ -97,6 +90,25 @@ td_identity_need(const TdShape *shape)
 		td_run_as_caller(full_statement(was->relation));
 		td_identity_keep(was, true);
 	}
+}
+
+/* All tables that it reads. */
+static List *
+needs_of_shape(List *changes, List **relations, const TdShape *shape)
+{
+	ListCell   *lc;
+
+	for (int i = 0; i < shape->noccurrences; i++)
+	{
+		const TdOccurrence *o = &shape->occurrences[i];
+
+		if (o->view != 0)
+			continue;
+		foreach(lc, o->inh ? find_all_inheritors(o->relid, AccessShareLock, NULL) : list_make1_oid(o->relid))
+			if (get_rel_relkind(lfirst_oid(lc)) == RELKIND_RELATION && !list_member_oid(*relations, lfirst_oid(lc)))
+				changes = need_of_table(changes, relations, lfirst_oid(lc), o->relid, o->columns);
+	}
+	return changes;
 }
 
 /* One table that holds rows; adds what has to be changed on it. */

@@ -20,6 +20,7 @@
  */
 #include "postgres.h"
 
+#include "catalog/namespace.h"
 #include "catalog/pg_class.h"
 #include "compat/compat.h"
 #include "miscadmin.h"
@@ -28,7 +29,9 @@
 #include "parser/parser.h"
 #include "storage/lockdefs.h"
 #include "tcop/tcopprot.h"
+#include "utils/builtins.h"
 #include "utils/guc.h"
+#include "utils/lsyscache.h"
 #include "utils/ruleutils.h"
 
 #include "view/sql/sql_internal.h"
@@ -87,6 +90,24 @@ inner_position(void *arg)
 	}
 }
 
+/* Parts of other views, which analysis takes for what they are. */
+static void
+refuse_parts(const Query *query)
+{
+	ListCell   *lc;
+
+	foreach(lc, query->rtable)
+	{
+		const RangeTblEntry *rte = lfirst_node(RangeTblEntry, lc);
+
+		if (rte->rtekind == RTE_RELATION && get_rel_namespace(rte->relid) == get_namespace_oid("tapdata_parts", true))
+			ereport(ERROR,
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					 errmsg("views do not support tapdata_parts.%s, a table of tapdata itself", quote_identifier(get_rel_name(rte->relid))),
+					 errhint("Name the live view that it belongs to.")));
+	}
+}
+
 /* Of each query level, as the executor would. */
 static bool
 check_rights(Node *node, void *context)
@@ -95,6 +116,7 @@ check_rights(Node *node, void *context)
 		return false;
 	if (IsA(node, Query))
 	{
+		refuse_parts(castNode(Query, node));
 		td_check_permissions_compat((Query *) node);
 		return query_tree_walker((Query *) node, check_rights, context, 0);
 	}

@@ -57,6 +57,7 @@ static const struct
 
 static TdView *view_of_table(Oid relation);
 static void refuse_on_twin(Oid relation);
+static void refuse_on_part(Oid relation);
 static void refuse_on_table(Oid relation, const char *what);
 static void refuse_alter(AlterTableStmt *statement, Oid relation);
 static void refuse_guard_off(Oid relation);
@@ -77,15 +78,18 @@ td_view_refuse_ddl(Node *statement)
 	{
 		case T_AlterTableStmt:
 			relation = td_find_relation(castNode(AlterTableStmt, statement)->relation);
+			refuse_on_part(relation);
 			refuse_alter(castNode(AlterTableStmt, statement), relation);
 			break;
 		case T_RenameStmt:
 			relation = td_find_relation(castNode(RenameStmt, statement)->relation);
+			refuse_on_part(relation);
 			if (castNode(RenameStmt, statement)->renameType == OBJECT_COLUMN)
 				refuse_on_table(relation, "its columns");
 			break;
 		case T_AlterObjectSchemaStmt:
 			relation = td_find_relation(castNode(AlterObjectSchemaStmt, statement)->relation);
+			refuse_on_part(relation);
 			break;
 		case T_ViewStmt:
 			if (castNode(ViewStmt, statement)->replace)
@@ -183,6 +187,19 @@ refuse_drop(DropStmt *statement)
 }
 
 /* ---- the table ---- */
+
+/* What a view was split into is not the user's. */
+static void
+refuse_on_part(Oid relation)
+{
+	TdView	   *view = view_of_table(relation);
+
+	if (view != NULL && view->part_of != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("table %s can't be changed, live view %s is made of it", get_rel_name(relation), view->name),
+				 errhint("Change the view itself.")));
+}
 
 static void
 refuse_on_table(Oid relation, const char *what)

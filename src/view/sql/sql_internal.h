@@ -29,17 +29,43 @@ typedef struct TdViewName
 
 extern void td_view_name(const char *text, TdViewName *name, Oid *existing);	/* where it goes; existing: what is there */
 extern Oid	td_view_create_table(const TdViewName *name, const TdShape *shape, List *options); /* as the caller, with its key */
-extern Oid	td_view_create_twin(const TdViewName *name, Oid table, const char *query);	/* owned by the caller, goes with the table */
+extern Oid	td_view_create_twin(const char *draft_schema, const char *schema, const char *name, Oid table, const char *query);	/* owned by the caller, goes with the table */
 extern char *td_twin_name(const char *schema, const char *table);	/* one that is free */
 extern void td_twin_needs(Oid twin, const TdShape *shape);	/* what proves the view's key stays */
 extern void td_view_create_state(const TdView *view, const TdPlan *plan, List *options);
 extern void td_view_make_part(Oid part, Oid table);
 
+/* ---- create.c ---- */
+extern TdShape *td_view_complete(TdView *view, List *options); /* table and SQL views are there: the rest, but what it needs of base tables */
+
+/* ---- parts.c: hidden views that a view is made of ---- */
+typedef struct TdPart
+{
+	TdView	   *view;
+	Query	   *query;
+	TdShape    *shape;
+} TdPart;
+
+typedef struct TdParts
+{
+	List	   *options;		/* those of the view */
+	List	   *ids;			/* numbers for parts, and at last the view's; NIL = none are needed */
+	List	   *list;			/* of TdPart * */
+	Query	   *rest;			/* over the tables of the parts; NULL = the query is kept as it is */
+} TdParts;
+
+extern TdShape *td_parts_shape(Query *query, TdParts *parts, bool allow_full);
+extern List *td_parts_complete(TdParts *parts, const TdViewName *name, TdView *view);	/* their shapes; sets id and query of the view */
+extern void td_parts_alter(const TdView *view, List *options);
+extern void td_parts_follow(const TdView *view);	/* to its owner */
+extern List *td_parts_explain_query(Query *query);	/* of TdExplained * */
+extern List *td_parts_explain_view(const TdView *view);
+
 /* ---- changes.c: the feed of a view ---- */
 extern void td_view_follow_feed(int32 id);	/* makes or drops it, as the stored options say */
 
 /* ---- identity.c: replica identities of base tables ---- */
-extern void td_identity_need(const TdShape *shape); /* as the caller; the rows of the view are there */
+extern void td_identity_need(const List *shapes);	/* of TdShape *; as the caller; the rows of the views are there */
 extern void td_identity_restore(void);	/* those that no view needs any more */
 extern void td_identity_restore_all(List *identities);
 

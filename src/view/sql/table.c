@@ -321,18 +321,18 @@ create_part_index(const TdViewName *name, const TdShape *shape)
 
 /* Drafted by the caller beside his table; see NOTES. */
 Oid
-td_view_create_twin(const TdViewName *name, Oid table, const char *query)
+td_view_create_twin(const char *draft_schema, const char *schema, const char *name, Oid table, const char *query)
 {
 	TdCatalogScope scope;
 	char	   *draft = psprintf("tapdata_twin_%u", table);
 	Oid			twin;
 
-	td_run_as_caller(psprintf("CREATE VIEW %s AS %s", quote_qualified_identifier(name->schema, draft), query));
+	td_run_as_caller(psprintf("CREATE VIEW %s AS %s", quote_qualified_identifier(draft_schema, draft), query));
 	CommandCounterIncrement();
-	twin = get_relname_relid(draft, name->schema_oid);
+	twin = get_relname_relid(draft, get_namespace_oid(draft_schema, false));
 	td_catalog_enter(&scope);
-	td_run_as_caller(psprintf("ALTER VIEW %s SET SCHEMA " TWIN_SCHEMA, quote_qualified_identifier(name->schema, draft)));
-	td_run_as_caller(psprintf("ALTER VIEW %s RENAME TO %s", quote_qualified_identifier(TWIN_SCHEMA, draft), quote_identifier(td_twin_name(name->schema, name->table))));
+	td_run_as_caller(psprintf("ALTER VIEW %s SET SCHEMA %s", quote_qualified_identifier(draft_schema, draft), schema));
+	td_run_as_caller(psprintf("ALTER VIEW %s RENAME TO %s", quote_qualified_identifier(schema, draft), quote_identifier(name)));
 	td_catalog_leave(&scope);
 	CommandCounterIncrement();
 	td_view_make_part(twin, table);

@@ -1,0 +1,35 @@
+/*-------------------------------------------------------------------------
+ *
+ * split_internal.h
+ *		What split.c and its rules share.
+ *
+ * NOTES
+ *		A rule says a query with one more level of subqueries, some of which (the
+ *		*holes*) are to become parts.  It changes the query that it is given, and
+ *		returns NULL where it does not apply, or has no such variant any more.
+ *
+ * src/view/analyze/split_internal.h
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef TD_SPLIT_INTERNAL_H
+#define TD_SPLIT_INTERNAL_H
+
+#include "view/analyze/keyed_internal.h"
+
+typedef struct TdHole
+{
+	RangeTblEntry *rte;			/* a subquery in FROM of some level */
+	List	   *more;			/* of List * of Expr *: columns of which one list may be added, to be its key */
+} TdHole;
+
+typedef Query *(*TdSplitRule) (Query *query, int variant, List **holes);
+
+extern const TdSplitRule td_split_rules[];	/* split_rules.c; NULL at the end.  Those that make fewer and smaller parts come first */
+
+/* split_columns.c: columns of range table entries, at all depths below a level */
+extern bool td_split_collect(Node *node, Index rti, List **vars);	/* of Var *, rti 0 = all; false = a whole row or a system column is among them */
+extern Node *td_split_replace(Node *node, List *exprs, Index from, Index rti);	/* expressions (Vars of entry `from`, or with 0 any) by columns 1.. of entry rti */
+extern bool td_split_reads_outer(Query *query); /* is it correlated? */
+
+#endif							/* TD_SPLIT_INTERNAL_H */

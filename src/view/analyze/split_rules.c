@@ -1,0 +1,617 @@
+/*-------------------------------------------------------------------------
+ *
+ * split_rules.c
+ *		The ways to say a query with one more level of subqueries.
+ *
+ * NOTES
+ *		As split.c.  Each rule is an identity of SQL, for multisets of rows: what is
+ *		cut out keeps its FROM, WHERE and grouping whole.
+ *
+ *		 scalar		an uncorrelated (SELECT aggregates ...) has one row always: it is
+ *					joined
+ *		 from		a subquery in FROM
+ *		 sublink	an uncorrelated IN, EXISTS (SELECT ...)
+ *		 groups		GROUP BY below windows, DISTINCT, and HAVING with subqueries
+ *		 branches	of a set operation
+ *		 filter		one table of an inner join with the conditions on it that have
+ *					subqueries
+ *		 wrap		FROM and WHERE below GROUP BY, windows, DISTINCT
+ *
+ * IDENTIFICATION
+ *		src/view/analyze/split_rules.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "nodes/makefuncs.h"
+#include "nodes/nodeFuncs.h"
+#include "optimizer/optimizer.h"
+#include "optimizer/tlist.h"
+#include "parser/parsetree.h"
+#include "rewrite/rewriteManip.h"
+#include "utils/lsyscache.h"
+
+#include "view/analyze/split_internal.h"
+
+/* ---- building ---- */
+
+static RangeTblEntry *
+subquery_entry(Query *query)
+{
+	RangeTblEntry *rte = makeNode(RangeTblEntry);
+	List	   *names = NIL;
+	ListCell   *lc;
+
+	foreach(lc, query->targetList)
+	{
+		TargetEntry *tle = lfirst_node(TargetEntry, lc);
+
+		if (!tle->resjunk)
+			names = lappend(names, makeString(pstrdup(tle->resname ? tle->resname : "?column?")));
+	}
+	rte->rtekind = RTE_SUBQUERY;
+	rte->subquery = query;
+	rte->alias = makeAlias("part", NIL);
+	rte->eref = makeAlias("part", names);
+	rte->inFromCl = true;
+	return rte;
+}
+
+static void
+add_hole(List **holes, RangeTblEntry *rte, List *more)
+{
+	TdHole	   *hole = palloc0(sizeof(TdHole));
+
+	hole->rte = rte;
+	hole->more = more;
+	*holes = lappend(*holes, hole);
+}
+
+static RangeTblRef *
+reference(Index rti)
+{
+	RangeTblRef *ref = makeNode(RangeTblRef);
+
+	ref->rtindex = rti;
+	return ref;
+}
+
+/* FROM is that subquery alone. */
+static void
+read_only_from(Query *query, RangeTblEntry *rte)
+{
+	query->rtable = list_make1(rte);
+	query->jointree = makeFromExpr(list_make1(reference(1)), NULL);
+}
+
+static void
+note_sublinks(Query *query)
+{
+	query->hasSubLinks = checkExprHasSubLink((Node *) query->targetList) || checkExprHasSubLink((Node *) query->jointree) ||
+		checkExprHasSubLink(query->havingQual);
+}
+
+/* All that stands above FROM and WHERE is gone. */
+static void
+strip(Query *query)
+{
+	query->targetList = NIL;
+	query->groupClause = NIL;
+	query->groupDistinct = false;
+	query->groupingSets = NIL;
+	query->havingQual = NULL;
+	query->windowClause = NIL;
+	query->distinctClause = NIL;
+	query->hasDistinctOn = false;
+	query->sortClause = NIL;
+	query->hasAggs = false;
+	query->hasWindowFuncs = false;
+	query->hasTargetSRFs = false;
+	query->constraintDeps = NIL;
+}
+
+/* SELECT these FROM and WHERE of the query, or nothing but that there is a row. */
+static List *
+columns_of_part(List *exprs, const Query *query)
+{
+	List	   *tlist = NIL;
+	ListCell   *lc;
+
+	foreach(lc, exprs)
+	{
+		Node	   *expr = lfirst(lc);
+		char	   *name = NULL;
+
+		if (IsA(expr, Var) && ((Var *) expr)->varattno > 0)
+			name = get_rte_attribute_name(rt_fetch(((Var *) expr)->varno, query->rtable), ((Var *) expr)->varattno);
+		tlist = lappend(tlist, makeTargetEntry(copyObject((Expr *) expr), list_length(tlist) + 1, name, false));
+	}
+	if (tlist == NIL)
+		tlist = list_make1(makeTargetEntry((Expr *) makeConst(INT4OID, -1, InvalidOid, sizeof(int32), Int32GetDatum(1), false, true), 1, pstrdup("one"), false));
+	return tlist;
+}
+
+static bool
+is_cut(const Query *query)
+{
+	return query->limitCount || query->limitOffset || query->rowMarks;
+}
+
+static bool
+is_grouped(const Query *query)
+{
+	return query->groupClause || query->groupingSets || query->hasAggs || query->havingQual;
+}
+
+/* The entries of FROM, in order. */
+static List *
+from_entries(Node *node)
+{
+	List	   *entries = NIL;
+	ListCell   *lc;
+
+	if (IsA(node, RangeTblRef))
+		return list_make1_int(((RangeTblRef *) node)->rtindex);
+	if (IsA(node, JoinExpr))
+		return list_concat(from_entries(((JoinExpr *) node)->larg), from_entries(((JoinExpr *) node)->rarg));
+	foreach(lc, ((FromExpr *) node)->fromlist)
+		entries = list_concat(entries, from_entries(lfirst(lc)));
+	return entries;
+}
+
+/* A filter of one table. */
+static bool
+is_simple(const Query *query)
+{
+	List	   *entries = query->setOperations ? NIL : from_entries((Node *) query->jointree);
+
+	return list_length(entries) == 1 && rt_fetch(linitial_int(entries), query->rtable)->rtekind == RTE_RELATION &&
+		!is_grouped(query) && !query->distinctClause && !query->windowClause && !query->hasSubLinks && !is_cut(query);
+}
+
+/* ---- scalar ---- */
+
+static bool
+has_one_row(Query *query)
+{
+	return query->hasAggs && !query->groupClause && !query->groupingSets && !query->havingQual && !query->setOperations &&
+		!query->distinctClause && !query->hasTargetSRFs && !is_cut(query) && !td_split_reads_outer(query);
+}
+
+typedef struct Scalars
+{
+	Query	   *query;
+	List	  **holes;
+} Scalars;
+
+static Node *
+join_scalar(Node *node, Scalars *s)
+{
+	if (node == NULL)
+		return NULL;
+	if (IsA(node, SubLink) && ((SubLink *) node)->subLinkType == EXPR_SUBLINK && has_one_row(castNode(Query, ((SubLink *) node)->subselect)))
+	{
+		RangeTblEntry *rte = subquery_entry(castNode(Query, ((SubLink *) node)->subselect));
+		Oid			type = exprType(node);
+		int32		typmod = exprTypmod(node);
+		Oid			collation = exprCollation(node);
+
+		s->query->rtable = lappend(s->query->rtable, rte);
+		s->query->jointree->fromlist = lappend(s->query->jointree->fromlist, reference(list_length(s->query->rtable)));
+		add_hole(s->holes, rte, NIL);
+		return (Node *) makeVar(list_length(s->query->rtable), 1, type, typmod, collation, 0);
+	}
+	if (IsA(node, SubLink))
+		return node;
+	return expression_tree_mutator(node, join_scalar, s);
+}
+
+static Query *
+scalar_rule(Query *query, int variant, List **holes)
+{
+	Scalars		s = {query, holes};
+
+	if (variant > 0 || query->setOperations || query->jointree->fromlist == NIL || is_cut(query))
+		return NULL;
+	query->jointree->quals = join_scalar(query->jointree->quals, &s);
+	if (!is_grouped(query))
+		query->targetList = (List *) join_scalar((Node *) query->targetList, &s);
+	note_sublinks(query);
+	return *holes ? query : NULL;
+}
+
+/* ---- from ---- */
+
+static Query *
+from_rule(Query *query, int variant, List **holes)
+{
+	ListCell   *lc;
+
+	if (query->setOperations)
+		return NULL;
+	foreach(lc, from_entries((Node *) query->jointree))
+	{
+		RangeTblEntry *rte = rt_fetch(lfirst_int(lc), query->rtable);
+
+		if (rte->rtekind != RTE_SUBQUERY || rte->lateral || variant-- > 0)
+			continue;
+		add_hole(holes, rte, NIL);
+		return query;
+	}
+	return NULL;
+}
+
+/* ---- sublink ---- */
+
+/* The order of an array's elements would be lost. */
+static bool
+cut_sublinks(Node *node, List **holes)
+{
+	if (node == NULL || IsA(node, Query))
+		return false;
+	if (IsA(node, SubLink) && ((SubLink *) node)->subLinkType != ARRAY_SUBLINK && ((SubLink *) node)->subLinkType != MULTIEXPR_SUBLINK)
+	{
+		SubLink    *link = (SubLink *) node;
+		Query	   *inner = castNode(Query, link->subselect);
+
+		if (!is_simple(inner) && !is_cut(inner) && !td_split_reads_outer(inner))
+		{
+			Query	   *outer = makeNode(Query);
+			RangeTblEntry *rte = subquery_entry(inner);
+			ListCell   *lc;
+
+			outer->commandType = CMD_SELECT;
+			outer->canSetTag = true;
+			read_only_from(outer, rte);
+			foreach(lc, inner->targetList)
+			{
+				TargetEntry *tle = lfirst_node(TargetEntry, lc);
+
+				if (!tle->resjunk)
+					outer->targetList = lappend(outer->targetList, makeTargetEntry((Expr *) makeVarFromTargetEntry(1, tle), list_length(outer->targetList) + 1,
+																				   tle->resname, false));
+			}
+			link->subselect = (Node *) outer;
+			add_hole(holes, rte, NIL);
+		}
+	}
+	return expression_tree_walker(node, cut_sublinks, holes);
+}
+
+static Query *
+sublink_rule(Query *query, int variant, List **holes)
+{
+	if (variant > 0 || query->setOperations)
+		return NULL;
+	cut_sublinks((Node *) query->targetList, holes);
+	cut_sublinks((Node *) query->jointree, holes);
+	cut_sublinks(query->havingQual, holes);
+	return *holes ? query : NULL;
+}
+
+/* ---- groups ---- */
+
+typedef struct Grouped
+{
+	List	   *exprs;			/* group keys, then aggregates */
+	bool		other;			/* something else is read of FROM */
+} Grouped;
+
+static bool
+collect_grouped(Node *node, Grouped *g)
+{
+	if (node == NULL || list_member(g->exprs, node))
+		return false;
+	if (IsA(node, Aggref) && ((Aggref *) node)->agglevelsup == 0)
+	{
+		g->exprs = lappend(g->exprs, node);
+		return false;
+	}
+	g->other = g->other || IsA(node, Var) || IsA(node, GroupingFunc) ||
+		(IsA(node, SubLink) && td_split_reads_outer(castNode(Query, ((SubLink *) node)->subselect)));
+	if (IsA(node, Query))
+		return false;
+	return expression_tree_walker(node, collect_grouped, g);
+}
+
+static Query *
+groups_rule(Query *query, int variant, List **holes)
+{
+	Grouped		g = {NIL, false};
+	Query	   *part;
+	bool		sublinks = checkExprHasSubLink(query->havingQual);
+	int			n = 0;
+	ListCell   *lc;
+
+	if (variant > 0 || query->setOperations || query->groupingSets || !is_grouped(query) || is_cut(query))
+		return NULL;
+	if (!query->hasWindowFuncs && !query->distinctClause && !sublinks && !checkExprHasSubLink((Node *) query->targetList))
+		return NULL;
+	foreach(lc, query->groupClause)
+		g.exprs = lappend(g.exprs, get_sortgroupclause_expr(lfirst_node(SortGroupClause, lc), query->targetList));
+	collect_grouped((Node *) query->targetList, &g);
+	if (sublinks)
+		collect_grouped(query->havingQual, &g);
+	if (g.other || g.exprs == NIL)
+		return NULL;
+	part = copyObject(query);
+	strip(part);
+	part->groupClause = copyObject(query->groupClause);
+	part->groupDistinct = query->groupDistinct;
+	part->havingQual = sublinks ? NULL : copyObject(query->havingQual);
+	part->hasAggs = true;
+	part->targetList = columns_of_part(g.exprs, query);
+	foreach(lc, part->groupClause)
+		list_nth_node(TargetEntry, part->targetList, n++)->ressortgroupref = lfirst_node(SortGroupClause, lc)->tleSortGroupRef;
+	note_sublinks(part);
+	query->targetList = (List *) td_split_replace((Node *) query->targetList, g.exprs, 0, 1);
+	read_only_from(query, subquery_entry(part));
+	query->jointree->quals = sublinks ? td_split_replace(query->havingQual, g.exprs, 0, 1) : NULL;
+	query->groupClause = NIL;
+	query->havingQual = NULL;
+	query->hasAggs = false;
+	query->constraintDeps = NIL;
+	note_sublinks(query);
+	add_hole(holes, linitial(query->rtable), NIL);
+	return query;
+}
+
+/* ---- branches ---- */
+
+static Query *
+branches_rule(Query *query, int variant, List **holes)
+{
+	ListCell   *lc,
+			   *lt;
+
+	if (variant > 0 || !query->setOperations)
+		return NULL;
+	foreach(lc, td_keyed_branches(query))
+	{
+		RangeTblEntry *rte = rt_fetch(lfirst_int(lc), query->rtable);
+		Query	   *part = rte->subquery;
+		Query	   *branch;
+
+		if (is_simple(part) || is_cut(part))
+			continue;
+		branch = makeNode(Query);
+		branch->commandType = CMD_SELECT;
+		branch->canSetTag = true;
+		read_only_from(branch, subquery_entry(part));
+		foreach(lt, part->targetList)
+		{
+			TargetEntry *tle = lfirst_node(TargetEntry, lt);
+
+			if (!tle->resjunk)
+				branch->targetList = lappend(branch->targetList, makeTargetEntry((Expr *) makeVarFromTargetEntry(1, tle), list_length(branch->targetList) + 1,
+																				 tle->resname, false));
+		}
+		rte->subquery = branch;
+		add_hole(holes, linitial(branch->rtable), NIL);
+	}
+	return *holes ? query : NULL;
+}
+
+/* ---- filter ---- */
+
+static bool
+all_inner(Node *node)
+{
+	ListCell   *lc;
+
+	if (IsA(node, RangeTblRef))
+		return true;
+	if (IsA(node, JoinExpr))
+		return ((JoinExpr *) node)->jointype == JOIN_INNER && all_inner(((JoinExpr *) node)->larg) && all_inner(((JoinExpr *) node)->rarg);
+	foreach(lc, ((FromExpr *) node)->fromlist)
+	{
+		if (!all_inner(lfirst(lc)))
+			return false;
+	}
+	return true;
+}
+
+static List *
+inner_quals(Node *node)
+{
+	List	   *quals;
+	ListCell   *lc;
+
+	if (IsA(node, RangeTblRef))
+		return NIL;
+	if (IsA(node, JoinExpr))
+		return list_concat(list_concat(inner_quals(((JoinExpr *) node)->larg), inner_quals(((JoinExpr *) node)->rarg)), td_and_list(((JoinExpr *) node)->quals));
+	quals = NIL;
+	foreach(lc, ((FromExpr *) node)->fromlist)
+		quals = list_concat(quals, inner_quals(lfirst(lc)));
+	return list_concat(quals, td_and_list(((FromExpr *) node)->quals));
+}
+
+/* The only entry of FROM that the condition reads, in subqueries too; 0 = none or several. */
+static Index
+only_entry(Node *qual)
+{
+	List	   *vars = NIL;
+	Index		rti = 0;
+	ListCell   *lc;
+
+	if (!td_split_collect(qual, 0, &vars))
+		return 0;
+	foreach(lc, vars)
+	{
+		if (rti != 0 && rti != (Index) lfirst_node(Var, lc)->varno)
+			return 0;
+		rti = lfirst_node(Var, lc)->varno;
+	}
+	return rti;
+}
+
+/* The columns of each unique key that are not there yet. */
+static List *
+keys_of(const RangeTblEntry *rte, Index rti, const List *there)
+{
+	List	   *keys = NIL;
+	ListCell   *lc;
+
+	foreach(lc, rte->rtekind == RTE_RELATION ? td_unique_keys(rte->relid) : NIL)
+	{
+		List	   *missing = NIL;
+		int			attnum = -1;
+
+		while ((attnum = bms_next_member(lfirst(lc), attnum)) >= 0)
+		{
+			Oid			type,
+						collation;
+			int32		typmod;
+			Var		   *var;
+
+			get_atttypetypmodcoll(rte->relid, attnum, &type, &typmod, &collation);
+			var = makeVar(rti, attnum, type, typmod, collation, 0);
+			if (!list_member(there, var))
+				missing = lappend(missing, var);
+		}
+		if (missing)
+			keys = lappend(keys, missing);
+	}
+	return keys;
+}
+
+/* Entries of joins are gone from FROM: nothing may look at them any more. */
+static void
+forget_joins(Query *query)
+{
+	ListCell   *lc;
+
+	foreach(lc, query->rtable)
+	{
+		RangeTblEntry *rte = lfirst_node(RangeTblEntry, lc);
+
+		if (rte->rtekind == RTE_JOIN)
+		{
+			RangeTblEntry *none = makeNode(RangeTblEntry);
+
+			none->rtekind = RTE_RESULT;
+			none->eref = makeAlias("none", NIL);
+			lfirst(lc) = none;
+		}
+	}
+}
+
+/* The table with its conditions, as a subquery of the columns that are used elsewhere. */
+static void
+filter_entry(Query *query, Index rti, List *mine, List *others, List **holes)
+{
+	List	   *all = list_make3(query->targetList, others, query->havingQual);
+	List	   *vars = NIL;
+	Query	   *part = makeNode(Query);
+	RangeTblEntry *old = rt_fetch(rti, query->rtable);
+
+	if (!td_split_collect((Node *) all, rti, &vars))
+		return;
+	part->commandType = CMD_SELECT;
+	part->canSetTag = true;
+	part->rtable = list_make1(copyObject(old));
+	part->jointree = makeFromExpr(list_make1(reference(1)), (Node *) make_ands_explicit(copyObject(mine)));
+	part->targetList = columns_of_part(vars, query);
+	if (rti != 1)
+		ChangeVarNodes((Node *) part->targetList, rti, 1, 0);
+	if (rti != 1)
+		ChangeVarNodes(part->jointree->quals, rti, 1, 0);
+	part->hasSubLinks = true;
+	all = (List *) td_split_replace((Node *) all, vars, rti, rti);
+	query->targetList = linitial(all);
+	query->havingQual = lthird(all);
+	query->jointree->quals = lsecond(all) ? (Node *) make_ands_explicit(lsecond(all)) : NULL;
+	lfirst(list_nth_cell(query->rtable, rti - 1)) = subquery_entry(part);
+	ChangeVarNodes((Node *) vars, rti, 1, 0);
+	add_hole(holes, rt_fetch(rti, query->rtable), keys_of(old, 1, vars));
+}
+
+/* Of variant n the n-th table that has such conditions. */
+static Query *
+filter_rule(Query *query, int variant, List **holes)
+{
+	List	   *quals;
+	List	   *entries;
+	ListCell   *lc,
+			   *lq;
+
+	if (query->setOperations || is_cut(query) || !all_inner((Node *) query->jointree))
+		return NULL;
+	quals = inner_quals((Node *) query->jointree);
+	entries = from_entries((Node *) query->jointree);
+	if (list_length(entries) < 2)
+		return NULL;
+	foreach(lc, entries)
+	{
+		RangeTblEntry *rte = rt_fetch(lfirst_int(lc), query->rtable);
+		List	   *mine = NIL,
+				   *others = NIL,
+				   *froms = NIL;
+		bool		sublinks = false;
+		ListCell   *le;
+
+		if (rte->rtekind == RTE_FUNCTION || rte->rtekind == RTE_VALUES || (rte->rtekind == RTE_SUBQUERY && rte->lateral))
+			return NULL;
+		foreach(lq, quals)
+		{
+			if (only_entry(lfirst(lq)) == (Index) lfirst_int(lc))
+				mine = lappend(mine, lfirst(lq));
+			else
+				others = lappend(others, lfirst(lq));
+		}
+		foreach(lq, mine)
+			sublinks = sublinks || checkExprHasSubLink(lfirst(lq));
+		if (rte->rtekind != RTE_RELATION || !sublinks || variant-- > 0)
+			continue;
+		foreach(le, entries)
+			froms = lappend(froms, reference(lfirst_int(le)));
+		query->jointree = makeFromExpr(froms, NULL);
+		forget_joins(query);
+		filter_entry(query, lfirst_int(lc), mine, others, holes);
+		note_sublinks(query);
+		return *holes ? query : NULL;
+	}
+	return NULL;
+}
+
+/* ---- wrap ---- */
+
+static Query *
+wrap_rule(Query *query, int variant, List **holes)
+{
+	List	   *entries;
+	List	   *above;
+	List	   *vars = NIL;
+	List	   *more = NIL;
+	Query	   *part;
+	ListCell   *lc;
+
+	if (variant > 0 || query->setOperations || query->constraintDeps || is_cut(query) || query->jointree->fromlist == NIL)
+		return NULL;
+	if (!is_grouped(query) && !query->distinctClause && !query->windowClause && !query->hasTargetSRFs && !checkExprHasSubLink((Node *) query->targetList))
+		return NULL;
+	entries = from_entries((Node *) query->jointree);
+	if (list_length(entries) == 1 && !checkExprHasSubLink((Node *) query->jointree))
+		return NULL;
+	above = list_make2(query->targetList, query->havingQual);
+	if (!td_split_collect((Node *) above, 0, &vars))
+		return NULL;
+	foreach(lc, entries)
+		more = list_concat(more, keys_of(rt_fetch(lfirst_int(lc), query->rtable), lfirst_int(lc), vars));
+	part = copyObject(query);
+	strip(part);
+	part->targetList = columns_of_part(vars, query);
+	note_sublinks(part);
+	above = (List *) td_split_replace((Node *) above, vars, 0, 1);
+	query->targetList = linitial(above);
+	query->havingQual = lsecond(above);
+	read_only_from(query, subquery_entry(part));
+	note_sublinks(query);
+	add_hole(holes, linitial(query->rtable), more);
+	return query;
+}
+
+const TdSplitRule td_split_rules[] = {scalar_rule, from_rule, sublink_rule, groups_rule, branches_rule, filter_rule, wrap_rule, NULL};

@@ -1,0 +1,240 @@
+/*-------------------------------------------------------------------------
+ *
+ * parts.c
+ *		Hidden live views that a view is made of, where its query can't be kept in
+ *		one piece.
+ *
+ * NOTES
+ *		Sessions.  A part is a live view in schema tapdata_parts, of the same owner
+ *		and group, whose row in the catalog says what it is a part of.  Its table
+ *		goes with the view's, as its inner part (pg_depend).  While a query is being
+ *		split, a part is a *draft*: its table and its row of the catalog; those of
+ *		attempts that came to nothing are rolled back.
+ *
+ *		The view's own twin has the user's query.  What is kept is another SQL view,
+ *		v<id>_q, which reads the parts' twins as any view over live views does: so
+ *		it too is computed from base tables wherever it is read.
+ *
+ *		Parts are logged even where the view is not, as what views read must be.
+ *
+ * IDENTIFICATION
+ *		src/view/sql/parts.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/namespace.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/jsonb.h"
+#include "utils/lsyscache.h"
+
+#include "view/sql/sql_internal.h"
+
+#define PART_SCHEMA "tapdata_parts"
+
+/* Those of a view's options that its parts have too. */
+static const char *const inherited[] = {"fillfactor", "group", "tablespace", "timeout"};
+
+static List *
+options_of_parts(List *options)
+{
+	List	   *some = NIL;
+	ListCell   *lc;
+
+	foreach(lc, options)
+	{
+		for (size_t i = 0; i < lengthof(inherited); i++)
+			if (strcmp(((TdPair *) lfirst(lc))->name, inherited[i]) == 0)
+				some = lappend(some, lfirst(lc));
+	}
+	return some;
+}
+
+/* ---- making ---- */
+
+/* A draft: as the extension, then given to the caller. */
+static Oid
+make_part(Query *query, TdShape *shape, int n, void *arg)
+{
+	TdParts    *parts = arg;
+	TdPart	   *part = palloc0(sizeof(TdPart));
+	TdView	   *view = palloc0(sizeof(TdView));
+	TdViewName	name = {PART_SCHEMA, NULL, get_namespace_oid(PART_SCHEMA, false)};
+	TdCatalogScope scope;
+
+	if (parts->ids == NIL)
+		parts->ids = td_view_reserve(TD_MAX_PARTS + 1);
+	parts->list = list_truncate(parts->list, n);
+	view->owner = GetUserId();
+	view->id = list_nth_int(parts->ids, n);
+	view->part_of = llast_int(parts->ids);
+	name.table = psprintf("v%d_p%d", view->part_of, n + 1);
+	td_catalog_enter(&scope);
+	view->relation = td_view_create_table(&name, shape, options_of_parts(parts->options));
+	td_run_as_caller(psprintf("ALTER TABLE " PART_SCHEMA ".%s OWNER TO %s", name.table, quote_identifier(GetUserNameFromId(view->owner, false))));
+	td_catalog_leave(&scope);
+	view->twin = view->relation;	/* until it has one */
+	td_view_add(view, options_of_parts(parts->options), DirectFunctionCall1(jsonb_in, CStringGetDatum("{}")), "part");
+	CommandCounterIncrement();
+	part->view = view;
+	part->query = query;
+	part->shape = shape;
+	parts->list = lappend(parts->list, part);
+	return view->relation;
+}
+
+/* The shape in which a query is kept: its own, or that of what is left of it beside parts, which are drafted then.  Raises what stands against it. */
+TdShape *
+td_parts_shape(Query *query, TdParts *parts, bool allow_full)
+{
+	TdError		err;
+	TdShape    *shape;
+
+	memset(&err, 0, sizeof(err));
+	shape = td_analyze(query, GetUserId(), &err);
+	if (shape != NULL)
+		return shape;
+	if (!XactReadOnly)
+		parts->rest = td_split(query, GetUserId(), make_part, parts);
+	return td_query_shape(parts->rest ? parts->rest : query, GetUserId(), allow_full);
+}
+
+/* The drafts become views; the table of their view is there, and its twin. */
+List *
+td_parts_complete(TdParts *parts, const TdViewName *name, TdView *view)
+{
+	List	   *shapes = NIL;
+	ListCell   *lc;
+
+	view->query = view->twin;
+	if (parts->rest == NULL)
+		return NIL;
+	view->id = llast_int(parts->ids);
+	foreach(lc, parts->list)
+	{
+		TdPart	   *part = lfirst(lc);
+		TdView	   *hidden = part->view;
+
+		hidden->twin = td_view_create_twin(name->schema, PART_SCHEMA, psprintf("%s_q", get_rel_name(hidden->relation)), hidden->relation, td_query_text(part->query));
+		hidden->query = hidden->twin;
+		td_view_make_part(hidden->relation, view->relation);
+		shapes = lappend(shapes, td_view_complete(hidden, options_of_parts(parts->options)));
+	}
+	view->query = td_view_create_twin(name->schema, PART_SCHEMA, psprintf("v%d_q", view->id), view->relation, td_query_text(parts->rest));
+	return shapes;
+}
+
+/* ---- following their view ---- */
+
+/* What a view's options say of its parts. */
+void
+td_parts_alter(const TdView *view, List *options)
+{
+	ListCell   *lc;
+
+	foreach(lc, td_view_parts(view->id))
+		td_view_alter(lfirst(lc), options_of_parts(options));
+}
+
+/* To another owner. */
+void
+td_parts_follow(const TdView *view)
+{
+	List	   *parts = td_view_parts(view->id);
+	const char *owner = quote_identifier(GetUserNameFromId(view->owner, false));
+	TdCatalogScope scope;
+	ListCell   *lc;
+
+	if (parts == NIL)
+		return;
+	td_catalog_enter(&scope);
+	foreach(lc, parts)
+		td_run_as_caller(psprintf("ALTER TABLE " PART_SCHEMA ".%s OWNER TO %s", quote_identifier(get_rel_name(((TdView *) lfirst(lc))->relation)), owner));
+	td_run_as_caller(psprintf("ALTER VIEW " PART_SCHEMA ".v%d_q OWNER TO %s", view->id, owner));
+	td_catalog_leave(&scope);
+	CommandCounterIncrement();
+}
+
+/* ---- explaining ---- */
+
+/* Adds the rows of a part, one level deeper. */
+static List *
+explain_part(List *rows, int n, const TdShape *shape)
+{
+	List	   *more = td_explain(shape);
+	ListCell   *lc;
+
+	((TdExplained *) linitial(more))->node = psprintf("part %d", n);
+	foreach(lc, more)
+	{
+		TdExplained *e = lfirst(lc);
+
+		e->node = psprintf("  %s", e->node);
+	}
+	return list_concat(rows, more);
+}
+
+static List *
+explain_parts(const TdShape *top, List *shapes)
+{
+	List	   *rows = td_explain(top);
+	int			n = 0;
+	ListCell   *lc;
+
+	foreach(lc, shapes)
+		rows = explain_part(rows, ++n, lfirst(lc));
+	return rows;
+}
+
+static List *
+explain_drafts(Query *query)
+{
+	TdParts		parts = {NIL};
+	TdShape    *shape = td_parts_shape(query, &parts, true);
+	List	   *shapes = NIL;
+	ListCell   *lc;
+
+	foreach(lc, parts.list)
+		shapes = lappend(shapes, ((TdPart *) lfirst(lc))->shape);
+	return explain_parts(shape, shapes);
+}
+
+/* Drafts are made, looked at, and rolled back. */
+List *
+td_parts_explain_query(Query *query)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	List	   *volatile rows = NIL;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(caller);
+	PG_TRY();
+	{
+		rows = explain_drafts(query);
+		RollbackAndReleaseCurrentSubTransaction();
+		MemoryContextSwitchTo(caller);
+		CurrentResourceOwner = owner;
+	}
+	PG_CATCH();
+	{
+		ReThrowError(td_caught_in_subtransaction(caller, owner));
+	}
+	PG_END_TRY();
+	return rows;
+}
+
+List *
+td_parts_explain_view(const TdView *view)
+{
+	List	   *shapes = NIL;
+	ListCell   *lc;
+
+	foreach(lc, td_view_parts(view->id))
+		shapes = lappend(shapes, td_query_shape(td_twin_query(((TdView *) lfirst(lc))->query), view->owner, true));
+	return explain_parts(td_query_shape(td_twin_query(view->query), view->owner, true), shapes);
+}
