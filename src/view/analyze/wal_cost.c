@@ -29,7 +29,7 @@
 #define WAL_OF_UPDATE 80.0		/* bytes besides the rows */
 #define WIDE_ROW 2000.0			/* bytes from which an old image is worth a warning */
 
-/* Of a table, or of all partitions of one. */
+/* Of a table, and of all that is below it. */
 typedef struct OldRows
 {
 	int			tables;
@@ -129,7 +129,7 @@ static OldRows
 cost_of(Oid relid, const Bitmapset *attnums)
 {
 	OldRows		cost = {0};
-	List	   *tables = get_rel_relkind(relid) == RELKIND_PARTITIONED_TABLE ? find_all_inheritors(relid, AccessShareLock, NULL) : list_make1_oid(relid);
+	List	   *tables = find_all_inheritors(relid, AccessShareLock, NULL);
 	ListCell   *lc;
 
 	foreach(lc, tables)
@@ -151,7 +151,7 @@ explain_relation(List **rows, Oid relid, const Bitmapset *attnums)
 		td_explain_row(rows, 1, node, "replica identity full",
 					   psprintf("%s%sWAL of an update grows by about %.0f bytes, to %.1f times%s",
 								cost.full == cost.without ? "it is so already, for live views; " : "",
-								cost.tables > 1 ? psprintf("%d of %d partitions; ", cost.without, cost.tables) : "",
+								cost.tables > 1 ? psprintf("%d of %d tables; ", cost.without, cost.tables) : "",
 								old, (WAL_OF_UPDATE + cost.width + old) / (WAL_OF_UPDATE + cost.width),
 								old < WIDE_ROW ? "" : psprintf("; WARNING: wide rows (%.0f bytes of each are stored out of line), updates and deletes will be slower", toasted)));
 }
