@@ -38,7 +38,8 @@
 /* What a reader wants of one relation. */
 typedef struct TdWanted
 {
-	Oid			relid;			/* as named in a query: a table; rows of its partitions, and of what inherits from it, are its own */
+	Oid			relid;			/* as named in a query: a table; rows of its partitions are its own */
+	bool		only;			/* without the rows of what inherits from it */
 	Bitmapset  *columns;		/* its attribute numbers (> 0); may be empty: rows without columns, only the weight */
 } TdWanted;
 

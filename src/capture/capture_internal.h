@@ -91,6 +91,7 @@ typedef struct TdLayout
 typedef struct TdRoot
 {
 	Oid			relid;			/* hash key */
+	bool		only;			/* rows of what inherits from it are not wanted */
 	int			ncolumns;
 	AttrNumber *attnums;		/* ascending */
 	List	   *layouts;		/* of TdLayout * */

@@ -104,15 +104,16 @@ read_wanted(TdDecoder *d, const uint32 *word, Size nwords)
 		bool		found;
 		TdRoot	   *root;
 
-		if (end - word < 2 || end - word - 2 < word[1] || word[1] >= MaxTupleAttributeNumber)
+		if (end - word < 3 || end - word - 3 < word[2] || word[2] >= MaxTupleAttributeNumber)
 			elog(ERROR, "the wanted set of capture is damaged");
 		root = hash_search(d->roots, word, HASH_ENTER, &found);
 		memset((char *) root + sizeof(Oid), 0, sizeof(TdRoot) - sizeof(Oid));
-		root->ncolumns = word[1];
+		root->only = word[1] != 0;
+		root->ncolumns = word[2];
 		root->attnums = MemoryContextAlloc(d->wanted_context, Max(1, root->ncolumns) * sizeof(AttrNumber));
 		for (int c = 0; c < root->ncolumns; c++)
-			root->attnums[c] = word[2 + c];
-		word += 2 + root->ncolumns;
+			root->attnums[c] = word[3 + c];
+		word += 3 + root->ncolumns;
 	}
 	d->nroots = hash_get_num_entries(d->roots);
 }
@@ -246,7 +247,7 @@ add_ancestors(TdDecoder *d, TdRelation *entry, Relation rel)
 		Relation	root_rel;
 
 		(void) hash_search(d->ancestors, &lfirst_oid(lc), HASH_ENTER, NULL);
-		if (root == NULL)
+		if (root == NULL || root->only)
 			continue;
 		root_rel = RelationIdGetRelation(lfirst_oid(lc));
 		if (!RelationIsValid(root_rel))

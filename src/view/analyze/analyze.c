@@ -61,7 +61,7 @@ take_occurrences(TdShape *shape, Node *node, TdError *err)
 	return true;
 }
 
-/* A table's delta has the rows of those that inherit from it as well: more than ONLY reads, which a keyed view does not mind. */
+/* Where another view wants them, a table's delta has the rows of those that inherit from it as well: a keyed view does not mind. */
 static bool
 check_only(const TdShape *shape, TdError *err)
 {

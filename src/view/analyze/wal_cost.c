@@ -126,10 +126,10 @@ add_table(OldRows *cost, Oid relid, Oid root, const Bitmapset *attnums)
 }
 
 static OldRows
-cost_of(Oid relid, const Bitmapset *attnums)
+cost_of(Oid relid, bool inherited, const Bitmapset *attnums)
 {
 	OldRows		cost = {0};
-	List	   *tables = find_all_inheritors(relid, AccessShareLock, NULL);
+	List	   *tables = inherited ? find_all_inheritors(relid, AccessShareLock, NULL) : list_make1_oid(relid);
 	ListCell   *lc;
 
 	foreach(lc, tables)
@@ -138,9 +138,9 @@ cost_of(Oid relid, const Bitmapset *attnums)
 }
 
 static void
-explain_relation(List **rows, Oid relid, const Bitmapset *attnums)
+explain_relation(List **rows, Oid relid, bool inherited, const Bitmapset *attnums)
 {
-	OldRows		cost = cost_of(relid, attnums);
+	OldRows		cost = cost_of(relid, inherited, attnums);
 	double		toasted = cost.rows > 0 ? cost.toasted / cost.rows : 0;
 	double		old = cost.width + toasted;
 	char	   *node = psprintf("old rows of %s", td_qualified_name(relid));
@@ -165,15 +165,17 @@ td_explain_wal(List **rows, const TdShape *shape)
 		Oid			relid = shape->occurrences[i].relid;
 		Bitmapset  *attnums = NULL;
 		bool		told = false;
+		bool		inherited = false;
 
 		for (int j = 0; j < shape->noccurrences; j++)
 		{
 			if (shape->occurrences[j].relid != relid)
 				continue;
 			told = told || j < i;
+			inherited = inherited || shape->occurrences[j].inh;
 			attnums = bms_add_members(attnums, shape->occurrences[j].columns);
 		}
 		if (!told && shape->occurrences[i].view == 0)
-			explain_relation(rows, relid, attnums);
+			explain_relation(rows, relid, inherited, attnums);
 	}
 }
