@@ -206,14 +206,27 @@ name_of(const Expr *expr, const Query *query)
 	return IsA(expr, FuncExpr) ? get_func_name(((const FuncExpr *) expr)->funcid) : NULL;
 }
 
-/* What is only ordered by becomes a column of the part, too. */
+static Query *
+read_first(Query *query, RangeTblEntry *part, List *order, List **holes)
+{
+	add_hole(holes, part, NIL);
+	((TdHole *) linitial(*holes))->order = order;
+	return query;
+}
+
+/* All of it but LIMIT is the part; what is only ordered by becomes a column of that, too.  A subquery of which nothing is left but its columns is it as it is. */
 Query *
 td_split_topk(Query *query, int variant, List **holes)
 {
 	Query	   *first = makeNode(Query);
-	List	   *order = order_of_part(query->sortClause, query->targetList);
+	RangeTblEntry *source = td_topk_source(query);
+	List	   *order;
+	TdError		unused;
 	ListCell   *lc;
 
+	if (source && source->rtekind == RTE_SUBQUERY && !source->lateral && td_topk_order(query, &order, &unused) && variant-- == 0)
+		return read_first(query, source, order, holes);
+	order = order_of_part(query->sortClause, query->targetList);
 	if (variant > 0 || order == NIL)
 		return NULL;
 	first->commandType = CMD_SELECT;
@@ -238,9 +251,7 @@ td_split_topk(Query *query, int variant, List **holes)
 	if (!query->hasDistinctOn)
 		query->sortClause = NIL;
 	read_only_from(first, subquery_entry(query));
-	add_hole(holes, linitial(first->rtable), NIL);
-	((TdHole *) linitial(*holes))->order = order;
-	return first;
+	return read_first(first, linitial(first->rtable), order, holes);
 }
 
 /* ---- scalar ---- */

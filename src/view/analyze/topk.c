@@ -118,9 +118,9 @@ td_is_short(Oid type, int32 typmod)
 	return base == NUMERICOID || get_typlen(base) > 0 || (most > 0 && most <= LONGEST_SHORT);
 }
 
-/* ORDER BY in columns of the one table; false = there is something else. */
-static bool
-take_order(const Query *query, List **order, TdError *err)
+/* ORDER BY in columns of the one entry of FROM; false = there is something else. */
+bool
+td_topk_order(const Query *query, List **order, TdError *err)
 {
 	ListCell   *lc;
 
@@ -261,13 +261,15 @@ td_topk_served(const TdShape *shape)
 
 /* ---- the shape ---- */
 
-static bool
-is_plain_read(const Query *query)
+/* What is read, if nothing is done with it but to compute columns, to order and to cut; else NULL. */
+RangeTblEntry *
+td_topk_source(const Query *query)
 {
-	return !query->setOperations && !query->distinctClause && !query->groupClause && !query->groupingSets && !query->hasAggs && !query->havingQual &&
-		!query->hasTargetSRFs && !query->hasWindowFuncs && !query->cteList && !query->hasSubLinks && !query->rowMarks &&
-		list_length(query->jointree->fromlist) == 1 && query->jointree->quals == NULL && IsA(linitial(query->jointree->fromlist), RangeTblRef) &&
-		rt_fetch(linitial_node(RangeTblRef, query->jointree->fromlist)->rtindex, query->rtable)->rtekind == RTE_RELATION;
+	if (query->setOperations || query->distinctClause || query->groupClause || query->groupingSets || query->hasAggs || query->havingQual ||
+		query->hasTargetSRFs || query->hasWindowFuncs || query->cteList || query->hasSubLinks || query->rowMarks ||
+		list_length(query->jointree->fromlist) != 1 || query->jointree->quals != NULL || !IsA(linitial(query->jointree->fromlist), RangeTblRef))
+		return NULL;
+	return rt_fetch(linitial_node(RangeTblRef, query->jointree->fromlist)->rtindex, query->rtable);
 }
 
 /* The query without what cuts and orders it. */
@@ -298,6 +300,7 @@ td_topk_analyze(Query *query, Oid owner, TdError *err)
 {
 	TdTopK	   *topk = palloc0(sizeof(TdTopK));
 	TdWindow	w;
+	RangeTblEntry *source = td_topk_source(query);
 	TdShape    *shape;
 	Query	   *body;
 
@@ -308,11 +311,11 @@ td_topk_analyze(Query *query, Oid owner, TdError *err)
 		td_refuse(err, TD_NOT_OFFSET, NULL);
 		return NULL;
 	}
-	if (!is_plain_read(query))
+	if (source == NULL || source->rtekind != RTE_RELATION)
 		return refuse_rows(query, owner, err);
 	body = uncut(query);
 	shape = td_linear_analyze(body, owner, err);
-	if (shape == NULL || !take_order(query, &topk->order, err))
+	if (shape == NULL || !td_topk_order(query, &topk->order, err))
 		return shape == NULL ? refuse_rows(query, owner, err) : NULL;
 	topk->count = w.count;
 	topk->offset = w.offset;
