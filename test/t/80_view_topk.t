@@ -18,7 +18,7 @@ my $seconds = $ENV{TD_TOPK_SECONDS} || 15;
 my $seed = seed();
 diag "seed $seed (TD_SEED=$seed repeats this run)";
 srand $seed;
-start_server('topk', 'max_prepared_transactions = 20', 'max_worker_processes = 32');
+my $pg = start_server('topk', 'max_prepared_transactions = 20', 'max_worker_processes = 32');
 execute('postgres', 'CREATE EXTENSION tapdata', 'CREATE ROLE bob LOGIN', 'GRANT CREATE ON SCHEMA public TO bob');
 my $dbh = psql('postgres');
 make_tables($dbh, 's');
@@ -244,8 +244,23 @@ for ('UPDATE own SET w = 10 WHERE id = 1', 'UPDATE own SET w = 0 WHERE id = 2', 
 is(rows('postgres', q{SELECT tick, weight, "row" FROM tapdata.changes('fed', 0)}),
 	qq(1|-1|{"w": 3, "id": 3}\n1|1|{"w": 10, "id": 1}\n2|-1|{"w": 10, "id": 1}\n2|1|{"w": 3, "id": 3}), 'the feed has what came into the window and what left it');
 
+# ---- a restored dump ----
+execute('postgres', 'DROP SCHEMA s CASCADE', 'CREATE DATABASE restored');
+my $host = "-h $pg->{PGHOST} -p $pg->{PGPORT} -U postgres";
+is(qx{$pg->{TD_PG_BIN}/pg_dump $host postgres 2>&1 >$pg->{PGHOST}/dump.sql; $pg->{TD_PG_BIN}/psql $host -qXAt -o /dev/null -f $pg->{PGHOST}/dump.sql restored 2>&1}, '', 'a dump is made and restored');
+is(try_do(psql('restored'), 'SELECT tapdata.adopt_database()'), '', 'adopted');
+execute('restored', 'UPDATE own SET w = w + 1, v = -v', 'DELETE FROM big WHERE score > 1990');
+my @kept = qw(best names spared bobs immutable over_plain fed);
+for (@kept)
+{
+	value('restored', "SELECT tapdata.wait_view('$_', '60 s')");
+	is(value('restored', "SELECT count(*) FROM tapdata.check_view('$_')"), 0, "$_ is exact there");
+}
+is(rows('restored', q{SELECT strategy, detail ~ 'order_idx' FROM tapdata.explain_view('names') WHERE strategy IN ('present', 'wanted')}), 'present|1', 'the index is there');
+execute('restored', "SELECT tapdata.drop_view('$_')") for @kept;
+
 # ---- nothing is left behind ----
-execute('postgres', 'DROP TABLE own, big CASCADE', 'DROP SCHEMA s CASCADE');
+execute('postgres', 'DROP TABLE own, big CASCADE');
 is(value('postgres', 'SELECT count(*) FROM tapdata.view'), 0, 'all are dropped');
 is(value('postgres', q{SELECT count(*) FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace WHERE nspname IN ('tapdata_state', 'tapdata_views', 'tapdata_parts')}), 0, 'with all that they were made of');
 finish();

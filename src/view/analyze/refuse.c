@@ -54,7 +54,7 @@ static const Refusal refusals[] = {
 	{TD_NOT_GROUPING_SETS, "GROUPING SETS, ROLLUP and CUBE without a key that is in all sets", "Each change of any row would compute the group of all rows.", "Make one view for each grouping set."},
 	{TD_NOT_DISTINCT_ON, "DISTINCT ON", "Which row of a group comes first can't be told from the change of one row.", "Use GROUP BY with min or max."},
 	{TD_NOT_ORDER_BY, "ORDER BY", "A view is a table; it has no order.", "Write ORDER BY in the queries that read the view; an index on the view makes it fast."},
-	{TD_NOT_LIMIT, "LIMIT here", "Its first rows are read by an index of a table that has to be made, or there is nothing that they could be ordered by.",
+	{TD_NOT_LIMIT, "LIMIT here", "All its rows would have to be kept in a table of their own, of which an index gives the first: it can't be made here.",
 	"Leave it out of the view, and write it in the queries that read the view."},
 	{TD_NOT_OFFSET, "OFFSET without LIMIT", "One change in front may move all rows behind.", IN_THE_READER},
 	{TD_NOT_LIMIT_VALUE, "%s that is no constant", "How many rows there are must not change.", "Write the number, or rank the rows in the queries that read the view."},
