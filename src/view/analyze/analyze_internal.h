@@ -137,6 +137,10 @@ extern bool td_equal_columns(Node *qual, Var **left, Var **right);	/* "a = b" of
 extern Var *td_plain_column(Node *node);	/* a column, maybe relabelled without another equality; NULL = not one */
 extern List *td_and_list(Node *quals);	/* the parts of nested ANDs */
 
+/* fingerprint.c: a relation; partitions.c: what is below it */
+extern void td_fingerprint_class(StringInfo text, Oid relid, bool whole, bool file);
+extern void td_fingerprint_children(StringInfo text, Oid relid);
+
 /* explain.c, wal_cost.c */
 extern void td_explain_row(List **rows, int level, const char *node, const char *strategy, const char *detail);
 extern void td_explain_wal(List **rows, const TdShape *shape);

@@ -179,28 +179,16 @@ explain_part(List *rows, int n, const TdShape *shape)
 }
 
 static List *
-explain_parts(const TdShape *top, List *shapes)
-{
-	List	   *rows = td_explain(top);
-	int			n = 0;
-	ListCell   *lc;
-
-	foreach(lc, shapes)
-		rows = explain_part(rows, ++n, lfirst(lc));
-	return rows;
-}
-
-static List *
 explain_drafts(Query *query)
 {
 	TdParts		parts = {NIL};
 	TdShape    *shape = td_parts_shape(query, &parts, true);
-	List	   *shapes = NIL;
+	List	   *rows = td_explain(shape);
 	ListCell   *lc;
 
 	foreach(lc, parts.list)
-		shapes = lappend(shapes, ((TdPart *) lfirst(lc))->shape);
-	return explain_parts(shape, shapes);
+		rows = explain_part(rows, foreach_current_index(lc) + 1, ((TdPart *) lfirst(lc))->shape);
+	return rows;
 }
 
 /* Drafts are made, looked at, and rolled back. */
@@ -228,13 +216,43 @@ td_parts_explain_query(Query *query)
 	return rows;
 }
 
+/* What ticks have done for it, so far as it is written down. */
+static List *
+explain_runs(List *rows, const char *indent, const TdView *view)
+{
+	ListCell   *lc;
+
+	foreach(lc, td_view_runs(view->id))
+	{
+		TdViewRuns *r = lfirst(lc);
+		TdExplained *e = palloc(sizeof(TdExplained));
+
+		e->node = psprintf("%sticks so far", indent);
+		e->strategy = r->how;
+		e->detail = psprintf("%lld, %.3f ms in all, %.3f ms the last time", (long long) r->n, r->ms, r->last_ms);
+		rows = lappend(rows, e);
+	}
+	return rows;
+}
+
+static TdShape *
+shape_of_view(const TdView *view, Oid owner)
+{
+	return td_query_shape(td_twin_query(view->query), owner, true);
+}
+
 List *
 td_parts_explain_view(const TdView *view)
 {
-	List	   *shapes = NIL;
+	List	   *rows = explain_runs(td_explain(shape_of_view(view, view->owner)), "  ", view);
 	ListCell   *lc;
 
 	foreach(lc, td_view_parts(view->id))
-		shapes = lappend(shapes, td_query_shape(td_twin_query(((TdView *) lfirst(lc))->query), view->owner, true));
-	return explain_parts(td_query_shape(td_twin_query(view->query), view->owner, true), shapes);
+	{
+		const TdView *part = lfirst(lc);
+
+		rows = explain_part(rows, foreach_current_index(lc) + 1, shape_of_view(part, view->owner));
+		rows = explain_runs(rows, "    ", part);
+	}
+	return rows;
 }
