@@ -177,7 +177,7 @@ extern void td_view_alter(const TdView *v, List *options);	/* merged; nulls remo
 extern void td_view_refill(int32 id);	/* status 'created' for its worker */
 extern List *td_views_reading(Oid relation);	/* of TdView *: directly */
 extern List *td_views_follow(void); /* after DDL: forgets those whose table is gone, takes over names and owners; of TdView *: with a new one */
-extern Bitmapset *td_view_columns(Oid relation);	/* that views read directly of it */
+extern Bitmapset *td_view_columns(Oid relation);	/* of which views that read it directly need old values: all that they read, or none where a change computes each of them as a whole */
 extern List *td_identities(void);	/* of TdIdentity *: replica identities changed for views, as they were */
 extern void td_identity_keep(const TdIdentity *was, bool keep); /* only the first is kept; or forgets it */
 extern void td_write_guard(Oid relation, bool on);	/* locks it */

@@ -416,6 +416,9 @@ extern void td_run_succeed(TdViewRun *run, TdViewRun *old);	/* of the same view,
  */
 extern void td_run_tick(TdViewRun *run, TdDeltas *deltas, TdRan recompute);
 
+/* Is every change answered by computing all of it?  Then nothing of a change but that there is one needs to be known. */
+extern bool td_run_is_whole(const TdViewRun *run);
+
 /* cost.c: counters to the catalog, in a transaction; td_run_counted when it is committed. */
 extern const char *td_ran_name(TdRan ran);
 extern bool td_run_uncounted(const TdViewRun *run);

@@ -194,6 +194,29 @@ like($error, qr/ALTER ROLE nobody LOGIN/, '... and is told how it could');
 	execute('postgres', 'DROP TABLE pt');
 }
 
+# ---- a view that is always computed as a whole needs no old rows ----
+{
+	my $identity = sub { value('postgres', "SELECT relreplident FROM pg_class WHERE relname = 'tf'") };
+	execute('postgres', 'CREATE TABLE tf (id int PRIMARY KEY, v int)', 'INSERT INTO tf SELECT i, i % 7 FROM generate_series(1, 40) i');
+	$query{ranks} = 'SELECT id, v, rank() OVER (ORDER BY v DESC, id) AS r FROM tf';
+	execute('postgres', "SELECT tapdata.create_view('ranks', '$query{ranks}', '{\"allow_full\": true}')");
+	is($identity->(), 'd', 'its tables stay as they are');
+	exact('new', 'ranks');
+	execute('postgres', 'UPDATE tf SET v = v + id WHERE id < 4', 'DELETE FROM tf WHERE id = 5', 'INSERT INTO tf VALUES (100, 100)');
+	exact('changes', 'ranks');
+	is(value('postgres', q(SELECT count(*) FROM tapdata.log WHERE hint ~ 'public.tf REPLICA')), 0, 'nobody is told to change that');
+	create('keys', 'SELECT id FROM tf WHERE id > 2');
+	is($identity->(), 'f', 'beside another view it does, for that one hears of each change then');
+	execute('postgres', 'UPDATE tf SET v = v + 1');
+	exact('both', qw(ranks keys));
+	execute('postgres', "SELECT tapdata.drop_view('keys')");
+	is($identity->(), 'd', 'without it as before');
+	execute('postgres', 'UPDATE tf SET v = v - 1, id = -id WHERE id < 10');
+	exact('and again', 'ranks');
+	ok(eventually(sub { value('postgres', q(SELECT (executed->'full'->>'ticks')::int FROM tapdata.views WHERE view = 'ranks'::regclass)) }), 'its ticks are told as full');
+	is(value('postgres', q(SELECT jsonb_exists(executed, 'unknown') FROM tapdata.views WHERE view = 'ranks'::regclass)), 0, '... and not as unknown changes');
+}
+
 # ---- a table that somebody has locked: views of other tables are made and go on ----
 my $keeper = psql('postgres', fresh => 1);
 $keeper->begin_work;

@@ -571,6 +571,12 @@ run_whole(TdTick *t)
 
 /* ---- a run ---- */
 
+bool
+td_run_is_whole(const TdViewRun *run)
+{
+	return run->shape->keyed && run->shape->keyed->nkeys == 0;
+}
+
 /* Is there anything to do?  What is unknown can only be computed anew. */
 static bool
 is_touched(const TdViewRun *run, TdDeltas *deltas, TdRan *recompute)
@@ -584,7 +590,7 @@ is_touched(const TdViewRun *run, TdDeltas *deltas, TdRan *recompute)
 		if (delta == NULL)
 			continue;
 		if (delta->unknown && !*recompute)
-			*recompute = TD_RAN_UNKNOWN;
+			*recompute = td_run_is_whole(run) ? TD_RAN_FULL : TD_RAN_UNKNOWN;
 		touched |= delta->unknown || delta->nrows > 0;
 	}
 	return touched;
