@@ -67,6 +67,8 @@ CREATE VIEW tapdata.views WITH (security_barrier) AS
             WHEN tapdata.group_caught_up(g.id) THEN interval '0'
             ELSE greatest(pg_catalog.clock_timestamp() - gs.snapshot_time, interval '0') END AS freshness,
         s.ticks, s.last_tick, s.slow_ms, v.strategy,
+        (SELECT pg_catalog.jsonb_object_agg(r.how, pg_catalog.jsonb_build_object('ticks', r.n, 'ms', pg_catalog.round(r.ms::numeric, 3), 'last_ms', pg_catalog.round(r.last_ms::numeric, 3)))
+            FROM tapdata.view_run r WHERE r.view = v.id) AS executed, s.whole_ms,
         CASE WHEN x.of_group THEN gs.sqlstate WHEN v.fills = s.fills THEN s.sqlstate END AS sqlstate,
         CASE WHEN x.of_group THEN gs.error WHEN v.fills = s.fills THEN s.error END AS error,
         CASE WHEN x.of_group THEN gs.hint WHEN v.fills = s.fills THEN s.hint END AS hint,
@@ -102,10 +104,12 @@ COMMENT ON COLUMN tapdata.views.exact IS 'Equals its query under the snapshot';
 COMMENT ON COLUMN tapdata.views.since IS 'When it got this status';
 COMMENT ON COLUMN tapdata.views.snapshot IS 'Snapshot that it equals its query at';
 COMMENT ON COLUMN tapdata.views.freshness IS 'How old what it shows is, while streaming: 0 when nothing waits to be taken in, else how long ago the snapshot was';
-COMMENT ON COLUMN tapdata.views.ticks IS 'Ticks that changed it';
+COMMENT ON COLUMN tapdata.views.ticks IS 'Ticks that changed it, or computed all of it anew';
 COMMENT ON COLUMN tapdata.views.last_tick IS 'When the last one did';
 COMMENT ON COLUMN tapdata.views.slow_ms IS 'Milliseconds that it takes of each tick, where that is more than max_lag of its group and holds up the other views; else null';
 COMMENT ON COLUMN tapdata.views.strategy IS 'How it is kept: see explain_view()';
+COMMENT ON COLUMN tapdata.views.executed IS 'What ticks have done for it: {"how": {"ticks": how often, "ms": in all, "last_ms": the last time}}. By delta, groups (some computed anew), keyed, topk (the first rows read again); as a whole because of full (see strategy), ddl, unknown (changes), cost (of the changes) or error (in the delta)';
+COMMENT ON COLUMN tapdata.views.whole_ms IS 'Milliseconds that computing all of it took last: a tick whose changes take longer does that instead';
 COMMENT ON COLUMN tapdata.views.sqlstate IS 'SQLSTATE of the last error';
 COMMENT ON COLUMN tapdata.views.error IS 'Last error; empty again once it streams';
 COMMENT ON COLUMN tapdata.views.hint IS 'What to do about it';

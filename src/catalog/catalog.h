@@ -127,8 +127,17 @@ typedef struct TdView
 	int			timeout_ms;		/* option "timeout": of one tick of it; 0 = none */
 	char	   *status, *snapshot;	/* state */
 	bool		exact, filled;
+	double		whole_ms;		/* what computing it took last; 0 = not known */
 	TdError    *error;			/* NULL = none */
 } TdView;
+
+/* How often a tick has kept a view in that way, and how long that took. */
+typedef struct TdViewRuns
+{
+	char	   *how;			/* as TdRan of view/ has them */
+	int64		n;
+	double		ms, last_ms;
+} TdViewRuns;
 
 typedef struct TdGroup
 {
@@ -154,8 +163,10 @@ extern void td_group_set_status(int32 id, const char *status);	/* as td_pipeline
 extern void td_group_set_error(int32 id, const TdError *err);
 /* Status of one view; err NULL clears the error.  "streaming" sets exact; "snapshot" and "failed" keep the snapshot it still equals (NULL = as it is), exact = false. */
 extern void td_view_set_status(int32 id, const char *status, const char *snapshot, const TdError *err);
-extern void td_view_filled(int32 id, const char *snapshot);	/* by the fill worker, in its transaction */
-extern void td_view_count(int32 id, int64 ticks_more, int64 recomputes_more, double last_ms);
+extern void td_view_filled(int32 id, const char *snapshot, double whole_ms);	/* by the fill worker, in its transaction */
+extern void td_view_count(int32 id, int64 ticks_more, int64 recomputes_more, double last_ms, double whole_ms);	/* whole_ms 0 = as it is */
+extern void td_view_count_runs(int32 id, const char *how, int64 more, double ms_more, double last_ms);
+extern List *td_view_runs(int32 id);	/* of TdViewRuns *, the most frequent first */
 extern void td_view_set_slow(int32 id, double ms);	/* what it takes of each tick of its group, which is too much; 0 = it is not */
 /* Definitions of views (view_define.c), written by sessions in their transactions; rights are the affair of who calls. */
 extern void td_view_options_check(List *options, bool is_new);	/* of TdPair *; 22023 with the closest name */
@@ -166,7 +177,7 @@ extern void td_view_alter(const TdView *v, List *options);	/* merged; nulls remo
 extern void td_view_refill(int32 id);	/* status 'created' for its worker */
 extern List *td_views_reading(Oid relation);	/* of TdView *: directly */
 extern List *td_views_follow(void); /* after DDL: forgets those whose table is gone, takes over names and owners; of TdView *: with a new one */
-extern Bitmapset *td_view_columns(Oid relation);	/* that views read directly of it */
+extern Bitmapset *td_view_columns(Oid relation);	/* of which views that read it directly need old values: all that they read, or none where a change computes each of them as a whole */
 extern List *td_identities(void);	/* of TdIdentity *: replica identities changed for views, as they were */
 extern void td_identity_keep(const TdIdentity *was, bool keep); /* only the first is kept; or forgets it */
 extern void td_write_guard(Oid relation, bool on);	/* locks it */

@@ -38,7 +38,7 @@
 	"least(extract(epoch FROM coalesce((v.options->>'timeout')::interval, '5 min')) * 1000, 2147483647)::integer, " \
 	"CASE WHEN v.fills = s.fills THEN s.status ELSE 'created' END, s.exact AND v.fills = s.fills, s.filled AND v.fills = s.fills, s.snapshot::text, " \
 	"s.sqlstate, s.error, s.detail, s.hint, coalesce((v.options->>'changes')::boolean, false), coalesce(v.part_of, 0), coalesce(v.query, v.twin), " \
-	"coalesce((v.options->>'allow_full')::boolean, false) " \
+	"coalesce((v.options->>'allow_full')::boolean, false), coalesce(s.whole_ms, 0) " \
 	"FROM tapdata.view v JOIN tapdata.view_state s ON s.view = v.id JOIN pg_class c ON c.oid = v.relation "
 
 static List *read_views(MemoryContext caller);
@@ -76,6 +76,7 @@ read_views(MemoryContext caller)
 		v->part_of = td_col_int(i, 20);
 		v->query = td_col_int(i, 21);
 		v->allow_full = td_col_bool(i, 22);
+		v->whole_ms = td_col_float(i, 23);
 		views = lappend(views, v);
 		MemoryContextSwitchTo(inner);
 	}

@@ -248,13 +248,17 @@ td_views_bind(void)
 
 /* ---- replica identities ---- */
 
-/* The columns of a relation that views read of it directly. */
+/*
+ * The columns of a relation whose old values views that read it directly need: all that
+ * they read; none where a change computes each of these views as a whole.
+ */
 Bitmapset *
 td_view_columns(Oid relation)
 {
 	static TdStatement used = {
 		"SELECT DISTINCT unnest(b.columns)::integer FROM tapdata.view_base b JOIN tapdata.view v ON v.id = b.view "
-	"WHERE b.relation = $1 AND " TD_OIDS_ARE_OURS, NULL};
+		"WHERE b.relation = $1 AND " TD_OIDS_ARE_OURS " AND EXISTS (SELECT FROM tapdata.view_base o JOIN tapdata.view v ON v.id = o.view "
+	"WHERE o.relation = b.relation AND v.strategy <> 'full' AND " TD_OIDS_ARE_OURS ")", NULL};
 	MemoryContext caller = CurrentMemoryContext;
 	TdCatalogScope scope;
 	Bitmapset  *columns = NULL;

@@ -164,7 +164,7 @@ typedef struct TdMember
 	/* of the tick under way */
 	double		tick_ms;
 	bool		touched;
-	bool		recompute;
+	TdRan		recompute;		/* why all of it is to be computed anew; TD_RAN_NOTHING = it is not */
 	bool		compare;		/* DDL: the fingerprint */
 	bool		frozen;			/* failed in it */
 	bool		refill;			/* must be filled anew */

@@ -224,18 +224,44 @@ explain_part(List *rows, int n, const TdPart *part, const List *shapes)
 	return rows;
 }
 
+/* What ticks have done for it, so far as it is written down. */
 static List *
-explain_parts(TdShape *top, const List *parts)
+explain_runs(List *rows, const char *indent, const TdView *view)
+{
+	ListCell   *lc;
+
+	foreach(lc, td_view_runs(view->id))
+	{
+		TdViewRuns *r = lfirst(lc);
+		TdExplained *e = palloc(sizeof(TdExplained));
+
+		e->node = psprintf("%sticks so far", indent);
+		e->strategy = r->how;
+		e->detail = psprintf("%lld, %.3f ms in all, %.3f ms the last time", (long long) r->n, r->ms, r->last_ms);
+		rows = lappend(rows, e);
+	}
+	return rows;
+}
+
+/* view: NULL = a draft, which has not run yet. */
+static List *
+explain_parts(TdShape *top, const TdView *view, const List *parts)
 {
 	List	   *rows = td_explain(top);
 	List	   *shapes = list_make1(top);
 	int			n = 0;
 	ListCell   *lc;
 
+	if (view)
+		rows = explain_runs(rows, "  ", view);
 	foreach(lc, parts)
 		shapes = lappend(shapes, ((TdPart *) lfirst(lc))->shape);
 	foreach(lc, parts)
+	{
 		rows = explain_part(rows, ++n, lfirst(lc), shapes);
+		if (view)
+			rows = explain_runs(rows, "    ", ((TdPart *) lfirst(lc))->view);
+	}
 	return rows;
 }
 
@@ -245,7 +271,7 @@ explain_drafts(Query *query)
 	TdParts		parts = {NIL};
 	TdShape    *shape = td_parts_shape(query, &parts, true);
 
-	return explain_parts(shape, parts.list);
+	return explain_parts(shape, NULL, parts.list);
 }
 
 /* Drafts are made, looked at, and rolled back. */
@@ -288,5 +314,5 @@ td_parts_explain_view(const TdView *view)
 		part->shape = td_query_shape(part->query, view->owner, true);
 		parts = lappend(parts, part);
 	}
-	return explain_parts(td_query_shape(td_twin_query(view->query), view->owner, true), parts);
+	return explain_parts(td_query_shape(td_twin_query(view->query), view->owner, true), view, parts);
 }
