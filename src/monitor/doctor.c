@@ -18,6 +18,7 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "access/xlog.h"
 #include "capture/capture.h"
 #include "catalog/catalog.h"
 #include "connector/connector.h"
@@ -45,6 +46,7 @@ static void check_preload(ReturnSetInfo *result);
 static void check_enabled(ReturnSetInfo *result);
 static void check_version(ReturnSetInfo *result);
 static void check_processes(ReturnSetInfo *result);
+static void check_standby(ReturnSetInfo *result);
 static void check_workers(ReturnSetInfo *result);
 static void check_origins(ReturnSetInfo *result);
 static void check_decoding(ReturnSetInfo *result);
@@ -178,6 +180,17 @@ check_version(ReturnSetInfo *result)
 				  "ALTER EXTENSION tapdata UPDATE; -- or restart the server, if the library is the older one");
 }
 
+/* Nothing of ours runs here.  Slots that came along, of a server that was a primary once, keep WAL for nobody, and are made anew after a promotion. */
+static void
+check_standby(ReturnSetInfo *result)
+{
+	char	   *slots = ask("SELECT string_agg(pg_catalog.format('SELECT pg_catalog.pg_drop_replication_slot(%L);', slot_name), ' ' ORDER BY slot_name) "
+							"FROM pg_catalog.pg_replication_slots WHERE slot_name ~ '^tapdata_[0-9]+_g[0-9]+$' AND NOT active");
+
+	say(result, "processes", slots == NULL, slots ? "this server is a standby, and has replication slots of a time when it was none: they keep WAL for nobody" :
+		"this server is a standby: pipelines and views are kept on the primary", slots);
+}
+
 /* The launcher of the cluster and the supervisor of this database; both may be on their way after CREATE EXTENSION. */
 static void
 check_processes(ReturnSetInfo *result)
@@ -187,6 +200,11 @@ check_processes(ReturnSetInfo *result)
 
 	if (!preloaded() || !td_enabled)
 		return;					/* said already */
+	if (RecoveryInProgress())
+	{
+		check_standby(result);
+		return;
+	}
 	for (int i = 0; i < TD_PROCESS_TRIES && (launchers == 0 || supervisors == 0); i++)
 	{
 		if (i > 0)

@@ -66,5 +66,6 @@ td_workers_init(void)
 	shmem_startup_hook = startup;
 	td_xact_init();
 	td_hooks_init();
-	register_launcher();
+	if (!IsBinaryUpgrade)		/* pg_upgrade wants both clusters as they are */
+		register_launcher();
 }
