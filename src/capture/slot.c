@@ -254,6 +254,7 @@ td_slot_open(TdDecoder *d)
 	const char *slot = d->control->slot;
 	State		state;
 
+	td_capture_require();
 	CheckLogicalDecodingRequirements();
 	if (slot_look(slot, &state))
 	{

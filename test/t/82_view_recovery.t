@@ -11,6 +11,9 @@ use TdBank qw(seed);
 use TdExact;
 use Time::HiRes qw(sleep);
 
+# A program as the user that runs the servers.
+sub as_server { my (@command) = @_; return system($> == 0 ? qw(setpriv --reuid=tapdata --regid=tapdata --clear-groups) : (), @command) }
+
 my $seed = seed();
 diag "seed $seed (TD_SEED=$seed repeats this run)";
 my @conf = ('max_worker_processes = 48', 'wal_keep_size = 256MB', 'wal_level = logical');
@@ -43,7 +46,7 @@ my $outlived = take_copy('postgres', 'delta');
 			like(try_do($dbh, $sql), qr/^25006 .*\Q$what\E can't be used during recovery.*standby.*primary/s, "$what: where to call it");
 			is(try_do($dbh, 'SELECT 1'), '', 'the session goes on');
 		}
-		like(try_do($dbh, $_), qr/^25006 /, $_) for "SELECT tapdata.refresh_view('delta')", "SELECT tapdata.drop_view('delta')", q{SELECT tapdata.create_view('x', 'SELECT g FROM t')},
+		like(try_do($dbh, $_), qr/^25006 /, $_) for "SELECT tapdata.refresh_view('delta')", "SELECT tapdata.drop_view('apart')", q{SELECT tapdata.create_view('x', 'SELECT g FROM t')},
 			q{SELECT tapdata.alter_view('delta', '{"timeout": "1 s"}')}, 'SELECT tapdata.adopt_database()';
 		is(try_do($dbh, $_), '', $_) for q{SELECT * FROM tapdata.explain_query('SELECT g FROM t')}, "SELECT * FROM tapdata.explain_view('parts')", 'SELECT * FROM tapdata.log', 'SELECT * FROM tapdata.workers';
 		is(rows('postgres', 'SET tapdata.read_your_writes = on; SELECT count(*) > 0 FROM delta'), '1', 'read_your_writes: nothing was written here');
@@ -59,7 +62,10 @@ my $outlived = take_copy('postgres', 'delta');
 	});
 
 	# the primary gets ahead: what it tells from now on the promoted one never had
-	on_server('recovery-standby', sub { execute('postgres', 'SELECT pg_wal_replay_pause()') });
+	on_server('recovery-standby', sub {
+		execute('postgres', "ALTER SYSTEM SET primary_conninfo = ''", 'SELECT pg_reload_conf()');
+		ok(eventually(sub { value('postgres', "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'walreceiver'") == 0 }), 'the standby has lost its primary');
+	});
 	my $before = value('postgres', "SELECT tapdata.view_tick('delta')");
 	ok(eventually(sub { value('postgres', "SELECT tapdata.view_tick('delta')") > $before + 20 }), 'the primary goes on alone');
 	stop_writers(@writers);
@@ -67,8 +73,6 @@ my $outlived = take_copy('postgres', 'delta');
 	my $ahead = take_copy('postgres', 'delta');
 
 	on_server('recovery-standby', sub {
-		execute('postgres', "ALTER SYSTEM SET primary_conninfo = ''", 'SELECT pg_reload_conf()');
-		ok(eventually(sub { value('postgres', "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'walreceiver'") == 0 }), 'the standby has lost its primary');
 		server('promote');
 		my $bad = 0;
 		# never exact and empty: looked at in one statement, from the moment on that it answers
@@ -138,6 +142,7 @@ my $outlived = take_copy('postgres', 'delta');
 	stop_writers(@writers);
 	server('stop');
 	clone_server('recovery-twin', 'files');
+	clone_server('recovery-again', 'files');
 	server('start');
 	on_server('recovery-twin', sub { server('start', 'archive_mode = off') });
 	for my $name (qw(recovery recovery-twin))
@@ -148,12 +153,26 @@ my $outlived = take_copy('postgres', 'delta');
 			is(value('postgres', "SELECT count(*) FROM tapdata.log WHERE message LIKE '%not to be had%' AND at > pg_postmaster_start_time()"), 0, 'with the slots that it came with');
 		});
 	}
-	# taken down hard, moved, and started where its slots' WAL is gone: pg_resetwal
+	# ---- a primary that is made a standby: its slots come along, and do not keep back what they need ----
+	on_server('recovery-again', sub {
+		is(as_server('touch', server_data() . '/standby.signal'), 0, 'a standby from now on');
+		server('start', 'archive_mode = off', 'hot_standby = on', "primary_conninfo = 'host=$pg->{PGHOST} port=$pg->{PGPORT} user=postgres'");
+		like(value('postgres', "SELECT fix FROM tapdata.doctor() WHERE item = 'processes' AND NOT ok"), qr/^(SELECT pg_catalog.pg_drop_replication_slot\('tapdata_\d+_g\d+'\); ?){2}$/, 'the doctor names slots that it has');
+	});
+	execute('postgres', map { ("CREATE TABLE gone$_ (id int)", "INSERT INTO t (g, v) VALUES ($_, $_)", 'VACUUM pg_class', 'VACUUM pg_attribute', "DROP TABLE gone$_") } 1 .. 20);
+	my $end = value('postgres', 'SELECT pg_current_wal_lsn()');
+	on_server('recovery-again', sub {
+		ok(eventually(sub { value('postgres', "SELECT pg_last_wal_replay_lsn() >= '$end'") }), 'it follows');
+		server('promote');
+		is(inexact_views('postgres'), '', 'promoted: exact');
+		is(value('postgres', "SELECT count(*) FROM tapdata.log WHERE message LIKE '%not to be had%' AND at > pg_postmaster_start_time()"), scalar(view_names()) + 1, 'from new slots');    # one has a part
+		server('stop');
+	});
+
+	# ---- taken down, and started where the WAL of its slots is gone: pg_resetwal
 	on_server('recovery-twin', sub {
 		server('stop');
-		my $e = { map { /^(\w+)=(.*)$/ ? ($1, $2) : () } split /\n/, `$FindBin::Bin/../servers/pg env recovery-twin` };
-		my @as = $> == 0 ? qw(setpriv --reuid=tapdata --regid=tapdata --clear-groups) : ();
-		is(system(@as, "$e->{TD_PG_BIN}/pg_resetwal", '-f', $e->{TD_PG_DATA}) >> 8, 0, 'pg_resetwal');
+		is(as_server("$pg->{TD_PG_BIN}/pg_resetwal", '-f', server_data()), 0, 'pg_resetwal');
 		server('start');
 		execute('postgres', 'INSERT INTO t (g, v) VALUES (5, 55)');
 		is(inexact_views('postgres'), '', 'without the WAL of its slots: exact');

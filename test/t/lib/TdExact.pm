@@ -88,11 +88,11 @@ sub inexact_views
 }
 
 # "view status exact" of each
-sub standing { my ($db) = @_; return rows($db, 'SELECT view, status, exact FROM tapdata.views ORDER BY 1::text') =~ s/\n/, /gr =~ s/\|/ /gr }
+sub standing { my ($db) = @_; return rows($db, 'SELECT view, status, exact FROM tapdata.views ORDER BY view::text') =~ s/\n/, /gr =~ s/\|/ /gr }
 
 # ---- copies of a view that has a feed, held here ----
 
-sub bag { my ($dbh, $view) = @_; my %bag; $bag{$_}++ for @{ $dbh->selectcol_arrayref("SELECT to_jsonb(v)::text FROM $view v") }; return \%bag }
+sub bag { my ($dbh, $view) = @_; my %bag; $bag{$_}++ for @{ $dbh->selectcol_arrayref("SELECT to_jsonb(whole)::text FROM $view whole") }; return \%bag }
 
 sub at_once
 {

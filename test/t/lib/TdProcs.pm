@@ -9,7 +9,7 @@ use DBI;
 use Exporter 'import';
 use Time::HiRes qw(sleep time);
 
-our @EXPORT = qw(start_server server clone_server on_server restart_server psql value rows execute try_do eventually quiet workers worker_pids pid_alive make_pipeline
+our @EXPORT = qw(start_server server server_data clone_server on_server restart_server psql value rows execute try_do eventually quiet workers worker_pids pid_alive make_pipeline
 	status_of reach finish);
 
 my $top = $ENV{TD_TOP} || do { my $f = __FILE__; $f =~ s{/?test/t/lib/[^/]+$}{}; $f eq '' ? '.' : $f };
@@ -19,6 +19,8 @@ my @started;
 my %handles;
 
 sub server { my (@args) = @_; return system("$top/test/servers/pg", shift @args, $instance, @args) == 0 }
+
+sub server_data { return $env{TD_PG_DATA} }
 
 # A fresh server of that name with these lines of configuration.
 sub start_server
