@@ -57,6 +57,7 @@ static void check_waiting(ReturnSetInfo *result);
 static void check_orphans(ReturnSetInfo *result);
 static void check_superusers(ReturnSetInfo *result);
 static void check_views(ReturnSetInfo *result);
+static void check_remains(ReturnSetInfo *result);
 
 static void (*const checks[]) (ReturnSetInfo *) = {
 	check_preload,
@@ -73,6 +74,7 @@ static void (*const checks[]) (ReturnSetInfo *) = {
 	check_orphans,
 	check_superusers,
 	check_views,
+	check_remains,
 };
 
 PG_FUNCTION_INFO_V1(td_sql_doctor);
@@ -393,4 +395,20 @@ check_views(ReturnSetInfo *result)
 			  "SELECT string_agg(view::text, ', ' ORDER BY view::text) FROM tapdata.views WHERE status = 'waiting_for_worker'",
 			  "none", "no background worker is free",
 			  psprintf("ALTER SYSTEM SET max_worker_processes = %d; -- then restart the server", max_worker_processes * 2));
+}
+
+/* A dump of definitions only has what views are made of, but not the views: the catalog's rows are data. */
+static void
+check_remains(ReturnSetInfo *result)
+{
+	static const char remains[] =
+		"FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind IN ('r', 'v') AND "
+		"n.nspname IN ('tapdata_views', 'tapdata_parts', 'tapdata_state') AND c.relname !~ '^load_' AND "
+		"pg_catalog.pg_has_role('pg_monitor', 'USAGE') AND NOT EXISTS (SELECT FROM tapdata.views)";	/* who sees all of them */
+	char	   *names;
+
+	names = ask(psprintf("SELECT string_agg(pg_catalog.format('%%I.%%I', n.nspname, c.relname), ', ' ORDER BY n.nspname, c.relname) %s", remains));
+	say(result, "remains of views", names == NULL, names ? psprintf("parts of views that are not here, of a dump without data: %s", names) : "none",
+		names ? ask(psprintf("SELECT 'DROP VIEW IF EXISTS ' || string_agg(pg_catalog.format('%%I.%%I', n.nspname, c.relname), ', ') FILTER (WHERE c.relkind = 'v') || ' CASCADE; ' || "
+							 "coalesce('DROP TABLE IF EXISTS ' || string_agg(pg_catalog.format('%%I.%%I', n.nspname, c.relname), ', ') FILTER (WHERE c.relkind = 'r') || ' CASCADE', '') %s", remains)) : NULL);
 }

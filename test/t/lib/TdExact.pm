@@ -16,6 +16,7 @@ my @views = (
 	upper => [ 'SELECT n, count(*) AS c FROM delta GROUP BY n', '{}' ],
 	keyed => [ 'SELECT c.id, (SELECT jsonb_agg(t.v ORDER BY t.id) FROM t WHERE t.g = c.id) AS doc FROM c', '{}' ],
 	outside => [ 'SELECT c.id, c.name, t.v FROM c LEFT JOIN t ON t.g = c.id', '{"changes": true}' ],
+	hidden => [ 'SELECT c.name, t.v FROM c LEFT JOIN t ON t.g = c.id', '{}' ],
 	parts => [ 'SELECT k, count(*) AS n FROM (SELECT c.id, count(t.id) AS k FROM c LEFT JOIN t ON t.g = c.id GROUP BY c.id) q GROUP BY k', '{}' ],
 	ram => [ 'SELECT g, max(v) AS m FROM t GROUP BY g', '{"unlogged": true}' ],
 	apart => [ 'SELECT g, min(v) AS m FROM t GROUP BY g', '{"group": "apart"}' ],
