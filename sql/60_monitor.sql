@@ -61,7 +61,7 @@ COMMENT ON COLUMN tapdata.pipeline_tables.error IS 'What is wrong with this tabl
 CREATE VIEW tapdata.views WITH (security_barrier) AS
     SELECT coalesce(o.view, v.relation::pg_catalog.regclass) AS view, coalesce(o.twin, v.twin::pg_catalog.regclass) AS twin,
         pg_catalog.pg_get_userbyid(v.owner) AS owner, g.name AS group_name,
-        x.status, coalesce(s.exact AND v.fills = s.fills AND x.status <> 'fenced', false) AS exact, CASE WHEN x.of_group THEN gs.since ELSE s.since END AS since,
+        x.status, coalesce(s.exact AND v.fills = s.fills AND x.status <> 'fenced' AND (x.standing IS NULL OR c.relpersistence <> 'u'), false) AS exact, CASE WHEN x.of_group THEN gs.since ELSE s.since END AS since,
         CASE WHEN s.status = 'streaming' THEN gs.snapshot ELSE s.snapshot END AS snapshot,
         CASE WHEN x.status <> 'streaming' THEN NULL
             WHEN tapdata.group_caught_up(g.id) THEN interval '0'
@@ -85,13 +85,15 @@ CREATE VIEW tapdata.views WITH (security_barrier) AS
         LEFT JOIN LATERAL (     -- in a restored dump oids are those of other relations
             SELECT pg_catalog.to_regclass(pg_catalog.format('%I.%I', v.table_schema, v.table_name)) AS view,
                 pg_catalog.to_regclass(pg_catalog.format('tapdata_views.%I', v.twin_name)) AS twin) o ON v.home <> tapdata.home()
-        CROSS JOIN LATERAL (SELECT
+        LEFT JOIN pg_catalog.pg_class c ON c.oid = v.relation
+        CROSS JOIN LATERAL (SELECT CASE WHEN gs.status = 'streaming' THEN tapdata.group_standing(g.id) ELSE gs.status END AS standing) w
+        CROSS JOIN LATERAL (SELECT w.standing,
             s.status IS DISTINCT FROM 'failed' AND gs.status IN ('retrying', 'failed', 'waiting_for_worker', 'fenced') AS of_group,
             CASE WHEN s.status IS NULL OR gs.status IS NULL OR v.home <> tapdata.home() OR gs.status = 'fenced' THEN 'fenced'
                 WHEN s.status = 'failed' AND v.fills = s.fills THEN 'failed'
                 WHEN gs.status IN ('retrying', 'failed', 'waiting_for_worker') THEN gs.status
                 WHEN v.fills <> s.fills THEN 'created'
-                WHEN s.status = 'streaming' AND gs.status IN ('created', 'starting', 'stopping', 'stopped') THEN gs.status
+                WHEN s.status = 'streaming' AND w.standing IS NOT NULL THEN w.standing
                 ELSE s.status END AS status) x
     WHERE v.part_of IS NULL AND (pg_catalog.pg_has_role(v.owner, 'USAGE') OR pg_catalog.pg_has_role('pg_monitor', 'USAGE'));
 COMMENT ON VIEW tapdata.views IS 'The live views and how they stand';
@@ -99,8 +101,8 @@ COMMENT ON COLUMN tapdata.views.view IS 'The table of the view';
 COMMENT ON COLUMN tapdata.views.twin IS 'Its definition, as an ordinary view';
 COMMENT ON COLUMN tapdata.views.owner IS 'Role that created it and whose rights it uses';
 COMMENT ON COLUMN tapdata.views.group_name IS 'Views of a group are always at one snapshot';
-COMMENT ON COLUMN tapdata.views.status IS 'created, snapshot (being filled), streaming or failed; or the status of its group where that does not stream: starting, stopping, stopped, retrying, waiting_for_worker, failed or fenced';
-COMMENT ON COLUMN tapdata.views.exact IS 'Equals its query under the snapshot';
+COMMENT ON COLUMN tapdata.views.status IS 'created, snapshot (being filled), streaming or failed; or the status of its group where that does not stream: starting, stopping, stopped, standby (this server is one), retrying, waiting_for_worker, failed or fenced';
+COMMENT ON COLUMN tapdata.views.exact IS 'Equals its query under the snapshot; not said of an unlogged view where its group does not stream: a crash may have emptied it';
 COMMENT ON COLUMN tapdata.views.since IS 'When it got this status';
 COMMENT ON COLUMN tapdata.views.snapshot IS 'Snapshot that it equals its query at';
 COMMENT ON COLUMN tapdata.views.freshness IS 'How old what it shows is, while streaming: 0 when nothing waits to be taken in, else how long ago the snapshot was';

@@ -146,7 +146,7 @@ typedef struct TdGroup
 	uint64		bound;			/* LSN, 0 = none */
 	TdError    *error;			/* NULL = none */
 } TdGroup;
-
+#define TD_INDEX_COMMENT "live views of tapdata find rows of this table by it"	/* tells an index of theirs from a user's, in a restored dump too */
 typedef struct TdIdentity
 {
 	Oid			relation, index;	/* index: only for 'i' */

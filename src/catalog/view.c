@@ -149,6 +149,7 @@ td_view_of(Oid relation, bool missing_ok)
 
 	if (views != NIL || missing_ok)
 		return only(views);
+	td_home_require();			/* in a restored dump it may be one by its name */
 	name = get_rel_name(relation);
 	ereport(ERROR,
 			(errcode(ERRCODE_UNDEFINED_OBJECT),

@@ -222,18 +222,20 @@ log_dropped(void)
 		td_log("info", "view", names[i], owners[i], &entry);
 }
 
-/* A restored dump has twins, state tables and hash indexes without the dependency that makes them parts of their view. */
+/* A restored dump has twins, state tables and indexes without the dependency that makes them parts of their view, or of their table. */
 void
 td_views_bind(void)
 {
 	static TdStatement loose = {
-		"SELECT p.oid, v.relation FROM tapdata.view v JOIN pg_class p ON p.oid = v.twin OR p.oid = v.query OR p.oid IN (SELECT m.relation FROM tapdata.view m WHERE m.part_of = v.id) OR "
-		"(p.relnamespace = 'tapdata_state'::regnamespace AND p.relkind = 'r' AND p.relname ~ ('^v' || v.id || '_([0-9]+|c)$')) OR "
-		"p.oid IN (SELECT i.indexrelid FROM pg_index i JOIN pg_depend x ON x.classid = 'pg_class'::regclass AND x.objid = i.indexrelid "
-		"AND x.refclassid = 'pg_proc'::regclass AND x.refobjid = 'tapdata.row_hash'::regproc WHERE i.indrelid = v.relation) "
-		"WHERE v.home = $1 AND EXISTS (SELECT FROM pg_class c WHERE c.oid = v.relation) AND NOT EXISTS (SELECT FROM pg_depend d "
-	"WHERE d.classid = 'pg_class'::regclass AND d.objid = p.oid AND d.refobjid = v.relation AND d.deptype = 'i')", NULL};
-	uint64		n = TD_RUN(&loose, td_arg_text(td_home()));
+		"WITH v AS (SELECT v.* FROM tapdata.view v JOIN pg_class c ON c.oid = v.relation WHERE v.home = $1), "
+		"part AS (SELECT p.oid AS part, v.relation AS whole FROM v JOIN pg_class p ON p.oid = v.twin OR p.oid = v.query OR "
+		"p.oid IN (SELECT m.relation FROM tapdata.view m WHERE m.part_of = v.id) OR "
+		"(p.relnamespace = 'tapdata_state'::regnamespace AND p.relkind = 'r' AND p.relname ~ ('^v' || v.id || '_([0-9]+|c)$'))), "
+		"of_table AS (SELECT i.indexrelid AS part, i.indrelid AS whole FROM pg_index i WHERE obj_description(i.indexrelid, 'pg_class') = $2 AND "
+		"i.indrelid IN (SELECT relation FROM v UNION ALL SELECT p.part FROM part p)) "
+		"SELECT part, whole FROM (TABLE part UNION ALL TABLE of_table) l WHERE NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass "
+	"AND d.objid = l.part AND d.refobjid = l.whole AND d.deptype = 'i')", NULL};
+	uint64		n = TD_RUN(&loose, td_arg_text(td_home()), td_arg_text(TD_INDEX_COMMENT));
 
 	for (uint64 i = 0; i < n; i++)
 	{

@@ -58,6 +58,7 @@ FROM (VALUES
         'OUT "row" jsonb', 'SETOF record'),
     ('view_tick', 'view regclass', 'bigint'),
     ('group_caught_up', 'id integer', 'boolean'),
+    ('group_standing', 'id integer', 'text'),
     ('row_hash', 'VARIADIC "any"', 'bigint')
 ) AS v(f, a, r);
 

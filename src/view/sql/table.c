@@ -28,6 +28,7 @@
 #include "catalog/pg_class.h"
 #include "catalog/pg_constraint.h"
 #include "catalog/pg_rewrite.h"
+#include "commands/comment.h"
 #include "commands/defrem.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
@@ -263,6 +264,7 @@ create_index(Oid schema, const char *table, const char *label, const char *colum
 							  quote_qualified_identifier(get_namespace_name(schema), table), columns));
 	CommandCounterIncrement();
 	td_view_make_part(get_relname_relid(index, schema), get_relname_relid(table, schema));
+	CreateComments(get_relname_relid(index, schema), RelationRelationId, 0, TD_INDEX_COMMENT);
 }
 
 static char *
