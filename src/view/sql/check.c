@@ -74,7 +74,7 @@ static void check(FunctionCallInfo fcinfo, TdView *view, int64 max_rows);
 static void plan_bag(TdBag *bag);
 static bool skip_rights(Oid relation);
 static bool skip_all_rights(Node *node, void *context);
-static Snapshot prepare(TdView *view, TdBag *query, TdBag *table, TimestampTz end, Snapshot *second);
+static Snapshot prepare(TdView **view, TdBag *query, TdBag *table, TimestampTz end, Snapshot *second);
 static void plan_both(TdView *view, TdBag *query, TdBag *table);
 static TdView *require_streaming(TdView *view, TimestampTz end);
 static Snapshot borrow(TdView *view, ResourceOwner owner, Snapshot *second);
@@ -133,7 +133,7 @@ check(FunctionCallInfo fcinfo, TdView *view, int64 max_rows)
 	Snapshot	second;
 
 	checked_table = view->relation;
-	tick = prepare(view, &query, &table, end, &second);
+	tick = prepare(&view, &query, &table, end, &second);
 	td_scope_enter(&scope, view, false);
 	fill_bag(&query, tick);
 	fill_bag(&table, second);
@@ -177,7 +177,7 @@ skip_all_rights(Node *node, void *context)
 
 /* Both sides planned and locked, and the two snapshots; in vain, all locks are given back before the next attempt. */
 static Snapshot
-prepare(TdView *view, TdBag *query, TdBag *table, TimestampTz end, Snapshot *second)
+prepare(TdView **view, TdBag *query, TdBag *table, TimestampTz end, Snapshot *second)
 {
 	MemoryContext caller = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
@@ -185,11 +185,12 @@ prepare(TdView *view, TdBag *query, TdBag *table, TimestampTz end, Snapshot *sec
 
 	while (tick == NULL)
 	{
-		view = require_streaming(view, end);
+		*view = require_streaming(*view, end);
 		BeginInternalSubTransaction(NULL);
 		MemoryContextSwitchTo(caller);
-		plan_both(view, query, table);
-		tick = borrow(view, owner, second);
+		plan_both(*view, query, table);
+		if (td_view_load((*view)->id)->version == (*view)->version)	/* all is locked: another definition can't take its place any more */
+			tick = borrow(*view, owner, second);
 		if (tick)
 			ReleaseCurrentSubTransaction();
 		else

@@ -34,8 +34,6 @@
 
 #include "view/sql/sql_internal.h"
 
-#define PART_SCHEMA "tapdata_parts"
-
 /* Those of a view's options that its parts have too. */
 static const char *const inherited[] = {"fillfactor", "group", "tablespace", "timeout"};
 
@@ -56,15 +54,30 @@ options_of_parts(List *options)
 
 /* ---- making ---- */
 
-/* A draft: as the extension, then given to the caller. */
+/* As the extension, then given to the caller. */
+Oid
+td_parts_table(char *table, const TdShape *shape, List *options)
+{
+	TdViewName	name = {TD_PART_SCHEMA, table, get_namespace_oid(TD_PART_SCHEMA, false)};
+	Oid			caller = GetUserId();
+	TdCatalogScope scope;
+	Oid			relation;
+
+	td_catalog_enter(&scope);
+	relation = td_view_create_table(&name, shape, options);
+	td_run_as_caller(psprintf("ALTER TABLE " TD_PART_SCHEMA ".%s OWNER TO %s", table, quote_identifier(GetUserNameFromId(caller, false))));
+	td_catalog_leave(&scope);
+	CommandCounterIncrement();
+	return relation;
+}
+
+/* A draft. */
 static Oid
 make_part(Query *query, TdShape *shape, int n, void *arg)
 {
 	TdParts    *parts = arg;
 	TdPart	   *part = palloc0(sizeof(TdPart));
 	TdView	   *view = palloc0(sizeof(TdView));
-	TdViewName	name = {PART_SCHEMA, NULL, get_namespace_oid(PART_SCHEMA, false)};
-	TdCatalogScope scope;
 
 	if (parts->ids == NIL)
 		parts->ids = td_view_reserve(TD_MAX_PARTS + 1);
@@ -72,11 +85,7 @@ make_part(Query *query, TdShape *shape, int n, void *arg)
 	view->owner = GetUserId();
 	view->id = list_nth_int(parts->ids, n);
 	view->part_of = llast_int(parts->ids);
-	name.table = psprintf("v%d_p%d", view->part_of, n + 1);
-	td_catalog_enter(&scope);
-	view->relation = td_view_create_table(&name, shape, options_of_parts(parts->options));
-	td_run_as_caller(psprintf("ALTER TABLE " PART_SCHEMA ".%s OWNER TO %s", name.table, quote_identifier(GetUserNameFromId(view->owner, false))));
-	td_catalog_leave(&scope);
+	view->relation = td_parts_table(psprintf("v%d_p%d", view->part_of, n + 1), shape, options_of_parts(parts->options));
 	view->twin = view->relation;	/* until it has one */
 	td_view_add(view, options_of_parts(parts->options), DirectFunctionCall1(jsonb_in, CStringGetDatum("{}")), "part");
 	CommandCounterIncrement();
@@ -119,12 +128,12 @@ td_parts_complete(TdParts *parts, const TdViewName *name, TdView *view)
 		TdPart	   *part = lfirst(lc);
 		TdView	   *hidden = part->view;
 
-		hidden->twin = td_view_create_twin(name->schema, PART_SCHEMA, psprintf("%s_q", get_rel_name(hidden->relation)), hidden->relation, td_query_text(part->query));
+		hidden->twin = td_view_create_twin(name->schema, TD_PART_SCHEMA, psprintf("%s_q", get_rel_name(hidden->relation)), hidden->relation, td_query_text(part->query));
 		hidden->query = hidden->twin;
 		td_view_make_part(hidden->relation, view->relation);
 		shapes = lappend(shapes, td_view_complete(hidden, options_of_parts(parts->options)));
 	}
-	view->query = td_view_create_twin(name->schema, PART_SCHEMA, psprintf("v%d_q", view->id), view->relation, td_query_text(parts->rest));
+	view->query = td_view_create_twin(name->schema, TD_PART_SCHEMA, psprintf("v%d_q", view->id), view->relation, td_query_text(parts->rest));
 	return shapes;
 }
 
@@ -153,8 +162,9 @@ td_parts_follow(const TdView *view)
 		return;
 	td_catalog_enter(&scope);
 	foreach(lc, parts)
-		td_run_as_caller(psprintf("ALTER TABLE " PART_SCHEMA ".%s OWNER TO %s", quote_identifier(get_rel_name(((TdView *) lfirst(lc))->relation)), owner));
-	td_run_as_caller(psprintf("ALTER VIEW " PART_SCHEMA ".v%d_q OWNER TO %s", view->id, owner));
+		td_run_as_caller(psprintf("ALTER TABLE " TD_PART_SCHEMA ".%s OWNER TO %s", quote_identifier(get_rel_name(((TdView *) lfirst(lc))->relation)), owner));
+	if (view->query != view->twin)
+		td_run_as_caller(psprintf("ALTER VIEW " TD_PART_SCHEMA ".v%d_q OWNER TO %s", view->id, owner));
 	td_catalog_leave(&scope);
 	CommandCounterIncrement();
 }
@@ -235,6 +245,11 @@ td_parts_explain_view(const TdView *view)
 	ListCell   *lc;
 
 	foreach(lc, td_view_parts(view->id))
-		shapes = lappend(shapes, td_query_shape(td_twin_query(((TdView *) lfirst(lc))->query), view->owner, true));
+	{
+		TdView	   *part = lfirst(lc);
+
+		if (part->part_of == view->id && part->replaces == 0)
+			shapes = lappend(shapes, td_query_shape(td_twin_query(part->query), view->owner, true));
+	}
 	return explain_parts(td_query_shape(td_twin_query(view->query), view->owner, true), shapes);
 }
