@@ -311,12 +311,14 @@ run_step(const TdView *old, const TdPair *step, const char *table)
 static void
 widen_feed(const TdView *old, List *steps)
 {
+	char	   *feed = psprintf(STATE_SCHEMA ".v%d_c", old->id);
 	ListCell   *lc;
 
-	if (OidIsValid(td_feed_table(old->id)))
-		foreach(lc, steps)
-			if (((TdPair *) lfirst(lc))->name[0] == '3')
-				td_run_as_caller(psprintf("ALTER TABLE " STATE_SCHEMA ".v%d_c ADD COLUMN %s", old->id, ((TdPair *) lfirst(lc))->value));
+	if (!OidIsValid(td_feed_table(old->id)))
+		return;
+	foreach(lc, steps)
+		if (((TdPair *) lfirst(lc))->name[0] == '2' || ((TdPair *) lfirst(lc))->name[0] == '3')
+			run_step(old, lfirst(lc), feed);
 }
 
 /* None of it is the user's DDL. */
