@@ -81,16 +81,18 @@ find_column(const Facts *facts, const Var *var)
 static void
 enter_columns(Facts *facts, int occurrence, Relation rel)
 {
+	const TdOccurrence *o = &facts->shape->occurrences[occurrence];
+	bool		proved = !td_holds_rows_of_others(o->relid, o->inh);
 	int			attnum = -1;
 
-	while ((attnum = bms_next_member(facts->shape->occurrences[occurrence].columns, attnum)) >= 0)
+	while ((attnum = bms_next_member(o->columns, attnum)) >= 0)
 	{
 		Column	   *c = &facts->columns[facts->ncolumns];
 
 		c->occurrence = occurrence;
 		c->attnum = attnum;
 		c->class = facts->ncolumns++;
-		c->not_null = td_attribute_not_null_compat(RelationGetDescr(rel), attnum);
+		c->not_null = proved && td_attribute_not_null_compat(RelationGetDescr(rel), attnum);
 	}
 }
 
@@ -349,7 +351,7 @@ unique_columns(const Facts *facts, int occurrence, Relation rel, Relation index)
 
 /* Of a table, whatever the query says: of Bitmapset * of attribute numbers. */
 List *
-td_unique_keys(Oid relid)
+td_unique_keys(Oid relid, bool inherited)
 {
 	Relation	rel = table_open(relid, AccessShareLock);
 	List	   *indexes = RelationGetIndexList(rel);
@@ -359,7 +361,7 @@ td_unique_keys(Oid relid)
 	foreach(lc, indexes)
 	{
 		Relation	index = index_open(lfirst_oid(lc), AccessShareLock);
-		Bitmapset  *columns = unique_columns(NULL, 0, rel, index);
+		Bitmapset  *columns = td_holds_rows_of_others(relid, inherited) ? NULL : unique_columns(NULL, 0, rel, index);
 
 		if (columns)
 			keys = lappend(keys, columns);
@@ -610,7 +612,8 @@ learn(Facts *facts)
 	learn_equality(facts);
 	for (int i = 0; i < shape->noccurrences; i++)
 	{
-		learn_unique(facts, i, rels[i]);
+		if (!td_holds_rows_of_others(facts->shape->occurrences[i].relid, facts->shape->occurrences[i].inh))
+			learn_unique(facts, i, rels[i]);
 		table_close(rels[i], NoLock);
 	}
 }
