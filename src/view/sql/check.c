@@ -75,6 +75,7 @@ static void plan_bag(TdBag *bag);
 static bool skip_rights(Oid relation);
 static bool skip_all_rights(Node *node, void *context);
 static Snapshot prepare(TdView **view, TdBag *query, TdBag *table, TimestampTz end, Snapshot *second);
+static Snapshot try_prepare(TdView *view, TdBag *query, TdBag *table, ResourceOwner owner, Snapshot *second);
 static void plan_both(TdView *view, TdBag *query, TdBag *table);
 static TdView *require_streaming(TdView *view, TimestampTz end);
 static Snapshot borrow(TdView *view, ResourceOwner owner, Snapshot *second);
@@ -181,25 +182,42 @@ prepare(TdView **view, TdBag *query, TdBag *table, TimestampTz end, Snapshot *se
 {
 	MemoryContext caller = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
-	Snapshot	tick = NULL;
+	volatile Snapshot tick = NULL;
 
 	while (tick == NULL)
 	{
 		*view = require_streaming(*view, end);
 		BeginInternalSubTransaction(NULL);
 		MemoryContextSwitchTo(caller);
-		plan_both(*view, query, table);
-		if (td_view_load((*view)->id)->version == (*view)->version)	/* all is locked: another definition can't take its place any more */
-			tick = borrow(*view, owner, second);
-		if (tick)
-			ReleaseCurrentSubTransaction();
-		else
-			RollbackAndReleaseCurrentSubTransaction();
+		PG_TRY();
+		{
+			tick = try_prepare(*view, query, table, owner, second);
+			if (tick)
+				ReleaseCurrentSubTransaction();
+			else
+				RollbackAndReleaseCurrentSubTransaction();
+		}
+		PG_CATCH();
+		{
+			ReThrowError(td_caught_in_subtransaction(caller, owner));
+		}
+		PG_END_TRY();
 		MemoryContextSwitchTo(caller);
 		CurrentResourceOwner = owner;
 		CHECK_FOR_INTERRUPTS();
 	}
 	return tick;
+}
+
+/* In a subtransaction.  Once all is locked, another definition can't take the view's place any more: has one come before that? */
+static Snapshot
+try_prepare(TdView *view, TdBag *query, TdBag *table, ResourceOwner owner, Snapshot *second)
+{
+	TdView	   *now;
+
+	plan_both(view, query, table);
+	now = td_view_load(view->id);
+	return now && now->version == view->version ? borrow(view, owner, second) : NULL;
 }
 
 static void
