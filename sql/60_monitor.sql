@@ -75,13 +75,17 @@ CREATE VIEW tapdata.views WITH (security_barrier) AS
         v.options,
         ARRAY(SELECT c.oid::pg_catalog.regclass FROM pg_catalog.pg_class c WHERE c.relnamespace IN ('tapdata_state'::pg_catalog.regnamespace, 'tapdata_parts'::pg_catalog.regnamespace)
             AND c.relkind = 'r' AND (c.relname ~ ('^v' || v.id || '_([0-9]+|c|p[0-9]+)$') OR
-                c.relname IN (SELECT 'v' || p.id || '_1' FROM tapdata.view p WHERE p.part_of = v.id)) ORDER BY c.relname) AS state_tables,
+                c.oid IN (SELECT p.relation FROM tapdata.view p WHERE p.part_of = v.id) OR c.relname IN (SELECT 'v' || p.id || '_1' FROM tapdata.view p WHERE p.part_of = v.id))
+            ORDER BY c.relname) AS state_tables,
         coalesce((v.options->>'changes')::boolean, false) AS changes,
         CASE WHEN (v.options->>'changes')::boolean THEN f.tick END AS changes_tick,
-        CASE WHEN (v.options->>'changes')::boolean AND f.tick IS NOT NULL THEN f.gone END AS changes_from
+        CASE WHEN (v.options->>'changes')::boolean AND f.tick IS NOT NULL THEN f.gone END AS changes_from,
+        CASE WHEN n.fills = ns.fills THEN ns.status WHEN n.id IS NOT NULL THEN 'created' END AS replacing,
+        CASE WHEN n.fills = ns.fills THEN ns.error END AS replacing_error
     FROM tapdata.view v JOIN tapdata.view_group g ON g.id = v.view_group
         LEFT JOIN tapdata.group_state gs ON gs.view_group = g.id LEFT JOIN tapdata.view_state s ON s.view = v.id
         LEFT JOIN tapdata.view_feed f ON f.view = v.id
+        LEFT JOIN (tapdata.view n LEFT JOIN tapdata.view_state ns ON ns.view = n.id) ON n.replaces = v.id
         LEFT JOIN LATERAL (     -- in a restored dump oids are those of other relations
             SELECT pg_catalog.to_regclass(pg_catalog.format('%I.%I', v.table_schema, v.table_name)) AS view,
                 pg_catalog.to_regclass(pg_catalog.format('tapdata_views.%I', v.twin_name)) AS twin) o ON v.home <> tapdata.home()
@@ -120,6 +124,8 @@ COMMENT ON COLUMN tapdata.views.state_tables IS 'Tables of its state beyond its 
 COMMENT ON COLUMN tapdata.views.changes IS 'Keeps what each tick changes: see changes()';
 COMMENT ON COLUMN tapdata.views.changes_tick IS 'Number of the last tick of changes(); empty until it is filled';
 COMMENT ON COLUMN tapdata.views.changes_from IS 'Changes after this tick are kept: the least that changes() takes';
+COMMENT ON COLUMN tapdata.views.replacing IS 'How the new definition stands that create_view(or_replace => true) gave it: created, snapshot, streaming (takes its place as soon as the view can be locked) or failed; null = there is none';
+COMMENT ON COLUMN tapdata.views.replacing_error IS 'Why the new definition can not take its place; the view goes on with the old one';
 
 CREATE VIEW tapdata.workers WITH (security_barrier) AS
     SELECT pid, kind, database, object, status, since, restarts, memory FROM tapdata.worker_list();

@@ -493,6 +493,21 @@ typedef struct TdSource
 /* Runs sql and hands each row to receive(slot, arg); between td_scope_enter and _leave, SPI not connected. */
 extern uint64 td_execute(TdViewRun *run, const char *sql, int nsources, const TdSource *sources, bool parallel, TdReceive receive, void *arg);
 
+/* The rows of another table of the same columns become the view's, in a tick: writes the difference, which is the view's own delta. */
+extern void td_run_take_rows(TdViewRun *run, Oid from, TdDeltas *deltas);
+
+/* ======== sql/take_over.c: in the tick in which the view `new` takes the place of the one that it replaces ======== */
+
+typedef struct TdLock
+{
+	Oid			relid;
+	int			mode;
+} TdLock;
+
+extern List *td_view_take_over_locks(const TdView *old, const TdView *new); /* of TdLock *: to be had before the tick's snapshot */
+extern void td_view_take_definition(const TdView *old, const TdView *new);	/* all but the rows, and what follows */
+extern void td_view_take_shape(const TdView *old, const TdView *new, const TdShape *shape); /* keys; then nothing is left of `new` */
+
 /* ======== maintain/snapshot.c: 64-bit snapshots ======== */
 
 /* Which transactions a snapshot saw; by top-level xid, unlike a Snapshot valid for ever. */

@@ -702,3 +702,13 @@ td_run_fill(TdViewRun *run)
 	run->whole_ms = td_cost_since(tick.began);
 	return tick.rows;
 }
+
+void
+td_run_take_rows(TdViewRun *run, Oid from, TdDeltas *deltas)
+{
+	TdTick		tick;
+
+	begin_tick(&tick, run, deltas);
+	tick.from = from;
+	run_as_owner(&tick, false, td_take_rows);
+}

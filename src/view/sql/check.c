@@ -74,8 +74,9 @@ static void check(FunctionCallInfo fcinfo, TdView *view, int64 max_rows);
 static void plan_bag(TdBag *bag);
 static bool skip_rights(Oid relation);
 static bool skip_all_rights(Node *node, void *context);
-static Snapshot prepare(TdView *view, TdBag *query, TdBag *table, TimestampTz end, Snapshot *second);
+static Snapshot prepare(TdView **view, TdBag *query, TdBag *table, TimestampTz end, Snapshot *second);
 static Snapshot attempt(const TdView *view, TdBag *query, TdBag *table, Snapshot *second);
+static bool is_as_it_was(const TdView *view);
 static void plan_both(const TdView *view, TdBag *query, TdBag *table);
 static TdView *require_streaming(TdView *view, TimestampTz end);
 static Snapshot borrow(const TdView *view, ResourceOwner owner, Snapshot *second);
@@ -134,7 +135,7 @@ check(FunctionCallInfo fcinfo, TdView *view, int64 max_rows)
 	Snapshot	second;
 
 	checked_table = view->relation;
-	tick = prepare(view, &query, &table, end, &second);
+	tick = prepare(&view, &query, &table, end, &second);
 	td_scope_enter(&scope, view, false);
 	fill_bag(&query, tick);
 	fill_bag(&table, second);
@@ -178,13 +179,14 @@ skip_all_rights(Node *node, void *context)
 
 /* Both sides planned and locked, and the two snapshots; in vain, all locks are given back before the next attempt. */
 static Snapshot
-prepare(TdView *view, TdBag *query, TdBag *table, TimestampTz end, Snapshot *second)
+prepare(TdView **view, TdBag *query, TdBag *table, TimestampTz end, Snapshot *second)
 {
 	Snapshot	tick = NULL;
 
 	while (tick == NULL)
 	{
-		tick = attempt(require_streaming(view, end), query, table, second);
+		*view = require_streaming(*view, end);
+		tick = attempt(*view, query, table, second);
 		CHECK_FOR_INTERRUPTS();
 	}
 	return tick;
@@ -203,7 +205,7 @@ attempt(const TdView *view, TdBag *query, TdBag *table, Snapshot *second)
 	PG_TRY();
 	{
 		plan_both(view, query, table);
-		tick = borrow(view, owner, second);
+		tick = is_as_it_was(view) ? borrow(view, owner, second) : NULL;
 	}
 	PG_CATCH();
 	{
@@ -217,6 +219,15 @@ attempt(const TdView *view, TdBag *query, TdBag *table, Snapshot *second)
 	MemoryContextSwitchTo(caller);
 	CurrentResourceOwner = owner;
 	return tick;
+}
+
+/* Once all is locked, another definition can't take the view's place any more: has one come before that? */
+static bool
+is_as_it_was(const TdView *view)
+{
+	TdView	   *now = td_view_load(view->id);
+
+	return now && now->version == view->version;
 }
 
 static void
