@@ -179,7 +179,7 @@ holds_key(const List *keys, const Bitmapset *columns)
 int
 td_order_needed(Oid relid, const List *order)
 {
-	List	   *keys = td_unique_keys(relid);
+	List	   *keys = td_unique_keys(relid, true);
 	Bitmapset  *columns = NULL;
 	int			n = 0;
 	ListCell   *lc;
@@ -256,7 +256,9 @@ td_order_index(Oid relid, const List *order)
 bool
 td_topk_served(const TdShape *shape)
 {
-	return OidIsValid(td_order_index(shape->occurrences[0].relid, shape->topk->order));
+	const TdOccurrence *o = &shape->occurrences[0];
+
+	return !td_holds_rows_of_others(o->relid, o->inh) && OidIsValid(td_order_index(o->relid, shape->topk->order));
 }
 
 /* ---- the shape ---- */
