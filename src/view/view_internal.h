@@ -149,6 +149,10 @@ extern Datum td_settings_now(void);
  */
 extern char *td_fingerprint(const TdShape *shape);
 
+/* 42501 unless the role may call all functions that stand in the query (execute.c). */
+extern void td_require_execute(Node *node, Oid role);
+extern void td_shape_require_execute(const TdShape *shape, Oid role);
+
 /* ======== plan/: the shape as statements ======== */
 
 /*
