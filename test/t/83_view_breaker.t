@@ -102,5 +102,53 @@ for my $view (sort keys %seats)
 }
 is(differ($_, $seats{$_}), '', "$_ takes a swap") for sort keys %seats;
 
+# ---- a transaction whose snapshot still shows a view that somebody else has dropped: an error at most, never a crash ----
+execute('postgres', 'CREATE TABLE seen (id int PRIMARY KEY, x int)', 'INSERT INTO seen SELECT i, i % 3 FROM generate_series(1, 9) i', 'CREATE TABLE other (id int)');
+my $dbh = psql('postgres');
+my $second = psql('postgres', fresh => 1);
+for my $sql ('ALTER TABLE seen ADD COLUMN q int', 'ALTER TABLE seen ALTER x DROP NOT NULL', 'ALTER TABLE seen DROP COLUMN x', 'DROP TABLE other', 'ALTER TABLE other RENAME TO another', 'SELECT tapdata.refresh_view($)',
+	q(SELECT tapdata.alter_view($, '{"changes": null}')), 'SELECT * FROM tapdata.changes($, 0)', 'SELECT tapdata.view_tick($)', 'SELECT * FROM tapdata.explain_view($)', 'SELECT tapdata.drop_view($)')
+{
+	is(make('dropped', 'SELECT x, count(*) AS n FROM seen GROUP BY x', options => '{"changes": true}'), '', 'a view');
+	my $statement = $sql =~ s/\$/value('postgres', "SELECT 'dropped'::regclass::oid") . '::oid'/er;
+	$second->do('BEGIN ISOLATION LEVEL REPEATABLE READ');
+	$second->do('SELECT count(*) FROM pg_class');
+	execute('postgres', q{SELECT tapdata.drop_view('dropped')});
+	my $said = try_do($second, $statement);
+	like($said, qr/^(|(42704|42P01|40001|55000|XX000) .*)$/s, "and, dropped by another session: $sql");
+	ok($second->ping && try_do($second, 'ROLLBACK') eq '', 'the session goes on');
+}
+is(make('dropped', 'SELECT x, count(*) AS n FROM seen GROUP BY x'), '', 'a view');
+is(wait_view('dropped'), '', 'filled');
+for my $call (q(SELECT tapdata.alter_view('dropped', '{"changes": true}')), q(SELECT tapdata.refresh_view('dropped')), q(SELECT tapdata.drop_view('dropped')))
+{
+	$dbh->begin_work;
+	$dbh->do(q{SELECT tapdata.drop_view('dropped')});
+	my $pid = fork // die;
+	if ($pid == 0) { my $db = psql('postgres', fresh => 1); my $e = try_do($db, $call); $db->disconnect; require POSIX; POSIX::_exit($e =~ /^42704 .*dropped meanwhile/ ? 0 : 1) }
+	eventually(sub { value('postgres', q{SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%''dropped''%'}) });
+	$dbh->commit;
+	waitpid $pid, 0;
+	is($?, 0, "a view that is dropped while a call waits for it: $call");
+	is(make('dropped', 'SELECT x, count(*) AS n FROM seen GROUP BY x'), '', 'and made again');
+}
+
+# ---- an error of check_view leaves no subtransaction open ----
+is(wait_view('dropped'), '', 'a view that streams');
+$dbh->begin_work;
+$dbh->do('LOCK TABLE seen');
+$second->do(q{SET lock_timeout = '100ms'});
+like(try_do($second, q{SELECT * FROM tapdata.check_view('dropped')}), qr/^55P03/, 'check_view of a view whose table is locked');
+is(try_do($second, 'SELECT 1'), '', 'the session goes on');
+$second->do(q{DO $$ BEGIN BEGIN PERFORM * FROM tapdata.check_view('dropped'); EXCEPTION WHEN lock_not_available THEN RETURN; END; END $$});
+is(try_do($second, 'SELECT 1'), '', 'also when a block of plpgsql took the error');
+$dbh->rollback;
+
+# ---- WITH queries that name the one before twice: their number doubles at each step ----
+my $doubling = 'WITH c0 AS (SELECT id, x FROM seen)' . join('', map { my $p = $_ - 1; ", c$_ AS (SELECT p.id, p.x FROM c$p p, c$p q WHERE p.id = q.id)" } 1 .. 30) . ' SELECT c.id, s.x FROM c30 c LEFT JOIN seen s ON s.id = c.x';
+like(make('doubling', $doubling), qr/^0A000 .*more than \d+ tables and subqueries/, 'WITH queries that double thirty times are refused');
+execute('postgres', 'CREATE VIEW e0 AS SELECT id, x FROM seen', map { my $p = $_ - 1; "CREATE VIEW e$_ AS SELECT p.id, q.x FROM e$p p JOIN e$p q USING (id)" } 1 .. 30);
+like(make('doubling', 'SELECT e.id, s.x FROM e30 e LEFT JOIN seen s ON s.id = e.x'), qr/^0A000 .*more than \d+ tables and subqueries/, 'and so are ordinary views');
+
 finish();
 done_testing();

@@ -153,7 +153,12 @@ td_parts_follow(const TdView *view)
 		return;
 	td_catalog_enter(&scope);
 	foreach(lc, parts)
-		td_run_as_caller(psprintf("ALTER TABLE " PART_SCHEMA ".%s OWNER TO %s", quote_identifier(get_rel_name(((TdView *) lfirst(lc))->relation)), owner));
+	{
+		char	   *name = get_rel_name(((TdView *) lfirst(lc))->relation);
+
+		if (name != NULL)		/* not dropped meanwhile */
+			td_run_as_caller(psprintf("ALTER TABLE " PART_SCHEMA ".%s OWNER TO %s", quote_identifier(name), owner));
+	}
 	td_run_as_caller(psprintf("ALTER VIEW " PART_SCHEMA ".v%d_q OWNER TO %s", view->id, owner));
 	td_catalog_leave(&scope);
 	CommandCounterIncrement();

@@ -11,6 +11,7 @@
 #define TD_VIEW_SQL_INTERNAL_H
 
 #include "fmgr.h"
+#include "storage/lockdefs.h"
 #include "util/util.h"
 #include "view/view_internal.h"
 
@@ -70,12 +71,13 @@ extern void td_identity_restore(void);	/* those that no view needs any more */
 extern void td_identity_restore_all(List *identities);
 
 /* ---- control.c ---- */
-extern TdView *td_view_owned(Oid relation); /* 42501 unless the caller owns it */
+extern TdView *td_view_owned(Oid relation, LOCKMODE mode); /* locked; 42501 unless the caller owns it */
 extern List *td_views_with_readers(List *views);	/* and all above them, each after those it reads */
 extern void td_view_wake(const TdView *view);	/* its worker rereads the catalog after commit */
 
 /* ---- wait.c ---- */
 extern void td_view_require_reader(const TdView *view);
+extern void td_view_raise_dropped(const TdView *view) pg_attribute_noreturn();
 extern void td_view_raise_failure(const TdView *view) pg_attribute_noreturn();
 extern bool td_view_streaming(const TdView *view, TimestampTz end);	/* waits until it streams; false = not in time; raises when it or its group has failed */
 
