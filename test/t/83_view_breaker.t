@@ -126,7 +126,7 @@ for my $call (q(SELECT tapdata.alter_view('dropped', '{"changes": true}')), q(SE
 	$dbh->do(q{SELECT tapdata.drop_view('dropped')});
 	my $pid = fork // die;
 	if ($pid == 0) { my $db = psql('postgres', fresh => 1); my $e = try_do($db, $call); $db->disconnect; require POSIX; POSIX::_exit($e =~ /^42704 .*dropped meanwhile/ ? 0 : 1) }
-	eventually(sub { value('postgres', q{SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%''dropped''%'}) });
+	eventually(sub { ($second->selectrow_array(q{SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%''dropped''%'}))[0] });
 	$dbh->commit;
 	waitpid $pid, 0;
 	is($?, 0, "a view that is dropped while a call waits for it: $call");
