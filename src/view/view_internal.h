@@ -180,6 +180,9 @@ extern char *td_fingerprint(const TdShape *shape);
 
 /* Is all that `now` has more than `before` partitions that were made as such, empty?  Then their rows are in the deltas, and nothing is to be computed anew. */
 extern bool td_fingerprint_grown(const char *before, const char *now);
+/* 42501 unless the role may call all functions that stand in the query (execute.c). */
+extern void td_require_execute(Node *node, Oid role);
+extern void td_shape_require_execute(const TdShape *shape, Oid role);
 
 /* ======== plan/: the shape as statements ======== */
 
@@ -506,7 +509,7 @@ typedef struct TdLock
 
 extern List *td_view_take_over_locks(const TdView *old, const TdView *new); /* of TdLock *: to be had before the tick's snapshot */
 extern void td_view_take_definition(const TdView *old, const TdView *new);	/* all but the rows, and what follows */
-extern void td_view_take_shape(const TdView *old, const TdView *new, const TdShape *shape); /* keys; then nothing is left of `new` */
+extern void td_view_take_shape(const TdView *old, const TdView *new); /* keys; then nothing is left of `new` */
 
 /* ======== maintain/snapshot.c: 64-bit snapshots ======== */
 

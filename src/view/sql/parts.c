@@ -171,7 +171,12 @@ td_parts_follow(const TdView *view)
 		return;
 	td_catalog_enter(&scope);
 	foreach(lc, parts)
-		td_run_as_caller(psprintf("ALTER TABLE " TD_PART_SCHEMA ".%s OWNER TO %s", quote_identifier(get_rel_name(((TdView *) lfirst(lc))->relation)), owner));
+	{
+		char	   *name = get_rel_name(((TdView *) lfirst(lc))->relation);
+
+		if (name != NULL)		/* not dropped meanwhile */
+			td_run_as_caller(psprintf("ALTER TABLE " TD_PART_SCHEMA ".%s OWNER TO %s", quote_identifier(name), owner));
+	}
 	if (view->query != view->twin)
 		td_run_as_caller(psprintf("ALTER VIEW " TD_PART_SCHEMA ".v%d_q OWNER TO %s", view->id, owner));
 	td_catalog_leave(&scope);
