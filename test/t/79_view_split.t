@@ -41,6 +41,7 @@ my @queries = (
 	filter => [1, 'SELECT count(*) AS n, sum(p1.x) AS x FROM s.t1 JOIN s.p1 ON p1.a = t1.b WHERE EXISTS (SELECT 1 FROM s.t2 WHERE t2.id = t1.id AND t2.x > 0)'],
 	filter => [1, 'SELECT count(*) AS n FROM s.t1 JOIN s.p1 ON p1.id = t1.a WHERE t1.id NOT IN (SELECT id FROM s.t2 WHERE x > 1) AND p1.x > 0'],
 	filter => [1, 'SELECT t1.a + p1.a AS k, count(*) AS n FROM s.p1 JOIN s.t3 USING (id) CROSS JOIN s.t1 WHERE t1.id = t3.a AND p1.b IN (SELECT b FROM s.t2 WHERE t2.id = p1.id) GROUP BY t1.a + p1.a'],
+	from => [1, 'SELECT max(t1.id) AS m FROM s.t1 CROSS JOIN LATERAL (SELECT max(t2.d) AS d FROM s.t2 WHERE t2.d = t1.d) q WHERE t1.m IN (SELECT max(m) FROM s.t3)'],    # the filter rule would take t1.d from q
 	branches => [0, 'SELECT t2.b FROM s.t1 LEFT JOIN s.t2 ON t2.id = t1.id UNION SELECT t1.b FROM s.p1 LEFT JOIN s.t1 ON t1.id = p1.id'],
 	branches => [0, 'SELECT t2.b, t2.a FROM s.t1 LEFT JOIN s.t2 ON t2.id = t1.id EXCEPT ALL SELECT b, a FROM s.t3'],
 	several => [1, "SELECT n, count(*) AS c, sum(x) AS x FROM ($by_b) q GROUP BY n"],
