@@ -110,13 +110,13 @@ extern TdShape *td_analyze(Query *query, Oid owner, TdError *err);
 
 /*
  * A query that td_analyze refuses, said over parts that it does not: what is left of it, which reads the tables of the parts, or NULL.  make() has the table
- * of a part made (not its rows), for its query and shape; attempts that lead nowhere are rolled back with what it made.
+ * of a part made (not its rows), for its query and shape; attempts that lead nowhere are rolled back with what it made.  The first *nparts stay.
  */
 #define TD_MAX_PARTS 8
 
 typedef Oid (*TdMakePart) (Query *query, TdShape *shape, int n, void *arg); /* n: how many there are before it; those made after them were rolled back */
 
-extern Query *td_split(Query *query, Oid owner, TdMakePart make, void *arg);
+extern Query *td_split(Query *query, Oid owner, TdMakePart make, void *arg, int *nparts);
 
 /* Are two values of this type that are equal, by the equality of GROUP BY, the same in every respect (1.0 and 1.00 are not)? */
 extern bool td_equal_is_same(Oid type, int32 typmod, Oid collation);

@@ -98,6 +98,7 @@ cmp_ok(value('postgres', "SELECT sum(recomputes) * 10 $split"), '<', value('post
 my $sum = 'SELECT k, count(*) AS n, sum(k) AS s FROM (SELECT g.id, count(h.v) AS k FROM g LEFT JOIN g h ON h.v = g.id GROUP BY g.id) q GROUP BY k';
 like(rows('postgres', "SELECT node, strategy FROM tapdata.explain_query('$sum')"), qr/^view\|counters.*^  part 1\|keyed/sm, 'explain_query shows the parts');
 is(value('postgres', q{SELECT count(*) FROM pg_class WHERE relname ~ '^v[0-9]+_p[0-9]+$' AND oid NOT IN (SELECT relation FROM tapdata.view)}), 0, 'and leaves none behind');
+like(rows('postgres', "SELECT strategy FROM tapdata.explain_query('SELECT k, count(q) AS n, sum(k) AS s FROM (SELECT g.id, count(h.v) AS k FROM g LEFT JOIN g h ON h.v = g.id GROUP BY g.id) q GROUP BY k') LIMIT 1"), qr/^full$/, 'a subquery that is read as a row is no part');
 execute('postgres', 'INSERT INTO g SELECT i, i / 3, i FROM generate_series(1, 60) i');
 execute('postgres', "SELECT tapdata.create_view('gv', '$sum', '{\"timeout\": \"1 min\"}')", "SELECT tapdata.create_view('gg', 'SELECT sum(n * k) AS x FROM gv')");
 like(rows('postgres', "SELECT node, strategy FROM tapdata.explain_view('gv')"), qr/^view\|counters.*^  part 1\|keyed/sm, 'so does explain_view');

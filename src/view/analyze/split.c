@@ -288,7 +288,7 @@ fewest_parts(Splitting *s, Query *query)
 
 /* Rather more parts than that a change computes one of them whole. */
 Query *
-td_split(Query *query, Oid owner, TdMakePart make, void *arg)
+td_split(Query *query, Oid owner, TdMakePart make, void *arg, int *nparts)
 {
 	Splitting	s = {owner, make, arg};
 	Query	   *result = NULL;
@@ -296,10 +296,14 @@ td_split(Query *query, Oid owner, TdMakePart make, void *arg)
 	List	   *views = NIL;
 	TdError		err;
 
+	*nparts = 0;
 	/* an ordinary view may be replaced by another one, of which the parts would not know */
 	if (copy->commandType != CMD_SELECT || copy->limitCount || copy->limitOffset || (copy->sortClause && !copy->hasDistinctOn) || !td_keyed_prepare(copy, owner, &views, &err) || views != NIL)
 		return NULL;
 	result = fewest_parts(&s, copy);
 	s.whole = true;
-	return result ? result : fewest_parts(&s, copy);
+	if (result == NULL)
+		result = fewest_parts(&s, copy);
+	*nparts = list_length(s.parts);
+	return result;
 }

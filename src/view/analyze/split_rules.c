@@ -235,7 +235,7 @@ from_rule(Query *query, int variant, List **holes)
 	{
 		RangeTblEntry *rte = rt_fetch(lfirst_int(lc), query->rtable);
 
-		if (rte->rtekind != RTE_SUBQUERY || rte->lateral || variant-- > 0)
+		if (rte->rtekind != RTE_SUBQUERY || rte->lateral || td_split_reads_row(query, lfirst_int(lc)) || variant-- > 0)
 			continue;
 		add_hole(holes, rte, NIL);
 		return query;

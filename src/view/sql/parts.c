@@ -93,13 +93,15 @@ td_parts_shape(Query *query, TdParts *parts, bool allow_full)
 {
 	TdError		err;
 	TdShape    *shape;
+	int			n = 0;
 
 	memset(&err, 0, sizeof(err));
 	shape = td_analyze(query, GetUserId(), &err);
 	if (shape != NULL)
 		return shape;
 	if (!XactReadOnly)
-		parts->rest = td_split(query, GetUserId(), make_part, parts);
+		parts->rest = td_split(query, GetUserId(), make_part, parts, &n);
+	parts->list = list_truncate(parts->list, n);	/* without those that were rolled back */
 	return td_query_shape(parts->rest ? parts->rest : query, GetUserId(), allow_full);
 }
 
