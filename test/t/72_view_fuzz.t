@@ -33,11 +33,13 @@ my @kinds = $ENV{TD_FUZZ_KINDS} ? split ' ', $ENV{TD_FUZZ_KINDS} : kinds();
 my ($views_of_a_round, $tries_of_a_round, $writing, $alone, $enough) = (12, 150, 5, 2, $ENV{TD_FUZZ_ENOUGH} || 3);    # ... seconds of checks in a round, of one session alone, failures to stop at
 my $seed = seed();
 diag "seed $seed (TD_SEED=$seed repeats this run)";
-my $env = start_server('fuzz', 'max_prepared_transactions = 20', 'max_worker_processes = 32', 'log_statement = none', 'tapdata.read_your_writes_timeout = 60s');
+my $env = start_server('fuzz', 'max_prepared_transactions = 20', 'max_worker_processes = 32', 'tapdata.read_your_writes_timeout = 60s', $seed % 2 ? 'tapdata.worker_memory = 1MB' : ());
 # one view that stays: with it the workers of its group
-execute('postgres', 'CREATE EXTENSION tapdata', 'CREATE TABLE kept (id int PRIMARY KEY, a int)', "SELECT tapdata.create_view('kept_too', 'SELECT a, count(*) AS n FROM kept GROUP BY a')");
+execute('postgres', 'CREATE EXTENSION tapdata', 'CREATE ROLE bob LOGIN', 'GRANT CREATE ON DATABASE postgres TO bob', 'CREATE TABLE kept (id int PRIMARY KEY, a int)', "SELECT tapdata.create_view('kept_too', 'SELECT a, count(*) AS n FROM kept GROUP BY a')");
 if (create_view(psql('postgres'), 'first_rows', 'SELECT id, a FROM kept ORDER BY id LIMIT 3')) { refuses('top-k') } else { push @must, 'top-k' }
-my $connect = sub { psql('postgres', fresh => 1) };
+my $user = 'postgres';    # of a round: in every third one an ordinary role
+my $connect = sub { psql('postgres', fresh => 1, user => $user) };
+sub own { return psql('postgres', user => $user) }
 my (%accepted, %refused, %reasons, %count, %copies, @failures, @memory);
 my $logged = 0;    # bytes of the server's log that have been looked at
 $count{$_} = 0 for qw(rounds views refused dear known locked checks ticks recomputes full feeds writes busy);
@@ -103,7 +105,7 @@ sub start_ddl
 	srand $random;
 	my $stop = 0;
 	$SIG{TERM} = sub { $stop = 1 };
-	my $own = psql('postgres', fresh => 1);
+	my $own = $connect->();
 	$own->do("SET lock_timeout = '1s'; SET statement_timeout = '10s'; SET client_min_messages = error");
 	until ($stop)
 	{
@@ -180,10 +182,12 @@ sub one_round
 	my $s = make_schema('fz', $round);
 	my ($dbh, @views, @names, $wrong) = (psql('postgres'));
 	clear($dbh, 'fz');
+	$user = $round % 3 ? 'postgres' : 'bob';
+	$dbh = own();
 	$dbh->do($_) for @{ $s->{ddl} }, @{ starting_rows($s, $round) };
 	my @writers = start_churn($connect, game($s), 4, pause => 0.005, seed => sub { seed_of($round, 'writer', @_) });
 	my $ok = eval {
-		$dbh = psql('postgres');
+		$dbh = own();
 		$wrong = make_views($dbh, $s, $round, \@views);
 		@names = map { $_->{name} =~ s/.*\.//r } @views;
 		%copies = ();
@@ -196,7 +200,7 @@ sub one_round
 		$wrong .= eval { rows('postgres', "SELECT 'at work: ' || backend_type, state, wait_event, clock_timestamp() - xact_start, left(query, 2000) FROM pg_stat_activity WHERE backend_type LIKE 'tapdata%' AND state <> 'idle'") . "\n" } // '';
 	}
 	stop_churn(@writers);
-	$dbh = eventually(sub { psql('postgres') }, 60);
+	$dbh = eventually(sub { own() }, 60);
 	eval {
 		$dbh->do("ROLLBACK PREPARED '$_'") for @{ $dbh->selectcol_arrayref('SELECT gid FROM pg_prepared_xacts') };
 		$wrong ||= join '', map { "$_->[0]: failed: $_->[1]\n" } @{ $dbh->selectall_arrayref("SELECT view, coalesce(error, status) FROM tapdata.views WHERE status = 'failed' ORDER BY view::oid") };
@@ -210,9 +214,10 @@ sub one_round
 		push @memory, value('postgres', q{SELECT max(memory) FROM tapdata.workers WHERE kind = 'view' AND object = 'default'}) // ();
 		1 } or $wrong ||= "error: $@";
 	# how often they were kept by what changed, and how often computed anew as a whole, which would be exact whatever the plan
-	my ($ticks, $recomputes) = eval { $dbh->selectrow_array('SELECT sum(ticks), sum(recomputes) FROM tapdata.view_state') };
+	my ($ticks, $recomputes) = eval { psql('postgres')->selectrow_array('SELECT sum(ticks), sum(recomputes) FROM tapdata.view_state') };
 	$count{ticks} += $ticks // 0;
 	$count{recomputes} += $recomputes // 0;
+	if ($round % 2 == 0) { $count{quiet_ticks} += $ticks // 0; $count{quiet_recomputes} += $recomputes // 0 }    # nobody changed the schema
 	if ($wrong)
 	{
 		my ($name) = $wrong =~ /\b(v\d+)(?:: | has failed)/;

@@ -21,7 +21,7 @@ sub seed_of { return unpack('L', md5(join '/', @_)) & 0x7fffffff }
 
 my @columns = ([b => 'int', 'smallint'], [x => 'int', 'bigint'], [n => 'num', 'numeric'], [m => 'dec', 'numeric(8,2)'], [s => 'text', 'text'], [v => 'text', 'varchar(10)'], [d => 'date', 'date'],
 	[ts => 'ts', 'timestamp'], [tz => 'tz', 'timestamptz'], [o => 'bool', 'boolean'], [u => 'uuid', 'uuid'], [j => 'json', 'jsonb'], [l => 'ints', 'int[]'], [f => 'float', 'float8'],
-	[i => 'span', 'interval'], [y => 'bytes', 'bytea'], [w => 'time', 'time'], [e => 'mood'], [p => 'ip'], [g => 'texts'], [r => 'range'], [c => 'pair'], [q => 'bits'], [h => 'raw'], [z => 'int', 'small']);
+	[i => 'span', 'interval'], [y => 'bytes', 'bytea'], [w => 'time', 'time'], [e => 'mood'], [p => 'ip'], [g => 'texts'], [r => 'range'], [c => 'pair'], [q => 'bits'], [h => 'raw'], [z => 'int', 'small'], [fr => 'float', 'real'], [bp => 'bp'], [mo => 'cash']);
 my $ids = 40;    # values of id
 
 # key: columns of the primary key; %s in `more` is the table
@@ -126,6 +126,11 @@ sub statement
 		return join '; ', rand() < 0.3 ? reverse @life : @life;
 	}
 	my $other = value_of({ not_null => { id => 1 } }, ['id', $t->{id}]);
+	if (!@{ $t->{key} } && $t->{id} eq 'int' && rand() < 0.3)    # many that are alike, of which few stay
+	{
+		my ($n, $row) = (pick(50, 300), insert_of($t, 1, id => $id) =~ s/VALUES \(/SELECT /r =~ s/\)$//r);
+		return "$row FROM generate_series(1, $n); DELETE FROM $t->{name} WHERE (tableoid, ctid) IN (SELECT tableoid, ctid FROM $t->{name} WHERE id = $id LIMIT " . ($n - int rand 3) . ')';
+	}
 	return "UPDATE $t->{name} SET id = $other WHERE id = $id" if $r < 0.97 || !grep { $_->[0] eq 'k' } @{ $t->{columns} };
 	return "UPDATE $t->{name} SET k = " . int(rand 4) . " WHERE id = $id";
 }

@@ -167,10 +167,10 @@ sub one
 
 sub aggregate
 {
-	my ($scope, $type) = @_;
+	my ($scope, $type, $d) = @_;
 	my $t = template($aggregates{$type}, $scope);
 	my @tags = ($t =~ /DISTINCT/ ? 'aggregate DISTINCT' : (), $t =~ /WITHIN/ ? 'WITHIN GROUP' : $t =~ /ORDER BY/ ? 'aggregate ORDER BY' : (), $t =~ /FILTER/ ? 'FILTER' : ());
-	return [tag(@tags), fill($t, $scope, 1, 0)];
+	return [tag(@tags), fill($t, $scope, 1, ($d // 0) > 0 && chance(0.15) ? 1 : 0)];
 }
 
 # ---- subqueries in expressions ----
@@ -229,6 +229,7 @@ sub relation
 		return { piece => tag($c->{used}++ ? 'CTE used twice' : 'CTE') . "$c->{name} $alias", rel => { alias => $alias, columns => $c->{columns}, order => $c->{columns} } };
 	}
 	return derived($d) if $d > 0 && chance(0.35);
+	if ($d > 0 && chance(0.02)) { return { piece => tag('function alone in FROM') . "generate_series(0, 3) $alias (c1)", rel => { alias => $alias, columns => named('int'), order => named('int') } } }
 	if ($d > 0 && chance(0.04)) { return { piece => tag('VALUES') . "(VALUES (1, 'x', NULL::date), (2, 'y', '2026-01-01'), (NULL, 'x', NULL)) $alias (c1, c2, c3)", rel => { alias => $alias, columns => named(qw(int text date)), order => named(qw(int text date)) } } }
 	my $s = pick(@sources);
 	return { piece => tag(@{ $s->{tags} }) . "$s->{name} $alias", rel => { alias => $alias, columns => $s->{columns}, order => $s->{order} || $s->{columns}, keyed => $s->{order} && 1, id => $s->{id} } };
@@ -245,7 +246,7 @@ sub derived
 # Equality, by id when both have it or by any pair of columns of a type; now and then something more.
 sub join_condition
 {
-	my ($scope, $rel, $only) = @_;
+	my ($scope, $rel, $only, $d) = @_;
 	my $left = pick(@$scope);
 	my $eq = $left->{id} && $rel->{id} && chance(0.35) ? "$left->{alias}.id = $rel->{alias}.id" : undef;
 	if (!$eq)
@@ -255,6 +256,7 @@ sub join_condition
 		my $t = pick(@types);
 		$eq = [leaf([$left], $t), ' = ', leaf([$rel], $t)];
 	}
+	return list('', ' AND ', 1, $eq, [tag('subquery in ON'), subquery_condition([@$scope, $rel], $d)]) if !$only && ($d // 0) > 0 && chance(0.12);
 	return list('', ' AND ', 1, $eq, !$only && chance(0.25) ? ['(', fill(template($templates{cond}, [@$scope, $rel]), [@$scope, $rel], 0), ')'] : ());
 }
 
@@ -297,7 +299,7 @@ sub from_clause
 					push @scope, $r->{rel};
 					next;
 				}
-				my $on = join_condition(\@scope, $r->{rel}, $tag eq 'FULL JOIN' && chance(0.7)) or next;
+				my $on = join_condition(\@scope, $r->{rel}, $tag eq 'FULL JOIN' && chance(0.7), $tag eq 'FULL JOIN' ? 0 : $d) or next;
 				push @items, { any => [[tag($tag), $join, $r->{piece}, ' ON ', $on], ($join eq ' JOIN ' ? () : [' JOIN ', $r->{piece}, ' ON ', $on])] };
 			}
 		}
@@ -315,7 +317,16 @@ sub lateral_item
 		(map { [int => "unnest($_->[0])"] } columns_of($scope, 'ints')),
 		(map { [int => "generate_series(1, least($_->[0], 3)::int)"] } columns_of($scope, 'int')),
 		(map { [doc => "jsonb_array_elements(CASE WHEN jsonb_typeof($_->[0]) = 'array' THEN $_->[0] ELSE '[]' END)"], [text => "jsonb_object_keys(CASE WHEN jsonb_typeof($_->[0]) = 'object' THEN $_->[0] ELSE '{}' END)"] } columns_of($scope, 'json')));
+	my @pairs = ((map { [[qw(text text)], "jsonb_each_text(CASE WHEN jsonb_typeof($_->[0]) = 'object' THEN $_->[0] ELSE '{}' END)"] } columns_of($scope, 'json')),
+		(map { my $l = $_->[0]; map { [[qw(int text)], "unnest($l, $_->[0])"] } columns_of($scope, 'texts') } columns_of($scope, 'ints')), (map { [['text'], "string_to_table(left($_->[0], 5), 'x')"] } columns_of($scope, 'text')));
 	my $outer = chance(0.5);
+	if (@pairs && chance(0.15))
+	{
+		my ($types, $call) = @{ pick(@pairs) };
+		push @$items, [tag('function in FROM'), $outer ? ' LEFT JOIN LATERAL ' : ' CROSS JOIN LATERAL ', $call, " AS $alias (", join(', ', map { $_->[0] } @{ named(@$types) }), ')', $outer ? ' ON true' : ''];
+		push @$scope, { alias => $alias, columns => named(@$types), order => named(@$types) };
+		return;
+	}
 	if (@srf && chance(0.4))
 	{
 		my ($type, $call) = @{ pick(@srf) };
@@ -350,11 +361,11 @@ sub select_query
 	my $kind = @kinds ? pick(@kinds) : 'plain';
 	my @types = $o{types} ? @{ $o{types} } : map { pick(qw(int int int text dec num date bool), keys %sql_type) } 1 .. pick(1, 2, 2, 3, 4);
 	my (@with, @ctes);
-	if ($d > 1 && !$outer && chance($kind eq 'cte' ? 1 : 0.2))
+	if ($d > 1 && chance($kind eq 'cte' ? 1 : $outer ? 0.08 : 0.2))
 	{
 		for (1 .. pick(1, 1, 2))
 		{
-			my $q = select_query($d - 1, deeper => 1);
+			my $q = select_query($d - 1, deeper => 1, outer => $outer, correlated => 0.5);
 			my $name = 'w' . ++$aliases;
 			push @ctes, { name => $name, columns => $q->{columns} };
 			push @with, ["$name AS ", pick('', '', tag('MATERIALIZED') . 'MATERIALIZED ', 'NOT MATERIALIZED '), '(', $q->{sql}, ')'];
@@ -429,7 +440,7 @@ sub group
 {
 	my ($kind, $d, $types, $outer, $ctes, $o) = @_;
 	my $f = from_clause($d, $ctes, $outer, 1, $kind eq 'aggagg' && [qw(group group group whole sets)]);
-	my (@keys, @key_types, @targets, @types);
+	my (@keys, @key_types, @targets, @types, @having);
 	for (1 .. ($kind eq 'whole' ? 0 : $kind eq 'sets' ? pick(2, 2, 3) : pick(1, 1, 2)))
 	{
 		my @c = map { [$_->[0], $_->[1]] } grep { my $t = $_->[1]; !$canonical{$t} } columns_of($f->{scope});
@@ -442,7 +453,7 @@ sub group
 	for my $t (types_for($types, $f->{scope}, $o))
 	{
 		my ($i) = grep { $key_types[$_] eq $t } 0 .. $#keys;
-		my $x = defined $i && chance(0.5) ? $keys[$i] : $aggregates{$t} ? aggregate($f->{scope}, $t) : defined $i ? $keys[$i] : literal_or_null($t);
+		my $x = defined $i && chance(0.5) ? $keys[$i] : $aggregates{$t} ? aggregate($f->{scope}, $t, $d) : defined $i ? $keys[$i] : literal_or_null($t);
 		$x = { any => [[sprintf('%s(', pick('abs', 'trim_scale')), $x, ')'], $x] } if $t eq 'num' && chance(0.3);
 		my $keyed = $o->{canonical} && $canonical{$t};
 		push @targets, $keyed ? [$canonical{$t} =~ s/%s.*//r, $x, $canonical{$t} =~ s/.*%s//r] : $x;
@@ -453,7 +464,8 @@ sub group
 		for my $i (0 .. $#keys) { next if chance(0.15); unshift @targets, $keys[$i]; unshift @types, $key_types[$i] }
 		my @key_scope = grep { !ref $keys[$_] && $keys[$_] =~ /^(q\d+)\.\w+$/ } 0 .. $#keys;
 		if ($d > 0 && @key_scope && $kind eq 'group' && chance(0.2)) { push @targets, scalar_subquery(fake_scope(\@keys, \@key_types, @key_scope), 'int', $d); push @types, 'int' }
-		if (@keys == 2 && $kind eq 'group' && chance(0.1)) { push @targets, [tag('window over groups'), 'rank() OVER (PARTITION BY ', $keys[0], ' ORDER BY count(*), ', $keys[1], ')']; push @types, 'int' }
+		if (@keys == 2 && $kind eq 'group' && chance(0.1)) { push @targets, [tag('window over groups'), pick('rank()', 'sum(count(*))', 'max(count(*))', 'lag(count(*))'), ' OVER (PARTITION BY ', $keys[0], ' ORDER BY count(*), ', $keys[1], ')']; push @types, 'int' }
+		if (@key_scope && $d > 0 && chance(0.12)) { push @having, [tag('subquery in HAVING'), subquery_condition(fake_scope(\@keys, \@key_types, @key_scope), $d)] }
 	}
 	my ($by, $tail) = ('', '');
 	if ($kind eq 'sets')
@@ -467,11 +479,11 @@ sub group
 		if (!$o->{types} && chance(0.5)) { push @targets, [tag('GROUPING()'), 'GROUPING(', $keys[0], ', ', $keys[1], ')']; push @types, 'int' }
 	}
 	elsif (@keys) { $by = list(' GROUP BY ', ', ', 0, @keys) }
-	my @having;
 	if (chance(0.25)) { push @having, [tag('HAVING'), fill(template($aggregates{having}, $f->{scope}), $f->{scope}, 1)] }
 	if ($d > 0 && chance(0.1)) { push @having, [tag('scalar in HAVING'), 'count(*) > ', scalar_subquery([], 'int', $d, 1)] }
 	$tail = limit(map { ordered("c$_", $types[$_ - 1]) } 1 .. @types) if @keys && !$o->{types} && $d > 0 && chance(0.05) && !$refused{'top-k'} && !grep { $canonical{$_} } @types;
-	return { sql => [tag(@tags), 'SELECT', targets(@targets), $f->{piece}, where($f, $d), $by, list(' HAVING ', ' AND ', 0, @having), $tail], columns => named(@types) };
+	my $distinct = !(grep { $canonical{$_} } @types) && chance(0.06) ? [tag('DISTINCT over groups'), ' DISTINCT'] : '';
+	return { sql => [tag(@tags), 'SELECT', $distinct, targets(@targets), $f->{piece}, where($f, $d), $by, list(' HAVING ', ' AND ', 0, @having), $tail], columns => named(@types) };
 }
 
 # Group keys as what a subquery may see of the outer query.
@@ -499,7 +511,8 @@ sub window
 		push @types, $keyed ? $canonical_type{$t} : $t;
 	}
 	if (!$o->{types}) { push @targets, windowed('int', $f->{scope}, $partition[0]); push @types, 'int' }
-	return { sql => [tag($all ? 'window without PARTITION BY' : 'window'), 'SELECT', targets(@targets), $f->{piece}, where($f, $d)], columns => named(@types) };
+	my $distinct = !(grep { $canonical{$_} } @types) && chance(0.06) ? [tag('DISTINCT over windows'), ' DISTINCT'] : '';
+	return { sql => [tag($all ? 'window without PARTITION BY' : 'window'), 'SELECT', $distinct, targets(@targets), $f->{piece}, where($f, $d)], columns => named(@types) };
 }
 
 sub windowed

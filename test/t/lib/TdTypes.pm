@@ -18,14 +18,14 @@ our %values = (
 	ints => ["'{}'", "'{1,2}'", "'{3}'", "'{1,NULL,1}'"], float => ['0.5', '0.25', '-2', '3', "'NaN'"], span => ["'1 day'", "'2 hours'", "'1 mon'", "'-3 days'"],
 	bytes => [q('\x'), q('\x00'), q('\xff01')], time => ["'10:30'", "'00:00'", "'23:59:59.5'"], mood => ["'sad'", "'ok'", "'happy'"], ip => ["'10.0.0.1'", "'10.0.0.0/8'", "'::1'"],
 	texts => ["'{}'", "'{x,y}'", "'{NULL,x}'", q('{"X y"}')], range => ["'[1,4)'", "'empty'", "'(,3)'", "'[2,)'"], pair => ["'(1,x)'", "'(1,)'", "'(2,y)'", "'(,)'"],
-	bits => ["'1010'", "'0001'", "'1111'"], raw => [q('{"k": 1}'), q('{"k":1}'), q('[1,  2]'), q('null')]);
+	bp => ["'x'", "'xy'", "''", "'xyz9'"], cash => ["'1.00'", "'-2.50'", "'7.25'"], bits => ["'1010'", "'0001'", "'1111'"], raw => [q('{"k": 1}'), q('{"k":1}'), q('[1,  2]'), q('null')]);
 our %sql_type = (int => 'int', num => 'numeric', dec => 'numeric(8,2)', text => 'text', date => 'date', ts => 'timestamp', tz => 'timestamptz', bool => 'boolean', uuid => 'uuid',
 	json => 'jsonb', ints => 'int[]', float => 'float8', span => 'interval', bytes => 'bytea', doc => 'jsonb', list => 'text[]', gap => 'interval',
-	time => 'time', mood => '$S.mood', ip => 'inet', texts => 'text[]', range => 'int4range', pair => '$S.pair', bits => 'bit(4)', raw => 'json');
+	time => 'time', mood => '$S.mood', ip => 'inet', texts => 'text[]', range => 'int4range', pair => '$S.pair', bits => 'bit(4)', bp => 'char(4)', cash => 'money', raw => 'json');
 # A value that takes its place where equal values can look different (1.0 and 1.00, 24 hours and 1 day, numbers in jsonb).
 our %canonical = (num => 'trim_scale(%s)', doc => '(%s)::text', list => '(%s)::text', gap => '(%s)::text', raw => '(%s)::text');
 our %canonical_type = (num => 'num', doc => 'text', list => 'text', gap => 'text', raw => 'text');
-our @key_types = qw(int int int text dec date bool uuid ts tz span bytes json ints float num time mood ip texts range pair bits raw);
+our @key_types = qw(int int int text dec date bool uuid ts tz span bytes json ints float num time mood ip texts range pair bits bp cash raw);
 
 our %templates = (
 	int => ['($int + 1)', '($int % 5)', '(($int % 5) + ($int % 7))', 'coalesce($int, -1)', 'abs($int)', 'nullif($int, 1)', 'length($text)', 'cardinality($ints)', '($ints)[1]',
@@ -46,7 +46,7 @@ our %templates = (
 	span => ["coalesce(\$span, '1 day')"], bytes => [q{($bytes || '\x01')}, q{coalesce($bytes, '\x')}],
 	time => ["coalesce(\$time, '12:00')", "(\$time + interval '1 hour')"], mood => ["coalesce(\$mood, 'ok')", 'greatest($mood, $mood)'], ip => ['coalesce($ip, $ip)', "network(\$ip)::inet"],
 	texts => ["coalesce(\$texts, '{}')", "array_append(\$texts, left(\$text, 2))"], range => ["(\$range * '[0,3)')", "coalesce(\$range, 'empty')"], pair => ['ROW((($int) % 100)::int, left($text, 2))::$S.pair', 'coalesce($pair, $pair)'],
-	bits => ['($bits | B\'0001\')', '(~ $bits)'], raw => ['coalesce($raw, $raw)', "json_build_object('a', \$int)"], doc => ["jsonb_build_object('n', \$num, 'k', \$json)", 'to_jsonb($num)', 'to_jsonb($row)', 'jsonb_build_array($any, $any)'],
+	bp => ['nullif($bp, $bp)'], cash => ['($cash + $cash)', 'coalesce($cash, 1::money)', '($cash * 2)'], bits => ['($bits | B\'0001\')', '(~ $bits)'], raw => ['coalesce($raw, $raw)', "json_build_object('a', \$int)"], doc => ["jsonb_build_object('n', \$num, 'k', \$json)", 'to_jsonb($num)', 'to_jsonb($row)', 'jsonb_build_array($any, $any)'],
 	list => ['ARRAY[$text, $text]', 'ARRAY[($int)::text]'], gap => ['($ts - $ts)', "(\$span + interval '1 hour')"],
 	cond => ['$int > 0', '$int = $int', '$int < 3', "\$text <> 'y'", '$num IS NULL', '$any IS NOT NULL', '$bool', 'NOT $bool', "\$date > '2000-01-01'", "\$json @> '{\"k\": 1}'", '$int IN (1, 2)',
 		'$int NOT IN (1, 7)', '$int IS DISTINCT FROM $int', '1 = ANY ($ints)', "\$text LIKE 'x%'", '$ts <= $ts', '$float >= 0.5', "\$span < interval '2 days'", '$int BETWEEN 0 AND 2',
@@ -72,7 +72,7 @@ our %aggregates = (
 		'mode() WITHIN GROUP (ORDER BY $text)$F', 'range_agg(int4range((($int:1) % 10)::int, (($int:1) % 10)::int + 2))$F::text', 'json_agg($int:1 ORDER BY $int:1 DESC NULLS LAST)$F::text',
 		'xmlagg(xmlelement(name x, $int:1) ORDER BY $int:1)$F::text', 'json_object_agg(coalesce(left($text:1, 3), \'-\'), $int:2 ORDER BY $text:1, $int:2)$F::text'],
 	time => ['min($time)$F', 'max($time)$F'], mood => ['min($mood)$F', 'max($mood)$F', 'mode() WITHIN GROUP (ORDER BY $mood)$F'], ip => ['min($ip)$F', 'max($ip)$F'], texts => ['max($texts)$F', 'array_agg(left($text:1, 3) ORDER BY $text:1)$F'],
-	range => ['range_intersect_agg($range)$F'], bits => ['bit_and($bits)$F', 'bit_or($bits)$F'], pair => ['(array_agg($pair:1 ORDER BY $pair:1))[1]'],
+	bp => ['min($bp)$F', 'max($bp)$F'], cash => ['sum($cash)$F', 'max($cash)$F'], range => ['range_intersect_agg($range)$F'], bits => ['bit_and($bits)$F', 'bit_or($bits)$F'], pair => ['(array_agg($pair:1 ORDER BY $pair:1))[1]'],
 	date => ['min($date)$F', 'max($date)$F', 'percentile_disc(0.5) WITHIN GROUP (ORDER BY $date)$F'], ts => ['min($ts)$F', 'max($ts)$F'], tz => ['min($tz)$F', 'max($tz)$F'], bool => ['bool_and($cond)$F', 'bool_or($cond)$F', 'every($bool)$F'],
 	float => ['sum($float)$F', 'min($float)$F', 'max($float)$F'], span => ['min($span)$F', 'max($span)$F'], gap => ['sum($span)$F', 'avg($span)$F'],
 	bytes => [q{string_agg($bytes:1, '\x2c' ORDER BY $bytes:1)$F}], ints => ['array_agg((($int:1) % 1000)::int ORDER BY (($int:1) % 1000)::int)$F'],
