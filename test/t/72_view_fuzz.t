@@ -135,11 +135,11 @@ sub watch
 		my $v = pick(@names);
 		wait_views($dbh, $s->{schema}, $v);
 		my $wrong = eval { inexact($dbh, $s->{schema}, $v) };
-		if (!defined $wrong) { die $@ if !$refreshed || ($dbh->state // '') ne '55000'; $count{busy}++; next }
+		if (!defined $wrong) { die $@ if !$refreshed || ($dbh->state // '') !~ /^(55000|40P01)$/; $count{busy}++; next }    # being filled, a deadlock with DDL
 		return $wrong if $wrong;
 		$count{checks}++;
 		$wrong = eval { feed($dbh, "$s->{schema}.$v") };
-		if (!defined $wrong) { die $@ if !$refreshed || $@ !~ /55000/; $count{busy}++; next }
+		if (!defined $wrong) { die $@ if !$refreshed || $@ !~ /55000|40P01/; $count{busy}++; next }
 		return $wrong if $wrong;
 	}
 	return '';

@@ -75,6 +75,7 @@ static void plan_bag(TdBag *bag);
 static bool skip_rights(Oid relation);
 static bool skip_all_rights(Node *node, void *context);
 static Snapshot prepare(TdView *view, TdBag *query, TdBag *table, TimestampTz end, Snapshot *second);
+static Snapshot attempt(TdView *view, TdBag *query, TdBag *table, Snapshot *second);
 static void plan_both(TdView *view, TdBag *query, TdBag *table);
 static TdView *require_streaming(TdView *view, TimestampTz end);
 static Snapshot borrow(TdView *view, ResourceOwner owner, Snapshot *second);
@@ -179,15 +180,29 @@ skip_all_rights(Node *node, void *context)
 static Snapshot
 prepare(TdView *view, TdBag *query, TdBag *table, TimestampTz end, Snapshot *second)
 {
-	MemoryContext caller = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
 	Snapshot	tick = NULL;
 
 	while (tick == NULL)
 	{
 		view = require_streaming(view, end);
-		BeginInternalSubTransaction(NULL);
-		MemoryContextSwitchTo(caller);
+		tick = attempt(view, query, table, second);
+		CHECK_FOR_INTERRUPTS();
+	}
+	return tick;
+}
+
+/* An error ends the subtransaction as well: the session would be left in it. */
+static Snapshot
+attempt(TdView *view, TdBag *query, TdBag *table, Snapshot *second)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	Snapshot volatile tick = NULL;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(caller);
+	PG_TRY();
+	{
 		plan_both(view, query, table);
 		tick = borrow(view, owner, second);
 		if (tick)
@@ -196,8 +211,12 @@ prepare(TdView *view, TdBag *query, TdBag *table, TimestampTz end, Snapshot *sec
 			RollbackAndReleaseCurrentSubTransaction();
 		MemoryContextSwitchTo(caller);
 		CurrentResourceOwner = owner;
-		CHECK_FOR_INTERRUPTS();
 	}
+	PG_CATCH();
+	{
+		ReThrowError(td_caught_in_subtransaction(caller, owner));
+	}
+	PG_END_TRY();
 	return tick;
 }
 
