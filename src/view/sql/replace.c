@@ -54,7 +54,7 @@ static void log_replacing(const TdView *old);
 void
 td_view_replace(Oid existing, const TdViewName *name, const char *sql, List *options)
 {
-	TdView	   *old = td_view_owned(existing);
+	TdView	   *old = td_view_owned(existing, AccessShareLock);
 	TdView	   *pending;
 	List	   *kept;
 	Query	   *query;
