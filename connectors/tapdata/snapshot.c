@@ -69,17 +69,17 @@ make_sql(const TdTpSnapshot *s, bool after, TdError *err)
 	char	   *sql = td_tp_text(err, "SELECT ");
 
 	for (uint32_t i = 0; i < schema->ncolumns; i++)
-		APPEND(sql, "%s%s%s", sql, i ? ", " : "", td_tp_column_quoted(t, i));
+		APPEND(sql, "%s%sv.%s", sql, i ? ", " : "", td_tp_column_quoted(t, i));
 	for (uint32_t k = 0; k < schema->nkeys; k++)
-		APPEND(sql, "%s, %s::text", sql, td_tp_column_quoted(t, schema->keys[k]));
-	APPEND(sql, "%s FROM %s", sql, t->name);
+		APPEND(sql, "%s, v.%s::text", sql, td_tp_column_quoted(t, schema->keys[k]));
+	APPEND(sql, "%s FROM %s v", sql, t->name);
 	for (uint32_t k = 0; after && k < schema->nkeys; k++)
-		APPEND(sql, "%s%s%s", sql, k ? ", " : " WHERE (", td_tp_column_quoted(t, schema->keys[k]));
+		APPEND(sql, "%s%sv.%s", sql, k ? ", " : " WHERE (", td_tp_column_quoted(t, schema->keys[k]));
 	for (uint32_t k = 0; after && k < schema->nkeys; k++)
 		APPEND(sql, "%s%s$%u::%s", sql, k ? ", " : ") > (", k + 1, td_tp_column_type(t, schema->keys[k]));
 	APPEND(sql, "%s%s", sql, after ? ")" : "");
 	for (uint32_t k = 0; k < schema->nkeys; k++)
-		APPEND(sql, "%s%s%s", sql, k ? ", " : " ORDER BY ", td_tp_column_quoted(t, schema->keys[k]));
+		APPEND(sql, "%s%sv.%s", sql, k ? ", " : " ORDER BY ", td_tp_column_quoted(t, schema->keys[k]));
 	if (s->statement_limit >= 0)
 		APPEND(sql, "%s LIMIT %lld", sql, (long long) s->statement_limit);
 	return sql;
