@@ -288,8 +288,8 @@ check_functions(TdShape *shape, TdError *err)
 }
 
 /* As joins, filters and counters, which are kept by adding up deltas. */
-static TdShape *
-analyze_linear(Query *query, Oid owner, TdError *err)
+TdShape *
+td_linear_analyze(Query *query, Oid owner, TdError *err)
 {
 	TdShape    *shape = palloc0(sizeof(TdShape));
 
@@ -317,7 +317,10 @@ analyze_linear(Query *query, Oid owner, TdError *err)
 TdShape *
 td_analyze(Query *query, Oid owner, TdError *err)
 {
-	TdShape    *shape = analyze_linear(copyObject(query), owner, err);
+	TdShape    *shape;
 
+	if (query->commandType == CMD_SELECT && (query->limitCount || query->limitOffset))
+		return td_topk_analyze(copyObject(query), owner, err);
+	shape = td_linear_analyze(copyObject(query), owner, err);
 	return shape ? shape : td_keyed_analyze(copyObject(query), owner, err);
 }

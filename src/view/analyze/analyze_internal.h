@@ -29,6 +29,11 @@ typedef enum TdConstruct
 	TD_NOT_ORDER_BY,
 	TD_NOT_LIMIT,
 	TD_NOT_OFFSET,
+	TD_NOT_LIMIT_VALUE,
+	TD_NOT_LIMIT_NEGATIVE,
+	TD_NOT_LIMIT_UNORDERED,
+	TD_NOT_TIES_OFFSET,
+	TD_NOT_SORT_OPERATOR,
 	TD_NOT_ROW_LOCKS,
 	TD_NOT_OUTER_JOIN,
 	TD_NOT_LATERAL,
@@ -128,6 +133,7 @@ extern bool td_type_ordered(Oid type);	/* has a default btree operator class */
 /* analyze.c */
 extern bool td_take_outputs(TdShape *shape, TdError *err);	/* columns and outputs */
 extern void td_find_views(TdShape *shape);	/* which occurrences are live views */
+extern TdShape *td_linear_analyze(Query *query, Oid owner, TdError *err);	/* in place */
 
 /* keyed.c: what is kept by the values of a key */
 extern TdShape *td_keyed_analyze(Query *query, Oid owner, TdError *err);	/* in place */
@@ -136,9 +142,15 @@ extern TdShape *td_keyed_analyze(Query *query, Oid owner, TdError *err);	/* in p
 extern bool td_deterministic(Oid collation);	/* equal is identical, as far as the collation goes */
 extern void td_infer_keys(TdShape *shape);	/* columns[].not_null, unique */
 extern List *td_unique_keys(Oid relid);	/* of Bitmapset *: columns that are unique among all rows */
+extern Oid	td_unique_index(Oid relid, const Bitmapset *columns);	/* the one that says so */
 extern bool td_equal_columns(Node *qual, Var **left, Var **right);	/* "a = b" of plain columns of two occurrences or one */
 extern Var *td_plain_column(Node *node);	/* a column, maybe relabelled without another equality; NULL = not one */
 extern List *td_and_list(Node *quals);	/* the parts of nested ANDs */
+
+/* topk.c */
+extern TdShape *td_topk_analyze(Query *query, Oid owner, TdError *err);	/* of a query with LIMIT or OFFSET, in place */
+extern bool td_topk_served(const TdShape *shape);	/* is there an index by which the first rows are read? */
+extern Oid	td_order_index(Oid relid, const List *order);	/* that one; InvalidOid = none */
 
 /* explain.c, wal_cost.c */
 extern void td_explain_row(List **rows, int level, const char *node, const char *strategy, const char *detail);

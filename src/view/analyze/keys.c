@@ -347,33 +347,12 @@ unique_columns(const Facts *facts, int occurrence, Relation rel, Relation index)
 	return columns;
 }
 
-/* Of a table, whatever the query says: of Bitmapset * of attribute numbers. */
-List *
-td_unique_keys(Oid relid)
+/* Of UniqueKey *; facts NULL = whatever the query says. */
+static List *
+unique_indexes(const Facts *facts, int occurrence, Relation rel)
 {
-	Relation	rel = table_open(relid, AccessShareLock);
 	List	   *indexes = RelationGetIndexList(rel);
 	List	   *keys = NIL;
-	ListCell   *lc;
-
-	foreach(lc, indexes)
-	{
-		Relation	index = index_open(lfirst_oid(lc), AccessShareLock);
-		Bitmapset  *columns = unique_columns(NULL, 0, rel, index);
-
-		if (columns)
-			keys = lappend(keys, columns);
-		index_close(index, NoLock);
-	}
-	list_free(indexes);
-	table_close(rel, NoLock);
-	return keys;
-}
-
-static void
-learn_unique(Facts *facts, int occurrence, Relation rel)
-{
-	List	   *indexes = RelationGetIndexList(rel);
 	ListCell   *lc;
 
 	foreach(lc, indexes)
@@ -387,11 +366,42 @@ learn_unique(Facts *facts, int occurrence, Relation rel)
 
 			unique->index = lfirst_oid(lc);
 			unique->columns = columns;
-			facts->unique[occurrence] = lappend(facts->unique[occurrence], unique);
+			keys = lappend(keys, unique);
 		}
 		index_close(index, NoLock);
 	}
 	list_free(indexes);
+	return keys;
+}
+
+List *
+td_unique_keys(Oid relid)
+{
+	Relation	rel = table_open(relid, AccessShareLock);
+	List	   *keys = unique_indexes(NULL, 0, rel);
+	ListCell   *lc;
+
+	table_close(rel, NoLock);
+	foreach(lc, keys)
+		lfirst(lc) = ((UniqueKey *) lfirst(lc))->columns;
+	return keys;
+}
+
+Oid
+td_unique_index(Oid relid, const Bitmapset *columns)
+{
+	Relation	rel = table_open(relid, AccessShareLock);
+	List	   *keys = unique_indexes(NULL, 0, rel);
+	Oid			index = InvalidOid;
+	ListCell   *lc;
+
+	table_close(rel, NoLock);
+	foreach(lc, keys)
+	{
+		if (bms_equal(((UniqueKey *) lfirst(lc))->columns, columns))
+			index = ((UniqueKey *) lfirst(lc))->index;
+	}
+	return index;
 }
 
 /* ---- closure ---- */
@@ -610,7 +620,7 @@ learn(Facts *facts)
 	learn_equality(facts);
 	for (int i = 0; i < shape->noccurrences; i++)
 	{
-		learn_unique(facts, i, rels[i]);
+		facts->unique[i] = unique_indexes(facts, i, rels[i]);
 		table_close(rels[i], NoLock);
 	}
 }

@@ -125,7 +125,10 @@ td_run_keyed(TdTick *t, const Bitmapset *changed, int nsources, const TdSource *
 
 	if (sql == NULL)
 	{
-		recompute(t);
+		if (run->shape->topk)
+			td_recompute(t);
+		else
+			recompute(t);
 		return;
 	}
 	p.key = MakeSingleTupleTableSlot(td_key_desc(run->shape->keyed->nkeys, run->shape->keyed->keys), &TTSOpsVirtual);

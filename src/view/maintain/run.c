@@ -622,6 +622,8 @@ run_as_owner(TdTick *t, bool tick, void (*body) (TdTick *))
 	td_scope_enter(&scope, t->run->view, tick);
 	PG_TRY();
 	{
+		if (tick && t->run->shape->topk)
+			td_scope_by_order();
 		td_run_require_rights(t->run);
 		push_snapshot();
 		body(t);

@@ -107,6 +107,7 @@ extern bool td_feed_begins(const TdViewRun *run, bool empty);
 
 /* scope.c */
 extern int	td_scope_write_texts(void);
+extern void td_scope_by_order(void);
 
 /* statement.c */
 extern void td_statements_forget(TdViewRun *run);

@@ -61,6 +61,16 @@ static const Setting tick_settings[] = {
 	{"random_page_cost", "1.1"},
 };
 
+/* The first rows of a table come by an index, whatever the planner thinks of its size. */
+static const Setting order_settings[] = {
+	{"enable_indexscan", "on"},
+	{"enable_indexonlyscan", "on"},
+	{"enable_incremental_sort", "on"},
+	{"enable_seqscan", "off"},
+	{"enable_bitmapscan", "off"},
+	{"enable_sort", "off"},
+};
+
 /* Until the end of the scope, unless it is so already. */
 static void
 set(const char *name, const char *value)
@@ -139,6 +149,14 @@ td_scope_enter(TdViewScope *scope, const TdView *view, bool tick)
 	set_pinned(view->settings);
 	if (tick)
 		arm(scope, view->timeout_ms);
+}
+
+/* Within a scope, of a tick. */
+void
+td_scope_by_order(void)
+{
+	for (int i = 0; i < lengthof(order_settings); i++)
+		set(order_settings[i].name, order_settings[i].value);
 }
 
 /* Within a scope, while expressions are written as text.  To be ended by AtEOXact_GUC. */
