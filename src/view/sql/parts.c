@@ -101,10 +101,10 @@ td_parts_shape(Query *query, TdParts *parts, bool allow_full)
 
 	memset(&err, 0, sizeof(err));
 	shape = td_analyze(query, GetUserId(), &err);
-	if (shape != NULL && !td_split_helps(query, shape))
+	if (shape != NULL && !td_split_helps(shape))
 		return shape;
 	if (!XactReadOnly)
-		parts->rest = td_split(query, GetUserId(), make_part, parts, shape != NULL);
+		parts->rest = td_split(query, GetUserId(), make_part, parts, shape);
 	if (parts->rest == NULL)
 		parts->list = NIL;
 	if (parts->rest == NULL && shape != NULL)
