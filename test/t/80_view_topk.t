@@ -237,6 +237,21 @@ value('postgres', "SELECT tapdata.wait_view('over_plain', '60 s')");
 is(rows('postgres', 'SELECT * FROM over_plain ORDER BY 1'), "2|3\n3|4", 'is noticed');
 is(value('postgres', "SELECT count(*) FROM tapdata.check_view('over_plain')"), 0, 'exact');
 
+# ---- what no index can hold, and a function that is replaced ----
+execute('postgres', 'CREATE TABLE wide (id int PRIMARY KEY, v text)', 'ALTER TABLE wide ALTER v SET STORAGE EXTERNAL', q{INSERT INTO wide VALUES (1, 'b'), (2, 'a')},
+	'CREATE FUNCTION few() RETURNS int LANGUAGE sql IMMUTABLE AS $$SELECT 1$$',
+	"SELECT tapdata.create_view('widest', 'SELECT v FROM wide ORDER BY v LIMIT 1')", "SELECT tapdata.create_view('fewest', 'SELECT id FROM wide ORDER BY id LIMIT few()')");
+value('postgres', "SELECT tapdata.wait_view('$_', '60 s')") for qw(widest fewest);
+execute('postgres', q{INSERT INTO wide SELECT 3, string_agg(md5(i::text), '') FROM generate_series(1, 500) i}, 'CREATE OR REPLACE FUNCTION few() RETURNS int LANGUAGE sql IMMUTABLE AS $$SELECT 2$$');
+ok(eventually(sub { value('postgres', q{SELECT status = 'failed' FROM tapdata.views WHERE view = 'widest'::regclass}) }, 30), 'a value too long for an index fails the view');
+like(value('postgres', q{SELECT sqlstate || ' ' || error FROM tapdata.views WHERE view = 'widest'::regclass}), qr/^54000 .*index row/, 'by name');
+value('postgres', "SELECT tapdata.wait_view('fewest', '60 s')");
+is(rows('postgres', 'SELECT id FROM fewest ORDER BY 1'), "1\n2", 'the others go on, and LIMIT follows its function');
+execute('postgres', 'DELETE FROM wide WHERE id = 3', "SELECT tapdata.refresh_view('widest')");
+value('postgres', "SELECT tapdata.wait_view('widest', '60 s')");
+is(rows('postgres', 'SELECT v FROM widest'), 'a', 'and it can be revived');
+execute('postgres', 'DROP TABLE wide CASCADE');
+
 # ---- the feed ----
 execute('postgres', "SELECT tapdata.create_view('fed', 'SELECT id, w FROM own ORDER BY w DESC LIMIT 1', '{\"changes\": true}')");
 value('postgres', "SELECT tapdata.wait_view('fed', '60 s')");

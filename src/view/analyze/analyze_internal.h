@@ -44,6 +44,7 @@ typedef enum TdConstruct
 	TD_NOT_TRANSITION_TABLE,
 	TD_NOT_TABLESAMPLE,
 	TD_NOT_ONLY_PARTITIONED,
+	TD_NOT_ONLY_PARENT,
 	TD_NOT_WITHOUT_FROM,
 	TD_NOT_WITHOUT_COLUMNS,
 	TD_NOT_TOO_MANY_TABLES,
@@ -61,6 +62,7 @@ typedef enum TdConstruct
 	TD_NOT_ORDERED_SET,
 	TD_NOT_AGGREGATE_ORDERLESS,
 	TD_NOT_DISTINCT_GROUPED,
+	TD_NOT_INHERITED_KEY,
 	TD_NOT_UNORDERED_KEY,
 	TD_NOT_TOO_MANY_KEYS,
 	TD_NOT_VOLATILE,
@@ -90,7 +92,6 @@ typedef enum TdConstruct
 	TD_NOT_RELATION_KIND,
 	TD_NOT_ACCESS_METHOD,
 	TD_NOT_ROW_SECURITY,
-	TD_NOT_INHERITED,
 	TD_NOT_VIRTUAL_COLUMN,
 	TD_NOT_GONE
 } TdConstruct;
@@ -104,6 +105,7 @@ extern bool td_check_keyed_structure(Query *query, TdError *err);	/* of a keyed 
 
 /* relations.c: each occurrence's relation, and the columns used of it. */
 extern bool td_check_relations(const TdShape *shape, Oid owner, TdError *err);
+extern bool td_holds_rows_of_others(Oid relid, bool inherited);	/* read with what inherits from it: neither keys nor NOT NULLs of its own hold */
 extern char *td_qualified_name(Oid relid);	/* schema.table, quoted as needed; "relation with OID n" when it is gone */
 
 /* functions.c: what an expression calls. */
@@ -141,8 +143,8 @@ extern TdShape *td_keyed_analyze(Query *query, Oid owner, TdError *err);	/* in p
 /* keys.c */
 extern bool td_deterministic(Oid collation);	/* equal is identical, as far as the collation goes */
 extern void td_infer_keys(TdShape *shape);	/* columns[].not_null, unique */
-extern List *td_unique_keys(Oid relid);	/* of Bitmapset *: columns that are unique among all rows */
-extern Oid	td_unique_index(Oid relid, const Bitmapset *columns);	/* the one that says so */
+extern List *td_unique_keys(Oid relid, bool inherited); /* of Bitmapset *: columns that are unique among all rows */
+extern Oid	td_unique_index(Oid relid, bool inherited, const Bitmapset *columns);	/* the one that says so */
 extern bool td_equal_columns(Node *qual, Var **left, Var **right);	/* "a = b" of plain columns of two occurrences or one */
 extern Var *td_plain_column(Node *node);	/* a column, maybe relabelled without another equality; NULL = not one */
 extern List *td_and_list(Node *quals);	/* the parts of nested ANDs */

@@ -98,7 +98,7 @@ add_class(StringInfo text, Oid relid, bool whole, bool file)
 	ReleaseSysCache(tuple);
 }
 
-/* Partitions, and what inherits from a plain table that is read without ONLY: then planning anew refuses it. */
+/* Partitions, or what inherits. */
 static void
 add_children(StringInfo text, Oid relid)
 {
@@ -127,6 +127,8 @@ add_occurrence(StringInfo text, const TdShape *shape, const TdOccurrence *occurr
 		add_column(text, occurrence->relid, attnum);
 	if (exists && occurrence->inh)
 		add_children(text, occurrence->relid);
+	else if (exists && td_holds_rows_of_others(occurrence->relid, true))
+		appendStringInfoString(text, "\n  without those below");
 	appendStringInfoChar(text, '\n');
 }
 

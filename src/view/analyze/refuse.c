@@ -72,6 +72,7 @@ static const Refusal refusals[] = {
 	{TD_NOT_TRANSITION_TABLE, "transition tables", "They end with their statement.", "Name the table itself."},
 	{TD_NOT_TABLESAMPLE, "TABLESAMPLE", "A sample is another one each time.", IN_THE_READER},
 	{TD_NOT_ONLY_PARTITIONED, "ONLY on partitioned table %s", "A partitioned table has no rows of its own.", "Leave ONLY out, or name a partition."},
+	{TD_NOT_ONLY_PARENT, "ONLY on table %s, which others inherit from", "Changes of those may be among its own.", "Leave ONLY out."},
 	{TD_NOT_WITHOUT_FROM, "a query without a table", "Nothing could ever change it.", "Name at least one table in FROM."},
 	{TD_NOT_WITHOUT_COLUMNS, "a query without columns", "Its rows could not be told apart.", "Select at least one column."},
 	{TD_NOT_TOO_MANY_TABLES, "more than %s tables in one query", "Each use of a table in FROM counts.", "Make a view of a part of the join, and join that one."},
@@ -90,6 +91,7 @@ static const Refusal refusals[] = {
 	{TD_NOT_AGGREGATE_ORDERLESS, "%s", "Its type has no order that an index could have.", "Cast the argument to a type with an order."},
 	{TD_NOT_DISTINCT_GROUPED, "DISTINCT over groups whose keys are not all selected", "Groups that look alike would have to be counted.",
 	"Select every expression of GROUP BY (then DISTINCT has nothing to do), or make a second view with DISTINCT over the first."},
+	{TD_NOT_INHERITED_KEY, "columns that follow from a grouped primary key of a table which others inherit from", "A key of the table does not hold for rows of those.", "Group by these columns as well."},
 	{TD_NOT_UNORDERED_KEY, "GROUP BY or DISTINCT on type %s", "It has no order that an index could have, by which a group is found.", "Cast it to a type with an order, such as text or jsonb."},
 	{TD_NOT_TOO_MANY_KEYS, "more than %s columns in GROUP BY or DISTINCT", "A group is found by an index on them, and an index has no more columns.", "Group by fewer columns, and join the others when reading."},
 	{TD_NOT_VOLATILE, "function %s", "It is volatile: each call may give another result.", "Keep its result in a column of the table, or call it in the queries that read the view."},
@@ -126,7 +128,6 @@ static const Refusal refusals[] = {
 	{TD_NOT_ACCESS_METHOD, "table %s, whose access method is not heap", "Its changes can't be decoded.", "Use a table of access method heap."},
 	{TD_NOT_ROW_SECURITY, "table %s, whose row-level security applies to the view's owner", "Changes are read from the WAL, which knows no policies.",
 	"Let a role that the policies do not apply to own the view: the table's owner, or one with BYPASSRLS."},
-	{TD_NOT_INHERITED, "table %s, which others inherit from", "Changes of tables that inherit are those of other tables.", "Use a partitioned table, or write FROM ONLY."},
 	{TD_NOT_VIRTUAL_COLUMN, "virtual generated column %s", "Its values are not in the WAL.", "Use its expression, or make the column STORED."},
 	{TD_NOT_GONE, "a table that is gone", "It has been dropped meanwhile.", "Look at the query again."}
 };

@@ -538,7 +538,7 @@ keys_of(const RangeTblEntry *rte, Index rti, const List *there)
 	List	   *keys = NIL;
 	ListCell   *lc;
 
-	foreach(lc, rte->rtekind == RTE_RELATION ? td_unique_keys(rte->relid) : NIL)
+	foreach(lc, rte->rtekind == RTE_RELATION ? td_unique_keys(rte->relid, rte->inh) : NIL)
 	{
 		List	   *missing = NIL;
 		int			attnum = -1;

@@ -179,7 +179,7 @@ holds_key(const List *keys, const Bitmapset *columns)
 int
 td_order_needed(Oid relid, const List *order)
 {
-	List	   *keys = td_unique_keys(relid);
+	List	   *keys = td_unique_keys(relid, true);
 	Bitmapset  *columns = NULL;
 	int			n = 0;
 	ListCell   *lc;
@@ -256,7 +256,9 @@ td_order_index(Oid relid, const List *order)
 bool
 td_topk_served(const TdShape *shape)
 {
-	return OidIsValid(td_order_index(shape->occurrences[0].relid, shape->topk->order));
+	const TdOccurrence *o = &shape->occurrences[0];
+
+	return !td_holds_rows_of_others(o->relid, o->inh) && OidIsValid(td_order_index(o->relid, shape->topk->order));
 }
 
 /* ---- the shape ---- */
@@ -294,6 +296,20 @@ refuse_rows(const Query *query, Oid owner, TdError *err)
 	return NULL;
 }
 
+/* What LIMIT and OFFSET call. */
+static bool
+take_window_uses(const Query *query, TdShape *shape, TdError *err)
+{
+	TdUses		uses = {NIL};
+
+	if (!td_collect_uses((Node *) list_make2(query->limitCount, query->limitOffset), &uses, err))
+		return false;
+	shape->pinned = shape->pinned || uses.pinned;
+	shape->functions = list_concat_unique_oid(shape->functions, uses.functions);
+	shape->types = list_concat_unique_oid(shape->types, uses.types);
+	return true;
+}
+
 /* LIMIT 0, too: an empty view, whose rows must be of some kind nevertheless. */
 TdShape *
 td_topk_analyze(Query *query, Oid owner, TdError *err)
@@ -317,6 +333,8 @@ td_topk_analyze(Query *query, Oid owner, TdError *err)
 	shape = td_linear_analyze(body, owner, err);
 	if (shape == NULL || !td_topk_order(query, &topk->order, err))
 		return shape == NULL ? refuse_rows(query, owner, err) : NULL;
+	if (!take_window_uses(query, shape, err))
+		return NULL;
 	topk->count = w.count;
 	topk->offset = w.offset;
 	topk->ties = query->limitOption == LIMIT_OPTION_WITH_TIES;

@@ -131,13 +131,13 @@ tables_of(const Query *query, Node *node, List **tables)
 
 /* Of those that the caller may read, one of short columns, and of few. */
 static Bitmapset *
-best_key(Oid relid)
+best_key(Oid relid, bool inherited)
 {
 	Bitmapset  *best = NULL;
 	int			least = 0;
 	ListCell   *lc;
 
-	foreach(lc, td_unique_keys(relid))
+	foreach(lc, td_unique_keys(relid, inherited))
 	{
 		bool		readable = pg_class_aclcheck(relid, GetUserId(), ACL_SELECT) == ACLCHECK_OK;
 		bool		may = true;
@@ -193,7 +193,7 @@ order_by_keys(Query *query, Totalizing *t, bool down)
 		return false;
 	foreach(lc, tables)
 	{
-		Bitmapset  *key = best_key(rt_fetch(lfirst_int(lc), query->rtable)->relid);
+		Bitmapset  *key = best_key(rt_fetch(lfirst_int(lc), query->rtable)->relid, rt_fetch(lfirst_int(lc), query->rtable)->inh);
 
 		if (key == NULL)
 			return false;
@@ -201,8 +201,10 @@ order_by_keys(Query *query, Totalizing *t, bool down)
 	}
 	forboth(lc, tables, lk, keys)
 	{
+		const RangeTblEntry *rte = rt_fetch(lfirst_int(lc), query->rtable);
+
 		order_by_key(query, lfirst_int(lc), lfirst(lk), down);
-		t->proofs = list_append_unique_oid(t->proofs, td_unique_index(rt_fetch(lfirst_int(lc), query->rtable)->relid, lfirst(lk)));
+		t->proofs = list_append_unique_oid(t->proofs, td_unique_index(rte->relid, rte->inh, lfirst(lk)));
 	}
 	return true;
 }

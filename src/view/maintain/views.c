@@ -29,12 +29,14 @@
 #include "access/xact.h"
 #include "access/xlog.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_inherits.h"
 #include "miscadmin.h"
 #include "util/util.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
 #include "utils/snapmgr.h"
+#include "utils/syscache.h"
 
 #include "view/maintain/tick_internal.h"
 
@@ -226,7 +228,7 @@ td_member_plan(TdKeeper *k, TdMember *m, TdError *err)
 }
 
 /*
- * What DDL on a relation that it reads makes of a member.  A partition may have
+ * What DDL on a relation that it reads makes of a member.  A partition or child may have
  * been detached, written to and attached again: nothing has changed then but rows,
  * of which none was captured.
  */
@@ -236,7 +238,7 @@ td_member_take_ddl(TdMember *m, const TdDdl *ddl)
 	m->compare = true;
 	if (ddl->lsn < m->planned)
 		m->recompute = true;
-	if (OidIsValid(ddl->relid) && get_rel_relkind(ddl->relid) == RELKIND_PARTITIONED_TABLE)
+	if (OidIsValid(ddl->relid) && SearchSysCacheExists1(RELOID, ObjectIdGetDatum(ddl->relid)) && has_subclass(ddl->relid))
 		m->recompute = true;
 }
 
@@ -272,7 +274,7 @@ capture_covers(TdKeeper *k, const TdViewRun *run)
 		const TdOccurrence *o = &run->shape->occurrences[i];
 		TdBase	   *base = td_base_find(k, o->relid);
 
-		if (o->view == 0 && (base == NULL || !bms_is_subset(o->columns, base->columns)))
+		if (o->view == 0 && (base == NULL || (base->only && o->inh) || !bms_is_subset(o->columns, base->columns)))
 			return false;
 	}
 	return true;
