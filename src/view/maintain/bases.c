@@ -471,6 +471,22 @@ td_rows_copy(TdKeeper *k, TdDeltas *to, TdDelta *from)
 
 /* ---- replica identity ---- */
 
+/* Does a view that reads it do better than computing all of itself for each change? */
+static bool
+needs_old_images(TdKeeper *k, Oid relid)
+{
+	ListCell   *lc;
+
+	foreach(lc, k->members)
+	{
+		TdMember   *m = lfirst(lc);
+
+		if (td_member_reads(m, relid) && !td_run_is_whole(m->run))
+			return true;
+	}
+	return false;
+}
+
 /* Says, once a session, which tables must be altered so that changes of a base can be told. */
 void
 td_base_warn_identity(TdKeeper *k, Oid relid)
@@ -479,7 +495,7 @@ td_base_warn_identity(TdKeeper *k, Oid relid)
 	List	   *relids;
 	ListCell   *lc;
 
-	if (base == NULL || base->warned)
+	if (base == NULL || base->warned || !needs_old_images(k, relid))
 		return;
 	base->warned = true;
 	relids = find_all_inheritors(relid, NoLock, NULL);

@@ -92,7 +92,11 @@ td_identity_need(const List *shapes)
 	}
 }
 
-/* All tables that it reads. */
+/*
+ * All tables that it reads.  Of each, the columns of all views count: capture asks for
+ * them together, and a view that is always computed as a whole needs none by itself,
+ * but beside others its columns must not make a change unknown to those.
+ */
 static List *
 needs_of_shape(List *changes, List **relations, const TdShape *shape)
 {
@@ -101,12 +105,13 @@ needs_of_shape(List *changes, List **relations, const TdShape *shape)
 	for (int i = 0; i < shape->noccurrences; i++)
 	{
 		const TdOccurrence *o = &shape->occurrences[i];
+		const Bitmapset *columns = o->view == 0 ? td_view_columns(o->relid) : NULL;
 
 		if (o->view != 0)
 			continue;
 		foreach(lc, o->inh ? find_all_inheritors(o->relid, AccessShareLock, NULL) : list_make1_oid(o->relid))
 			if (get_rel_relkind(lfirst_oid(lc)) == RELKIND_RELATION && !list_member_oid(*relations, lfirst_oid(lc)))
-				changes = need_of_table(changes, relations, lfirst_oid(lc), o->relid, o->columns);
+				changes = need_of_table(changes, relations, lfirst_oid(lc), o->relid, columns);
 	}
 	return changes;
 }

@@ -36,11 +36,18 @@ extern char *td_twin_name(const char *schema, const char *table);	/* one that is
 extern void td_twin_needs(Oid twin, const List *proofs);	/* unique indexes (oids) that it counts on stay */
 extern void td_view_create_state(const TdView *view, const TdPlan *plan, List *options);
 extern void td_view_make_part(Oid part, Oid table);
+extern void td_view_create_index(Oid schema, const char *table, const char *label, const char *columns);	/* that the table can't do without; as the caller */
 
 /* ---- create.c ---- */
 extern TdShape *td_view_complete(TdView *view, List *options); /* table and SQL views are there: the rest, but what it needs of base tables */
 
+/* ---- replace.c ---- */
+extern void td_view_replace(Oid existing, const TdViewName *name, const char *sql, List *options);	/* a live view, which gets another definition */
+
 /* ---- parts.c: hidden views that a view is made of ---- */
+#define TD_PART_SCHEMA "tapdata_parts"
+
+extern Oid	td_parts_table(char *table, const TdShape *shape, const List *order, List *options);	/* in that schema, the caller's */
 typedef struct TdPart
 {
 	TdView	   *view;
@@ -74,6 +81,7 @@ extern void td_identity_restore_all(List *identities);
 /* ---- control.c ---- */
 extern TdView *td_view_owned(Oid relation); /* 42501 unless the caller owns it */
 extern List *td_views_with_readers(List *views);	/* and all above them, each after those it reads */
+extern void td_view_set_options(const TdView *view, List *options);
 extern void td_view_wake(const TdView *view);	/* its worker rereads the catalog after commit */
 
 /* ---- wait.c ---- */
