@@ -111,10 +111,10 @@ td_parts_shape(Query *query, TdParts *parts, bool allow_full)
 
 	memset(&err, 0, sizeof(err));
 	shape = td_analyze(query, GetUserId(), &err);
-	if (shape != NULL && !td_split_helps(query, shape))
+	if (shape != NULL && !td_split_helps(shape))
 		return shape;
 	if (!XactReadOnly)
-		parts->rest = td_split(query, GetUserId(), make_part, parts, shape != NULL, &n);
+		parts->rest = td_split(query, GetUserId(), make_part, parts, shape, &n);
 	parts->list = list_truncate(parts->list, n);	/* without those that were rolled back */
 	if (parts->rest == NULL && shape != NULL)
 		return shape;
