@@ -38,7 +38,8 @@
 /* What a reader wants of one relation. */
 typedef struct TdWanted
 {
-	Oid			relid;			/* as named in a query: a table, or the root of its partitions */
+	Oid			relid;			/* as named in a query: a table; rows of its partitions are its own */
+	bool		only;			/* without the rows of what inherits from it */
 	Bitmapset  *columns;		/* its attribute numbers (> 0); may be empty: rows without columns, only the weight */
 } TdWanted;
 
@@ -127,9 +128,11 @@ extern void td_capture_require(void);	/* 55000 with the lines to change unless t
 extern char *td_capture_lacks(bool *restart);	/* the statements for that; NULL = nothing is missing */
 extern char *td_capture_settings(void); /* those settings, as a sentence */
 extern void td_capture_slot_name(int32 group, char *name /* NAMEDATALEN */ );	/* tapdata_<database oid>_g<group> */
-extern bool td_capture_slot_state(const char *slot, XLogRecPtr *confirmed, bool *lost);	/* false = there is none.  lost: invalidated, WAL removed */
+extern bool td_capture_slot_state(const char *slot, XLogRecPtr *confirmed, bool *lost);	/* false = there is none.  lost: invalidated, WAL removed, of an older timeline.  Not during recovery */
 extern void td_capture_slot_drop(const char *slot); /* waits until nobody uses it; no error when it is missing */
 extern XLogRecPtr td_capture_flush(void);	/* flushes WAL to the insert position (stepping back over a page header) and returns it */
+
+extern List *td_tables_above(Oid relid);	/* the partitioned tables that it is a partition of, or all that it inherits from, at any distance */
 
 extern void td_capture_init(void);	/* from _PG_init */
 

@@ -8,6 +8,7 @@ use lib "$FindBin::Bin/lib";
 use Test::More;
 use File::Copy;
 use TdProcs;
+use Time::HiRes qw(sleep);
 
 my $top = "$FindBin::Bin/../..";
 my $pg = start_server('viewddl', 'max_worker_processes = 32');
@@ -50,15 +51,51 @@ execute('postgres', 'VACUUM FULL l', 'UPDATE l SET v = v + 1');
 exact('a table that was only written anew', qw(of_l sums));
 
 # ---- tables that inherit ----
-table('h', 'id int, v int', '(1, 1)');
+table('h', 'id int PRIMARY KEY, v int NOT NULL, w text', "(1, 1, 'a'), (2, 2, 'b')");
 table('o', 'id int, v int', '(1, 1)');
-create('of_h', 'SELECT id, v FROM h');
+execute('postgres', 'CREATE TABLE h0 (extra text, w text, v int, id int) INHERITS (h)', 'ALTER TABLE h0 REPLICA IDENTITY FULL', 'ALTER TABLE h0 ALTER v DROP NOT NULL',
+	"INSERT INTO h0 VALUES (1, 11, 'a', 'x'), (3, NULL, NULL, 'y')");
+my @of_h = qw(h_rows h_sums h_all h_keyed h_only h_names h_nulls);
+create('h_rows', 'SELECT id, v, w FROM h');
+create('h_sums', 'SELECT id, count(*) AS n, sum(v) AS s FROM h GROUP BY id');
+create('h_all', 'SELECT count(*) AS n FROM h');
+create('h_keyed', 'SELECT a.id, a.v, b.v AS other FROM h a LEFT JOIN o b ON b.id = a.v');
+create('h_only', 'SELECT id, v FROM ONLY h');
+create('h_names', 'SELECT id, max(w) AS w FROM h GROUP BY id');
+create('h_nulls', 'SELECT id FROM h a WHERE v NOT IN (SELECT v + 1 FROM o)');
 create('of_o', 'SELECT id, v FROM ONLY o');
-exact('new', qw(of_h of_o));
-in_one('CREATE TABLE ch () INHERITS (h)', 'INSERT INTO ch VALUES (7, 7)');
-failed('a child', 'of_h', qr/views do not support table public\.h, which others inherit from/);
+exact('new', @of_h, 'of_o');
+execute('postgres', "INSERT INTO h0 VALUES (1, 12, 'z', NULL), (5, 5, 'q', NULL)", 'UPDATE h SET v = coalesce(v, 0) + 1', 'DELETE FROM h WHERE id = 2');
+exact('rows of a child', @of_h);
+in_one('CREATE TABLE ch () INHERITS (h)', 'ALTER TABLE ch REPLICA IDENTITY FULL', 'INSERT INTO ch VALUES (7, 7, NULL)');
+execute('postgres', 'UPDATE h SET v = v + 1 WHERE id = 7');
+exact('a child more', @of_h);
+execute('postgres', 'CREATE TABLE other (more int)', 'CREATE TABLE grand () INHERITS (ch, other)', 'ALTER TABLE grand REPLICA IDENTITY FULL', 'INSERT INTO grand VALUES (7, 8, NULL, 0), (8, 8, NULL, 0)');
+exact('a grandchild, of another table too', @of_h);
+execute('postgres', 'UPDATE ch SET v = v * 2', 'TRUNCATE grand');
+exact('changes through the one in between', @of_h);
+execute('postgres', 'INSERT INTO grand VALUES (9, 9, NULL, 0)', 'ALTER TABLE h0 NO INHERIT h', 'UPDATE h0 SET v = 100');
+exact('a child goes', @of_h);
+in_one('ALTER TABLE h0 ALTER v SET NOT NULL', 'ALTER TABLE h0 INHERIT h', 'DELETE FROM h0 WHERE id = 5');
+exact('and comes back', @of_h);
+in_one('ALTER TABLE h0 NO INHERIT h', 'UPDATE h0 SET v = v + 1', 'ALTER TABLE h0 INHERIT h');
+exact('both at once, and rows changed between', @of_h);
+execute('postgres', 'DROP TABLE grand');
+exact('a grandchild is dropped', @of_h);
+# a new session of capture knows nothing of the child: nothing of it has been decoded
+execute('postgres', q{SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'tapdata capture'});
+exact('after a restart', @of_h);
+execute('postgres', 'DROP TABLE h0');
+exact('a child is dropped of which nothing was decoded', @of_h);
+execute('postgres', q{SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'tapdata capture'});
+exact('after a restart', @of_h);
+execute('postgres', 'ALTER TABLE ch NO INHERIT h');
+exact('one ceases to inherit of which nothing was decoded', @of_h);
+is(value('postgres', q{SELECT relreplident FROM pg_class WHERE oid = 'ch'::regclass}), 'f', 'what the user set stays');
 execute('postgres', 'CREATE TABLE co () INHERITS (o)', 'INSERT INTO co VALUES (8, 8)', 'UPDATE ONLY o SET v = 3');
-exact('ONLY does not mind', 'of_o');
+exact('ONLY does not mind', 'of_o', @of_h);
+execute('postgres', 'INSERT INTO co VALUES (9, 9)', 'INSERT INTO o VALUES (9, 9)', 'UPDATE o SET v = v + 1');
+exact('... nor later', 'of_o', @of_h);
 
 # ---- composite types ----
 execute('postgres', 'CREATE TYPE inner_t AS (x int, y int)', 'CREATE TYPE ct AS (a int, i inner_t)', 'CREATE DOMAIN ct_d AS ct', 'CREATE TYPE only_y AS (x int, y int)');
@@ -133,6 +170,88 @@ my $error = try_do(psql('postgres'), "SELECT tapdata.create_view('of_nobody', 'S
 execute('postgres', 'RESET ROLE');
 like($error, qr/^55000 .*role "?nobody"? may not log in/s, 'a role that may not log in owns no views');
 like($error, qr/ALTER ROLE nobody LOGIN/, '... and is told how it could');
+
+# ---- DDL on partitions that is noise, partitions that come empty, and those that bring rows ----
+{
+	execute('postgres', 'CREATE TABLE pt (id int PRIMARY KEY, g int, v int) PARTITION BY RANGE (id)', 'CREATE TABLE pt1 PARTITION OF pt FOR VALUES FROM (0) TO (100)',
+		'CREATE TABLE pt2 PARTITION OF pt FOR VALUES FROM (100) TO (200) PARTITION BY RANGE (id)', 'CREATE TABLE pt21 PARTITION OF pt2 FOR VALUES FROM (100) TO (150)',
+		'INSERT INTO pt SELECT i, i % 3, i FROM generate_series(0, 149) i');
+	create('of_pt', 'SELECT g, count(*) AS n, sum(v) AS s FROM pt GROUP BY g');
+	create('keyed_pt', 'SELECT id, (SELECT sum(b.v) FROM pt b WHERE b.g = a.id) AS s FROM pt a');
+	my @both = qw(of_pt keyed_pt);
+	my $whole = sub { value('postgres', q(SELECT sum((e.value->>'ticks')::int) FROM tapdata.views v, jsonb_each(v.executed) e WHERE v.view IN ('of_pt'::regclass, 'keyed_pt'::regclass)
+		AND e.key NOT IN ('delta', 'groups', 'keyed'))) // 0 };
+	my $counted = sub { my ($n) = @_; sleep 1.2; return $whole->() };    # counters are written once a second
+	exact('new', @both);
+	my $n = $counted->();
+	my $by_delta = sub
+	{
+		my ($what, @sql) = @_;
+		execute('postgres', @sql);
+		exact($what, @both);
+		execute('postgres', 'UPDATE pt SET v = v + 1 WHERE id < 40');
+		exact("$what, and changes", @both);
+		is($counted->(), $n, "$what: nothing was computed anew") or diag rows('postgres', 'SELECT view, executed FROM tapdata.views WHERE executed IS NOT NULL');
+		$n = $whole->();
+		return;
+	};
+	my $anew = sub
+	{
+		my ($what, @sql) = @_;
+		execute('postgres', @sql);
+		exact($what, @both);
+		cmp_ok($counted->(), '>', $n, "$what: computed anew");
+		$n = $whole->();
+		return;
+	};
+	$by_delta->('noise', 'ALTER TABLE pt1 REPLICA IDENTITY FULL', 'ALTER TABLE pt1 SET (autovacuum_enabled = off)', 'ANALYZE pt', 'CREATE INDEX ON pt (g)', 'ALTER TABLE pt21 ALTER v SET STATISTICS 500',
+		'ALTER TABLE pt1 ADD CHECK (v > -1000)', 'GRANT SELECT ON pt1 TO PUBLIC', 'VACUUM pt1');
+	$by_delta->('a new partition', 'CREATE TABLE pt3 PARTITION OF pt FOR VALUES FROM (200) TO (300)', 'INSERT INTO pt SELECT i, i % 3, i FROM generate_series(200, 210) i');
+	$by_delta->('with changes in its transaction', 'BEGIN', 'UPDATE pt SET v = v * 2 WHERE id < 30', 'CREATE TABLE pt4 PARTITION OF pt FOR VALUES FROM (300) TO (400)', 'INSERT INTO pt VALUES (301, 1, 5), (302, 2, 6)',
+		'DELETE FROM pt WHERE id = 3', 'COMMIT');
+	$by_delta->('one with parts, and a default', 'CREATE TABLE pt5 PARTITION OF pt (v DEFAULT 9) FOR VALUES FROM (400) TO (500) PARTITION BY RANGE (id)', 'CREATE TABLE pt51 PARTITION OF pt5 FOR VALUES FROM (400) TO (450)',
+		'INSERT INTO pt VALUES (401, 1, 1)');
+	$anew->('one that brings rows', 'CREATE TABLE pt6 (LIKE pt)', 'INSERT INTO pt6 VALUES (501, 1, 7)', 'ALTER TABLE pt ATTACH PARTITION pt6 FOR VALUES FROM (500) TO (600)');
+	$anew->('one that was a partition elsewhere', 'CREATE TABLE other (LIKE pt) PARTITION BY RANGE (id)', 'CREATE TABLE pt7 PARTITION OF other FOR VALUES FROM (600) TO (700)', 'INSERT INTO other VALUES (601, 1, 7)',
+		'ALTER TABLE other DETACH PARTITION pt7', 'ALTER TABLE pt ATTACH PARTITION pt7 FOR VALUES FROM (600) TO (700)');
+	$anew->('one that brings parts which were made as such', 'CREATE TABLE pt8 (LIKE pt) PARTITION BY RANGE (id)', 'CREATE TABLE pt81 PARTITION OF pt8 FOR VALUES FROM (700) TO (750)', 'INSERT INTO pt8 VALUES (701, 1, 7)',
+		'ALTER TABLE pt ATTACH PARTITION pt8 FOR VALUES FROM (700) TO (800)');
+	$anew->('rows that were written unlogged', 'BEGIN', 'CREATE UNLOGGED TABLE pt9 PARTITION OF pt FOR VALUES FROM (800) TO (900)', 'INSERT INTO pt VALUES (801, 1, 7)', 'ALTER TABLE pt9 SET LOGGED', 'COMMIT');
+	$anew->('away and back', 'BEGIN', 'ALTER TABLE pt DETACH PARTITION pt3', 'UPDATE pt3 SET v = v + 3', 'ALTER TABLE pt ATTACH PARTITION pt3 FOR VALUES FROM (200) TO (300)', 'COMMIT');
+	$anew->('away and back, a part of a part', 'ALTER TABLE pt2 DETACH PARTITION pt21', 'UPDATE pt21 SET v = v + 3', 'ALTER TABLE pt2 ATTACH PARTITION pt21 FOR VALUES FROM (100) TO (150)');
+	$anew->('away and back with its parts, and one more', 'BEGIN', 'ALTER TABLE pt DETACH PARTITION pt5', 'UPDATE pt5 SET v = v + 3', 'CREATE TABLE pt52 PARTITION OF pt5 FOR VALUES FROM (450) TO (500)', 'INSERT INTO pt5 VALUES (451, 1, 4)',
+		'ALTER TABLE pt ATTACH PARTITION pt5 FOR VALUES FROM (400) TO (500)', 'COMMIT');
+	$anew->('gone', 'DROP TABLE pt6');
+	is(value('postgres', 'SELECT count(*) FROM tapdata.view_state WHERE recomputes > ticks'), 0, 'what is computed anew is a tick');
+	like(rows('postgres', q(SELECT node, strategy, detail FROM tapdata.explain_view('of_pt'))), qr/^  ticks so far\|delta\|\d+, [\d.]+ ms in all, [\d.]+ ms the last time$/m, 'explain_view tells what ticks have done');
+	cmp_ok(value('postgres', q(SELECT whole_ms FROM tapdata.views WHERE view = 'of_pt'::regclass)), '>', 0, 'and how long the whole takes is known');
+	execute('postgres', map { "SELECT tapdata.drop_view('$_')" } @both);
+	is(value('postgres', 'SELECT count(*) FROM tapdata.view_run r WHERE NOT EXISTS (SELECT FROM tapdata.view v WHERE v.id = r.view)'), 0, 'counters go with the view');
+	execute('postgres', 'DROP TABLE pt');
+}
+
+# ---- a view that is always computed as a whole needs no old rows ----
+{
+	my $identity = sub { value('postgres', "SELECT relreplident FROM pg_class WHERE relname = 'tf'") };
+	execute('postgres', 'CREATE TABLE tf (id int PRIMARY KEY, v int)', 'INSERT INTO tf SELECT i, i % 7 FROM generate_series(1, 40) i');
+	$query{ranks} = 'SELECT id, v, rank() OVER (ORDER BY v DESC, id) AS r FROM tf';
+	execute('postgres', "SELECT tapdata.create_view('ranks', '$query{ranks}', '{\"allow_full\": true}')");
+	is($identity->(), 'd', 'its tables stay as they are');
+	exact('new', 'ranks');
+	execute('postgres', 'UPDATE tf SET v = v + id WHERE id < 4', 'DELETE FROM tf WHERE id = 5', 'INSERT INTO tf VALUES (100, 100)');
+	exact('changes', 'ranks');
+	is(value('postgres', q(SELECT count(*) FROM tapdata.log WHERE hint ~ 'public.tf REPLICA')), 0, 'nobody is told to change that');
+	create('keys', 'SELECT id FROM tf WHERE id > 2');
+	is($identity->(), 'f', 'beside another view it does, for that one hears of each change then');
+	execute('postgres', 'UPDATE tf SET v = v + 1');
+	exact('both', qw(ranks keys));
+	execute('postgres', "SELECT tapdata.drop_view('keys')");
+	is($identity->(), 'd', 'without it as before');
+	execute('postgres', 'UPDATE tf SET v = v - 1, id = -id WHERE id < 10');
+	exact('and again', 'ranks');
+	ok(eventually(sub { value('postgres', q(SELECT (executed->'full'->>'ticks')::int FROM tapdata.views WHERE view = 'ranks'::regclass)) }), 'its ticks are told as full');
+	is(value('postgres', q(SELECT jsonb_exists(executed, 'unknown') FROM tapdata.views WHERE view = 'ranks'::regclass)), 0, '... and not as unknown changes');
+}
 
 # ---- a table that somebody has locked: views of other tables are made and go on ----
 my $keeper = psql('postgres', fresh => 1);

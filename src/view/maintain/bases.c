@@ -75,8 +75,10 @@ union_of_runs(TdKeeper *k)
 			{
 				w = palloc0(sizeof(TdWanted));
 				w->relid = o->relid;
+				w->only = true;
 				wanted = lappend(wanted, w);
 			}
+			w->only &= !o->inh;
 			w->columns = bms_add_members(w->columns, o->columns);
 		}
 	}
@@ -100,7 +102,7 @@ same_wanted(List *bases, List *wanted)
 		{
 			TdBase	   *base = lfirst(at);
 
-			same |= base->relid == w->relid && bms_equal(base->columns, w->columns);
+			same |= base->relid == w->relid && base->only == w->only && bms_equal(base->columns, w->columns);
 		}
 		if (!same)
 			return false;
@@ -129,6 +131,7 @@ adopt(TdKeeper *k, List *wanted)
 		}
 		else
 			k->bases = list_delete_ptr(k->bases, base);
+		base->only = w->only;
 		bms_free(base->columns);
 		base->columns = bms_copy(w->columns);
 		base->desc = NULL;
@@ -468,6 +471,22 @@ td_rows_copy(TdKeeper *k, TdDeltas *to, TdDelta *from)
 
 /* ---- replica identity ---- */
 
+/* Does a view that reads it do better than computing all of itself for each change? */
+static bool
+needs_old_images(TdKeeper *k, Oid relid)
+{
+	ListCell   *lc;
+
+	foreach(lc, k->members)
+	{
+		TdMember   *m = lfirst(lc);
+
+		if (td_member_reads(m, relid) && !td_run_is_whole(m->run))
+			return true;
+	}
+	return false;
+}
+
 /* Says, once a session, which tables must be altered so that changes of a base can be told. */
 void
 td_base_warn_identity(TdKeeper *k, Oid relid)
@@ -476,7 +495,7 @@ td_base_warn_identity(TdKeeper *k, Oid relid)
 	List	   *relids;
 	ListCell   *lc;
 
-	if (base == NULL || base->warned)
+	if (base == NULL || base->warned || !needs_old_images(k, relid))
 		return;
 	base->warned = true;
 	relids = find_all_inheritors(relid, NoLock, NULL);

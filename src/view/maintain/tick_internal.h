@@ -28,6 +28,7 @@
 typedef struct TdBase
 {
 	Oid			relid;
+	bool		only;			/* wanted without the rows of what inherits from it */
 	Bitmapset  *columns;		/* wanted by capture */
 	uint64		checked;		/* number of the tick in which desc was compared with the catalog */
 	bool		fits;			/* then: all wanted columns are there */
@@ -163,7 +164,7 @@ typedef struct TdMember
 	/* of the tick under way */
 	double		tick_ms;
 	bool		touched;
-	bool		recompute;
+	TdRan		recompute;		/* why all of it is to be computed anew; TD_RAN_NOTHING = it is not */
 	bool		compare;		/* DDL: the fingerprint */
 	bool		frozen;			/* failed in it */
 	bool		refill;			/* must be filled anew */
@@ -198,6 +199,19 @@ typedef struct TdFill
 	int			failures;		/* in a row */
 	TimestampTz not_before;
 } TdFill;
+
+/* A new definition that takes the place of a view's old one in the next tick (replace.c). */
+typedef struct TdReplacing
+{
+	int32		old,			/* ids; 0 = none does */
+				new;
+	MemoryContext context;
+	List	   *locks;			/* of TdLock * */
+	bool		locked;			/* in the tick under way */
+	bool		done;			/* likewise */
+	int			failures;		/* put off, in a row */
+	TimestampTz not_before;
+} TdReplacing;
 
 /* A mark of wait_view that was taken. */
 typedef struct TdWaiting
@@ -248,6 +262,7 @@ typedef struct TdKeeper
 	bool		in_view;		/* a view is being run: an error is its own */
 	bool		reread;			/* the catalog was read again since a view failed: if one does now, that is so */
 	TdFill		fill;
+	TdReplacing replacing;
 	List	   *waiting;		/* of TdWaiting * */
 	TdPace		pace;
 	int			window_ticks;	/* of the window of budget.c */
@@ -308,7 +323,7 @@ extern void td_member_take_ddl(TdMember *m, const TdDdl *ddl);
 extern void td_members_compare(TdKeeper *k, List *ddl);
 extern void td_members_run(TdKeeper *k, TdDeltas *deltas, bool careful);
 extern void td_members_count(TdKeeper *k);
-extern int	td_members_count_idle(TdKeeper *k); /* the same when there is nothing else to do; ms until more is due, -1 = never */
+extern void td_member_freeze(TdKeeper *k, TdMember *m, const TdError *err);	/* in a tick: it stays as the last checkpoint has it */
 extern int	td_members_count_idle(TdKeeper *k); /* the same when there is nothing else to do; ms until more is due, -1 = never */
 extern void td_members_ran(TdKeeper *k);	/* the tick is committed */
 
@@ -338,6 +353,15 @@ extern void td_fill_committed(TdKeeper *k);
 extern void td_fill_offer(TdKeeper *k, const TdSeen *seen, TdDeltas *deltas, uint32 oldest_version);	/* last act of a tick */
 extern void td_fill_tick_failed(TdKeeper *k);
 extern void td_fill_cancel(TdKeeper *k); /* forgets it, and ends its worker */
+
+/* replace.c */
+extern void td_replace_step(TdKeeper *k);	/* outside of transactions */
+extern bool td_replace_due(const TdKeeper *k);	/* wants a tick */
+extern int	td_replace_timeout(TdKeeper *k);	/* ms until it has something to do; -1 = only when woken */
+extern void td_replace_forget(TdKeeper *k);
+extern Oid	td_replace_lock(TdKeeper *k);	/* before the snapshot: the view's table, InvalidOid = not in this tick */
+extern bool td_replace_run(TdKeeper *k, TdMember *m, TdDeltas *deltas); /* in the place of the view's run; false = run it */
+extern void td_replace_committed(TdKeeper *k);
 
 /* feed.c */
 extern Oid	td_feed_look_up(TdViewRun *run);	/* the table of its changes, InvalidOid = none; with the view's own locked */

@@ -75,10 +75,12 @@ static void check(FunctionCallInfo fcinfo, TdView *view, int64 max_rows);
 static void plan_bag(TdBag *bag);
 static bool skip_rights(Oid relation);
 static bool skip_all_rights(Node *node, void *context);
-static Snapshot prepare(TdView *view, TdBag *query, TdBag *table, TimestampTz end, Snapshot *second);
-static void plan_both(TdView *view, TdBag *query, TdBag *table);
+static Snapshot prepare(TdView **view, TdBag *query, TdBag *table, TimestampTz end, Snapshot *second);
+static Snapshot attempt(const TdView *view, TdBag *query, TdBag *table, Snapshot *second);
+static bool is_as_it_was(const TdView *view);
+static void plan_both(const TdView *view, TdBag *query, TdBag *table);
 static TdView *require_streaming(TdView *view, TimestampTz end);
-static Snapshot borrow(TdView *view, ResourceOwner owner, Snapshot *second);
+static Snapshot borrow(const TdView *view, ResourceOwner owner, Snapshot *second);
 static void fill_bag(TdBag *bag, Snapshot snapshot);
 static void compare(FunctionCallInfo fcinfo, TdBag *query, TdBag *view, int64 max_rows);
 static char *compare_sql(TupleDesc desc, int64 max_rows);
@@ -145,7 +147,7 @@ check(FunctionCallInfo fcinfo, TdView *view, int64 max_rows)
 	Snapshot	second;
 
 	checked_table = view->relation;
-	tick = prepare(view, &query, &table, end, &second);
+	tick = prepare(&view, &query, &table, end, &second);
 	td_scope_enter(&scope, view, false);
 	fill_bag(&query, tick);
 	fill_bag(&table, second);
@@ -189,41 +191,59 @@ skip_all_rights(Node *node, void *context)
 
 /* Both sides planned and locked, and the two snapshots; in vain, all locks are given back before the next attempt. */
 static Snapshot
-prepare(TdView *view, TdBag *query, TdBag *table, TimestampTz end, Snapshot *second)
+prepare(TdView **view, TdBag *query, TdBag *table, TimestampTz end, Snapshot *second)
 {
-	MemoryContext caller = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	volatile Snapshot tick = NULL;
+	Snapshot	tick = NULL;
 
 	while (tick == NULL)
 	{
-		TdView	   *now = require_streaming(view, end);
-
-		BeginInternalSubTransaction(NULL);
-		PG_TRY();
-		{
-			MemoryContextSwitchTo(caller);
-			plan_both(now, query, table);
-			tick = borrow(now, owner, second);
-		}
-		PG_CATCH();
-		{
-			ReThrowError(td_caught_in_subtransaction(caller, owner));
-		}
-		PG_END_TRY();
-		if (tick)
-			ReleaseCurrentSubTransaction();
-		else
-			RollbackAndReleaseCurrentSubTransaction();
-		MemoryContextSwitchTo(caller);
-		CurrentResourceOwner = owner;
+		*view = require_streaming(*view, end);
+		tick = attempt(*view, query, table, second);
 		CHECK_FOR_INTERRUPTS();
 	}
 	return tick;
 }
 
+/* NULL = in vain.  An error ends the subtransaction as well: left open it would be taken for the user's, who has begun none. */
+static Snapshot
+attempt(const TdView *view, TdBag *query, TdBag *table, Snapshot *second)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	Snapshot volatile tick = NULL;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(caller);
+	PG_TRY();
+	{
+		plan_both(view, query, table);
+		tick = is_as_it_was(view) ? borrow(view, owner, second) : NULL;
+	}
+	PG_CATCH();
+	{
+		ReThrowError(td_caught_in_subtransaction(caller, owner));
+	}
+	PG_END_TRY();
+	if (tick)
+		ReleaseCurrentSubTransaction();
+	else
+		RollbackAndReleaseCurrentSubTransaction();
+	MemoryContextSwitchTo(caller);
+	CurrentResourceOwner = owner;
+	return tick;
+}
+
+/* Once all is locked, another definition can't take the view's place any more: has one come before that? */
+static bool
+is_as_it_was(const TdView *view)
+{
+	TdView	   *now = td_view_load(view->id);
+
+	return now && now->version == view->version;
+}
+
 static void
-plan_both(TdView *view, TdBag *query, TdBag *table)
+plan_both(const TdView *view, TdBag *query, TdBag *table)
 {
 	TdViewScope scope;
 
@@ -258,7 +278,7 @@ require_streaming(TdView *view, TimestampTz end)
 
 /* The snapshot of a tick, and a second one (of owner) under which the view is what that tick left; NULL = not now. */
 static Snapshot
-borrow(TdView *view, ResourceOwner owner, Snapshot *second)
+borrow(const TdView *view, ResourceOwner owner, Snapshot *second)
 {
 	Snapshot	tick;
 	bool		taken = false;

@@ -173,7 +173,6 @@ td_sql_alter_view(PG_FUNCTION_ARGS)
 {
 	TdView	   *view = td_view_owned(td_required_oid(fcinfo, 0, "view"), AccessShareLock);
 	List	   *options;
-	bool		writable = false;
 
 	if (PG_ARGISNULL(1))
 		ereport(ERROR,
@@ -182,6 +181,17 @@ td_sql_alter_view(PG_FUNCTION_ARGS)
 				 errhint("Give what is to be changed: '{\"writable\": true}'.")));
 	options = td_optional_pairs(fcinfo, 1, "options");
 	td_view_options_check(options, false);
+	td_view_set_options(view, options);
+	td_view_wake(view);
+	PG_RETURN_VOID();
+}
+
+/* Checked ones, which can be changed. */
+void
+td_view_set_options(const TdView *view, List *options)
+{
+	bool		writable = false;
+
 	td_view_alter(view, options);
 	td_parts_alter(view, options);
 	if (td_pairs_has(options, "writable"))
@@ -193,8 +203,6 @@ td_sql_alter_view(PG_FUNCTION_ARGS)
 	}
 	apply_fillfactor(view, options);
 	td_view_follow_feed(view->id);
-	td_view_wake(view);
-	PG_RETURN_VOID();
 }
 
 static void

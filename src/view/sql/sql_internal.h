@@ -16,6 +16,7 @@
 #include "view/view_internal.h"
 
 /* ---- query.c: the user's query ---- */
+extern Query *td_query_total(Query *query, List **proofs);	/* its orders made total, in place; raises what stands against that */
 extern Query *td_query_analyse(const char *sql);	/* as the caller, in his search_path: exactly one SELECT without parameters; rights checked */
 extern TdShape *td_query_shape(Query *query, Oid owner, bool allow_full);	/* raises what stands against it; the query is left alone */
 extern char *td_query_text(Query *query); /* qualified, with twins in place of the tables of live views */
@@ -30,16 +31,24 @@ typedef struct TdViewName
 
 extern void td_view_name(const char *text, TdViewName *name, Oid *existing);	/* where it goes; existing: what is there */
 extern Oid	td_view_create_table(const TdViewName *name, const TdShape *shape, List *options); /* as the caller, with its key */
+extern void td_view_create_order(const TdViewName *name, const List *order);	/* the index by which its first rows are read */
 extern Oid	td_view_create_twin(const char *draft_schema, const char *schema, const char *name, Oid table, const char *query);	/* owned by the caller, goes with the table */
 extern char *td_twin_name(const char *schema, const char *table);	/* one that is free */
-extern void td_twin_needs(Oid twin, const TdShape *shape);	/* what proves the view's key stays */
+extern void td_twin_needs(Oid twin, const List *proofs);	/* unique indexes (oids) that it counts on stay */
 extern void td_view_create_state(const TdView *view, const TdPlan *plan, List *options);
 extern void td_view_make_part(Oid part, Oid table);
+extern void td_view_create_index(Oid schema, const char *table, const char *label, const char *columns);	/* that the table can't do without; as the caller */
 
 /* ---- create.c ---- */
 extern TdShape *td_view_complete(TdView *view, List *options); /* table and SQL views are there: the rest, but what it needs of base tables */
 
+/* ---- replace.c ---- */
+extern void td_view_replace(Oid existing, const TdViewName *name, const char *sql, List *options);	/* a live view, which gets another definition */
+
 /* ---- parts.c: hidden views that a view is made of ---- */
+#define TD_PART_SCHEMA "tapdata_parts"
+
+extern Oid	td_parts_table(char *table, const TdShape *shape, const List *order, List *options);	/* in that schema, the caller's */
 typedef struct TdPart
 {
 	TdView	   *view;
@@ -73,6 +82,7 @@ extern void td_identity_restore_all(List *identities);
 /* ---- control.c ---- */
 extern TdView *td_view_owned(Oid relation, LOCKMODE mode); /* locked; 42501 unless the caller owns it */
 extern List *td_views_with_readers(List *views);	/* and all above them, each after those it reads */
+extern void td_view_set_options(const TdView *view, List *options);
 extern void td_view_wake(const TdView *view);	/* its worker rereads the catalog after commit */
 
 /* ---- wait.c ---- */

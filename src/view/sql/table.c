@@ -28,6 +28,7 @@
 #include "catalog/pg_class.h"
 #include "catalog/pg_constraint.h"
 #include "catalog/pg_rewrite.h"
+#include "commands/comment.h"
 #include "commands/defrem.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
@@ -55,7 +56,6 @@ static void append_columns(StringInfo sql, const TdShape *shape);
 static void append_type(StringInfo sql, Oid type, int32 typmod, Oid collation);
 static void append_key(StringInfo sql, const TdShape *shape);
 static void append_storage(StringInfo sql, List *options, bool hot);
-static void create_index(Oid schema, const char *table, const char *label, const char *columns);
 static char *name_list(int n, const char *const *columns);
 static void create_hash_index(Oid schema, const char *table, int n, const char *const *columns);
 static const char *const *column_names(const TdShape *shape);
@@ -170,7 +170,7 @@ td_view_create_table(const TdViewName *name, const TdShape *shape, List *options
 	append_columns(&sql, shape);
 	append_key(&sql, shape);
 	appendStringInfoString(&sql, ") USING heap");
-	append_storage(&sql, options, shape->grouped);
+	append_storage(&sql, options, shape->grouped || shape->topk);
 	td_run_as_caller(sql.data);
 	CommandCounterIncrement();
 	table = get_relname_relid(name->table, name->schema_oid);
@@ -178,7 +178,7 @@ td_view_create_table(const TdViewName *name, const TdShape *shape, List *options
 		elog(ERROR, "the table of view \"%s\" was not made", name->table);
 	if (shape->unique == NIL)
 		create_hash_index(name->schema_oid, name->table, shape->ncolumns, column_names(shape));
-	if (shape->keyed && shape->keyed->stored && !is_key(shape))
+	if (shape->keyed && shape->keyed->nkeys > 0 && shape->keyed->stored && !is_key(shape))
 		create_part_index(name, shape);
 	AtEOXact_GUC(true, level);
 	return table;
@@ -254,8 +254,8 @@ column_names(const TdShape *shape)
 }
 
 /* An index that the table can't do without; columns: as CREATE INDEX has them. */
-static void
-create_index(Oid schema, const char *table, const char *label, const char *columns)
+void
+td_view_create_index(Oid schema, const char *table, const char *label, const char *columns)
 {
 	char	   *index = ChooseRelationName(table, label, "idx", schema, false);
 
@@ -263,6 +263,7 @@ create_index(Oid schema, const char *table, const char *label, const char *colum
 							  quote_qualified_identifier(get_namespace_name(schema), table), columns));
 	CommandCounterIncrement();
 	td_view_make_part(get_relname_relid(index, schema), get_relname_relid(table, schema));
+	CreateComments(get_relname_relid(index, schema), RelationRelationId, 0, TD_INDEX_COMMENT);
 }
 
 static char *
@@ -286,7 +287,7 @@ create_hash_index(Oid schema, const char *table, int n, const char *const *colum
 				 errmsg("a live view without a key has at most %d columns", MAX_HASHED),
 				 errdetail("This one has %d.", n),
 				 errhint("Select fewer columns, or the primary keys of all tables that are read.")));
-	create_index(schema, table, "row_hash", psprintf("(tapdata.row_hash(%s))", name_list(n, columns)));
+	td_view_create_index(schema, table, "row_hash", psprintf("(tapdata.row_hash(%s))", name_list(n, columns)));
 }
 
 /* Does the key of the table find the parts of a keyed view? */
@@ -314,7 +315,16 @@ create_part_index(const TdViewName *name, const TdShape *shape)
 
 	for (int i = 0; i < keyed->nkeys; i++)
 		columns[i] = shape->columns[keyed->outputs[i] - 1].name;
-	create_index(name->schema_oid, name->table, "part", psprintf("(%s)", name_list(keyed->nkeys, columns)));
+	td_view_create_index(name->schema_oid, name->table, "part", psprintf("(%s)", name_list(keyed->nkeys, columns)));
+}
+
+/* Of a part: a view above it reads its first rows. */
+void
+td_view_create_order(const TdViewName *name, const List *order)
+{
+	Oid			table = get_relname_relid(name->table, name->schema_oid);
+
+	td_view_create_index(name->schema_oid, name->table, "order", psprintf("(%s)", td_order_text(table, order, td_order_needed(table, order))));
 }
 
 /* ---- the twin ---- */
@@ -354,18 +364,18 @@ td_twin_name(const char *schema, const char *table)
 }
 
 /*
- * The indexes that prove the view's key can't go without it.  As PostgreSQL does where columns follow from a grouped
- * primary key, the rule depends on the constraint; here also on an index that has none.
+ * The indexes that prove the view's key, or that an order is total, can't go without it.  As PostgreSQL does where columns
+ * follow from a grouped primary key, the rule depends on the constraint; here also on an index that has none.
  */
 void
-td_twin_needs(Oid twin, const TdShape *shape)
+td_twin_needs(Oid twin, const List *proofs)
 {
 	ObjectAddress rule;
 	ObjectAddress proof;
 	ListCell   *lc;
 
 	ObjectAddressSet(rule, RewriteRelationId, get_rewrite_oid(twin, ViewSelectRuleName, false));
-	foreach(lc, shape->proofs)
+	foreach(lc, proofs)
 	{
 		Oid			constraint = get_index_constraint(lfirst_oid(lc));
 
@@ -432,7 +442,7 @@ create_state_index(const char *name, const TdPlan *plan)
 		td_run_as_caller(psprintf("CREATE UNIQUE INDEX ON " STATE_SCHEMA ".%s (%s) NULLS NOT DISTINCT", name, name_list(plan->nkeys, columns)));
 	else
 	{
-		create_index(schema, name, "part", psprintf("(%s)", name_list(plan->nkeys, columns)));
+		td_view_create_index(schema, name, "part", psprintf("(%s)", name_list(plan->nkeys, columns)));
 		create_hash_index(schema, name, plan->nstate, columns);
 	}
 	CommandCounterIncrement();
