@@ -47,6 +47,25 @@ in_one('ALTER TABLE l SET UNLOGGED', 'UPDATE l SET v = v + 100', 'ALTER TABLE l 
 exact('unlogged for a while', qw(of_l sums));
 in_one('ALTER TABLE p1 SET UNLOGGED', 'UPDATE p1 SET v = v + 100', 'ALTER TABLE p1 SET LOGGED');
 exact('a partition likewise', 'of_p');
+
+# ---- a partition whose detaching was interrupted: no snapshot sees it in its table any more, but its changes are still said to be that table's ----
+execute('postgres', 'CREATE TABLE p2 PARTITION OF p FOR VALUES FROM (10) TO (20)', 'ALTER TABLE p2 REPLICA IDENTITY FULL', 'INSERT INTO p VALUES (11, 1), (12, 2)');
+exact('two partitions', 'of_p');
+{
+	my ($writer, $other) = map { psql('postgres', fresh => 1) } 1 .. 2;
+	$writer->begin_work;
+	$writer->do('UPDATE p SET v = v + 1000 WHERE id = 12');
+	$other->do("SET lock_timeout = '500ms'");
+	like(try_do($other, 'ALTER TABLE p DETACH PARTITION p2 CONCURRENTLY'), qr/^55P03/, 'detaching stops half way');
+	$writer->commit;
+	exact('half detached', 'of_p');
+	execute('postgres', 'UPDATE p2 SET v = v + 1', 'DELETE FROM p2 WHERE id = 11', 'UPDATE p SET v = v + 7');
+	exact('and written to', 'of_p');
+	execute('postgres', 'ALTER TABLE p DETACH PARTITION p2 FINALIZE', 'UPDATE p2 SET v = v + 1');
+	exact('detached', 'of_p');
+	execute('postgres', 'ALTER TABLE p ATTACH PARTITION p2 FOR VALUES FROM (10) TO (20)', 'UPDATE p SET v = v + 1');
+	exact('attached', 'of_p');
+}
 execute('postgres', 'VACUUM FULL l', 'UPDATE l SET v = v + 1');
 exact('a table that was only written anew', qw(of_l sums));
 

@@ -279,6 +279,7 @@ typedef struct TdKeeper
 /* bases.c */
 extern uint32 td_bases_want(TdKeeper *k);	/* tells capture what all runs read; the version that has it */
 extern TdBase *td_base_find(TdKeeper *k, Oid relid);
+extern void td_rows_distrust(TdDeltas *deltas);	/* unknown is what can't be told */
 extern void td_rows_add(TdKeeper *k, TdDeltas *deltas, TdRowLayout *layout, MinimalTuple tuple);
 extern void td_rows_copy(TdKeeper *k, TdDeltas *to, TdDelta *from); /* all of it, unknown too */
 extern TdRowLayout *td_layout_of(const TdDelta *delta); /* in CurrentMemoryContext */

@@ -107,15 +107,15 @@ td_parts_shape(Query *query, TdParts *parts, bool allow_full)
 {
 	TdError		err;
 	TdShape    *shape;
+	int			n = 0;
 
 	memset(&err, 0, sizeof(err));
 	shape = td_analyze(query, GetUserId(), &err);
-	if (shape != NULL && !td_split_helps(query, shape))
+	if (shape != NULL && !td_split_helps(shape))
 		return shape;
 	if (!XactReadOnly)
-		parts->rest = td_split(query, GetUserId(), make_part, parts, shape != NULL);
-	if (parts->rest == NULL)
-		parts->list = NIL;
+		parts->rest = td_split(query, GetUserId(), make_part, parts, shape, &n);
+	parts->list = list_truncate(parts->list, n);	/* without those that were rolled back */
 	if (parts->rest == NULL && shape != NULL)
 		return shape;
 	return td_query_shape(parts->rest ? parts->rest : query, GetUserId(), allow_full);
