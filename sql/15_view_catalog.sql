@@ -62,7 +62,7 @@ CREATE TABLE tapdata.view_state (            -- written by workers only, so that
 
 CREATE TABLE tapdata.view_run (              -- what ticks have done for it; written by workers, at most once a second
     view integer NOT NULL REFERENCES tapdata.view ON DELETE CASCADE,
-    how text NOT NULL,                       -- delta, groups, keyed; all of it: full, ddl, unknown, cost, error
+    how text NOT NULL,                       -- delta, groups, keyed, topk; all of it: full, ddl, unknown, cost, error
     n bigint NOT NULL,
     ms double precision NOT NULL,            -- in all
     last_ms double precision NOT NULL,

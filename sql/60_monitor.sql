@@ -108,7 +108,7 @@ COMMENT ON COLUMN tapdata.views.ticks IS 'Ticks that changed it, or computed all
 COMMENT ON COLUMN tapdata.views.last_tick IS 'When the last one did';
 COMMENT ON COLUMN tapdata.views.slow_ms IS 'Milliseconds that it takes of each tick, where that is more than max_lag of its group and holds up the other views; else null';
 COMMENT ON COLUMN tapdata.views.strategy IS 'How it is kept: see explain_view()';
-COMMENT ON COLUMN tapdata.views.executed IS 'What ticks have done for it: {"how": {"ticks": how often, "ms": in all, "last_ms": the last time}}. By delta, groups (some computed anew), keyed; as a whole because of full (see strategy), ddl, unknown (changes), cost (of the changes) or error (in the delta)';
+COMMENT ON COLUMN tapdata.views.executed IS 'What ticks have done for it: {"how": {"ticks": how often, "ms": in all, "last_ms": the last time}}. By delta, groups (some computed anew), keyed, topk; as a whole because of full (see strategy), ddl, unknown (changes), cost (of the changes) or error (in the delta)';
 COMMENT ON COLUMN tapdata.views.whole_ms IS 'Milliseconds that computing all of it took last: a tick whose changes take longer does that instead';
 COMMENT ON COLUMN tapdata.views.sqlstate IS 'SQLSTATE of the last error';
 COMMENT ON COLUMN tapdata.views.error IS 'Last error; empty again once it streams';

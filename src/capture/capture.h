@@ -38,7 +38,8 @@
 /* What a reader wants of one relation. */
 typedef struct TdWanted
 {
-	Oid			relid;			/* as named in a query: a table, or the root of its partitions */
+	Oid			relid;			/* as named in a query: a table; rows of its partitions are its own */
+	bool		only;			/* without the rows of what inherits from it */
 	Bitmapset  *columns;		/* its attribute numbers (> 0); may be empty: rows without columns, only the weight */
 } TdWanted;
 
@@ -130,6 +131,8 @@ extern void td_capture_slot_name(int32 group, char *name /* NAMEDATALEN */ );	/*
 extern bool td_capture_slot_state(const char *slot, XLogRecPtr *confirmed, bool *lost);	/* false = there is none.  lost: invalidated, WAL removed */
 extern void td_capture_slot_drop(const char *slot); /* waits until nobody uses it; no error when it is missing */
 extern XLogRecPtr td_capture_flush(void);	/* flushes WAL to the insert position (stepping back over a page header) and returns it */
+
+extern List *td_tables_above(Oid relid);	/* the partitioned tables that it is a partition of, or all that it inherits from, at any distance */
 
 extern void td_capture_init(void);	/* from _PG_init */
 

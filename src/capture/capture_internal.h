@@ -91,6 +91,7 @@ typedef struct TdLayout
 typedef struct TdRoot
 {
 	Oid			relid;			/* hash key */
+	bool		only;			/* rows of what inherits from it are not wanted */
 	int			ncolumns;
 	AttrNumber *attnums;		/* ascending */
 	List	   *layouts;		/* of TdLayout * */
@@ -98,7 +99,7 @@ typedef struct TdRoot
 	uint64		ddl;			/* ... that said DDL */
 } TdRoot;
 
-/* One wanted relation that the rows of a relation belong to: itself, or a partitioned table above it. */
+/* One wanted relation that the rows of a relation belong to: itself, or one that it is a partition of or inherits from. */
 typedef struct TdTarget
 {
 	TdRoot	   *root;
@@ -112,7 +113,7 @@ typedef struct TdRelation
 {
 	Oid			relid;			/* hash key */
 	bool		valid;
-	bool		partition;
+	bool		below;			/* others: it is a partition, or inherits */
 	bool		full;			/* replica identity */
 	int			natts;			/* to be deformed */
 	int			ntargets;
@@ -144,7 +145,7 @@ typedef struct TdDecoder
 	int			nroots;
 	HTAB	   *relations;		/* of TdRelation */
 	long		trim_at;		/* entries: then those that are not needed go */
-	HTAB	   *ancestors;		/* of Oid: when one changes, every partition is looked at again */
+	HTAB	   *ancestors;		/* of Oid: when one changes, all that are below others are looked at again */
 	TdRelation *last;
 	uint32		version;		/* in force; 0 = nothing has been wanted yet */
 	uint32		next_layout;

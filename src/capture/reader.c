@@ -263,7 +263,7 @@ tell_worker(TdCapture *c)
 		SetLatch(&worker->procLatch);
 }
 
-/* In the segment: n, and n times relid, number of columns, attribute numbers, each as 32 bits. */
+/* In the segment: n, and n times relid, ONLY, number of columns, attribute numbers, each as 32 bits. */
 static Size
 wanted_size(List *wanted)
 {
@@ -271,7 +271,7 @@ wanted_size(List *wanted)
 	ListCell   *lc;
 
 	foreach(lc, wanted)
-		words += 2 + bms_num_members(((TdWanted *) lfirst(lc))->columns);
+		words += 3 + bms_num_members(((TdWanted *) lfirst(lc))->columns);
 	return mul_size(words, sizeof(uint32));
 }
 
@@ -288,6 +288,7 @@ write_wanted(uint8_t *to, List *wanted)
 		int			attnum = -1;
 
 		*word++ = w->relid;
+		*word++ = w->only;
 		*word++ = bms_num_members(w->columns);
 		while ((attnum = bms_next_member(w->columns, attnum)) >= 0)
 			*word++ = attnum;

@@ -8,11 +8,13 @@
  *		costs one look at the entry found last, or one in the hash.  Entries are
  *		made under the historic snapshot of a change, and marked invalid by
  *		relation cache invalidations, which the replay of a transaction executes
- *		where they happened.  A partition's entry also depends on the tables above
- *		it, which are remembered as ancestors.
+ *		where they happened.  The entry of a table that is a partition, or inherits
+ *		from others, also depends on the tables above it, which are remembered.
  *
  *		An invalid entry keeps its targets until it is asked for again: DDL that
- *		takes a partition away is told of the table that it belonged to.
+ *		takes a partition away is told of the table that it belonged to.  That of
+ *		other tables that inherit is, by the backend that runs it, an invalidation
+ *		of the parent as well (view/sql/hooks.c).
  *
  *		The invalidation callback only marks.  All memory is in wanted_context,
  *		or a context of the entry below it, and goes with the wanted set.
@@ -25,7 +27,6 @@
 #include "postgres.h"
 
 #include "access/sysattr.h"
-#include "catalog/partition.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
 #include "utils/inval.h"
@@ -103,15 +104,16 @@ read_wanted(TdDecoder *d, const uint32 *word, Size nwords)
 		bool		found;
 		TdRoot	   *root;
 
-		if (end - word < 2 || end - word - 2 < word[1] || word[1] >= MaxTupleAttributeNumber)
+		if (end - word < 3 || end - word - 3 < word[2] || word[2] >= MaxTupleAttributeNumber)
 			elog(ERROR, "the wanted set of capture is damaged");
 		root = hash_search(d->roots, word, HASH_ENTER, &found);
 		memset((char *) root + sizeof(Oid), 0, sizeof(TdRoot) - sizeof(Oid));
-		root->ncolumns = word[1];
+		root->only = word[1] != 0;
+		root->ncolumns = word[2];
 		root->attnums = MemoryContextAlloc(d->wanted_context, Max(1, root->ncolumns) * sizeof(AttrNumber));
 		for (int c = 0; c < root->ncolumns; c++)
-			root->attnums[c] = word[2 + c];
-		word += 2 + root->ncolumns;
+			root->attnums[c] = word[3 + c];
+		word += 3 + root->ncolumns;
 	}
 	d->nroots = hash_get_num_entries(d->roots);
 }
@@ -141,16 +143,16 @@ td_relations_trim(TdDecoder *d)
 
 /* ---- invalidation ---- */
 
-/* Of all entries, or of the partitions only. */
+/* Of all entries, or only of those that have tables above them. */
 static void
-invalidate_many(bool partitions_only)
+invalidate_many(bool below_only)
 {
 	HASH_SEQ_STATUS scan;
 	TdRelation *entry;
 
 	hash_seq_init(&scan, td_decoder->relations);
 	while ((entry = hash_seq_search(&scan)) != NULL)
-		entry->valid &= partitions_only && !entry->partition;
+		entry->valid &= below_only && !entry->below;
 }
 
 static void
@@ -205,9 +207,7 @@ td_relation_roots(TdDecoder *d, Oid relid)
 		roots = lappend(roots, root);
 	for (int i = 0; entry && i < entry->ntargets; i++)
 		roots = list_append_unique_ptr(roots, entry->targets[i].root);
-	if (!get_rel_relispartition(relid))
-		return roots;
-	foreach(lc, get_partition_ancestors(relid))
+	foreach(lc, td_tables_above(relid))
 	{
 		root = hash_search(d->roots, &lfirst_oid(lc), HASH_FIND, NULL);
 		if (root)
@@ -226,11 +226,9 @@ build(TdDecoder *d, TdRelation *entry, Relation rel)
 		MemoryContextDelete(entry->context);
 	memset((char *) entry + sizeof(Oid), 0, sizeof(TdRelation) - sizeof(Oid));
 	entry->valid = true;
-	entry->partition = rel->rd_rel->relispartition;
 	if (root)
 		add_target(d, entry, root, rel, rel);
-	if (entry->partition)
-		add_ancestors(d, entry, rel);
+	add_ancestors(d, entry, rel);
 	if (entry->ntargets > 0)
 		judge_identity(entry, rel);
 }
@@ -239,16 +237,17 @@ build(TdDecoder *d, TdRelation *entry, Relation rel)
 static void
 add_ancestors(TdDecoder *d, TdRelation *entry, Relation rel)
 {
-	List	   *ancestors = get_partition_ancestors(RelationGetRelid(rel));
+	List	   *ancestors = td_tables_above(RelationGetRelid(rel));
 	ListCell   *lc;
 
+	entry->below = ancestors != NIL;
 	foreach(lc, ancestors)
 	{
 		TdRoot	   *root = hash_search(d->roots, &lfirst_oid(lc), HASH_FIND, NULL);
 		Relation	root_rel;
 
 		(void) hash_search(d->ancestors, &lfirst_oid(lc), HASH_ENTER, NULL);
-		if (root == NULL)
+		if (root == NULL || root->only)
 			continue;
 		root_rel = RelationIdGetRelation(lfirst_oid(lc));
 		if (!RelationIsValid(root_rel))
@@ -304,7 +303,7 @@ attribute_of(TupleDesc desc, AttrNumber attnum)
 	return att && !att->attisdropped && att->attgenerated != 'v' ? att : NULL;
 }
 
-/* Columns of a partition stand in places of their own; names are the same. */
+/* Columns of a partition or child stand in places of their own; names are the same. */
 static bool
 map_columns(TdRoot *root, TupleDesc from, TupleDesc to, AttrNumber *attnums)
 {

@@ -76,6 +76,23 @@ typedef struct TdViewColumn
 	bool		not_null;		/* provably */
 } TdViewColumn;
 
+/* One column of an ORDER BY. */
+typedef struct TdOrderItem
+{
+	AttrNumber	attnum;			/* of the table that is read */
+	bool		reverse;		/* DESC */
+	bool		nulls_first;
+} TdOrderItem;
+
+/* The first rows of one table: all that ORDER BY names are its columns. */
+typedef struct TdTopK
+{
+	int64		count;
+	int64		offset;
+	bool		ties;			/* and all that are equal to the last */
+	List	   *order;			/* of TdOrderItem * */
+} TdTopK;
+
 /* A query of a kind that we keep.  Expressions are over query's Vars, but outputs and having of a grouped one, which are over TD_GROUP_VARNO. */
 typedef struct TdShape
 {
@@ -99,6 +116,7 @@ typedef struct TdShape
 	List	   *functions;		/* of oid: used and not built in */
 	List	   *types;			/* of oid: likewise */
 	struct TdKeyed *keyed;		/* NULL = linear: kept by adding up deltas */
+	TdTopK	   *topk;			/* keyed without a key, but cheap: rows are read again by an index; NULL = it is not that */
 } TdShape;
 
 /*
@@ -110,13 +128,23 @@ extern TdShape *td_analyze(Query *query, Oid owner, TdError *err);
 
 /*
  * A query that td_analyze refuses, said over parts that it does not: what is left of it, which reads the tables of the parts, or NULL.  make() has the table
- * of a part made (not its rows), for its query and shape; attempts that lead nowhere are rolled back with what it made.
+ * of a part made (not its rows), for its query and shape, and the index by which its first rows are read; attempts that lead nowhere are rolled back with what
+ * it made.  strict: only if no change computes anything whole.
  */
 #define TD_MAX_PARTS 8
 
-typedef Oid (*TdMakePart) (Query *query, TdShape *shape, int n, void *arg); /* n: how many there are before it; those made after them were rolled back */
+/* order: of TdOrderItem *, NIL = no index; n: how many there are before it; those made after them were rolled back */
+typedef Oid (*TdMakePart) (Query *query, TdShape *shape, const List *order, int n, void *arg);
 
-extern Query *td_split(Query *query, Oid owner, TdMakePart make, void *arg);
+extern Query *td_split(Query *query, Oid owner, TdMakePart make, void *arg, bool strict);
+extern bool td_split_helps(Query *query, const TdShape *shape); /* may it be better than the shape that td_analyze gave? */
+
+/* total.c: makes the orders that LIMIT cuts total, at all levels; false = refused.  proofs: unique indexes (oids) without which they would not be */
+extern bool td_make_total(Query *query, List **proofs, TdError *err);
+
+/* topk.c: the index that a table needs for its first rows in an order */
+extern int	td_order_needed(Oid relid, const List *order); /* on so many columns of the order */
+extern char *td_order_text(Oid relid, const List *order, int n);	/* the first n of them, as ORDER BY and CREATE INDEX have them */
 
 /* Are two values of this type that are equal, by the equality of GROUP BY, the same in every respect (1.0 and 1.00 are not)? */
 extern bool td_equal_is_same(Oid type, int32 typmod, Oid collation);
@@ -136,6 +164,7 @@ typedef struct TdExplained
 } TdExplained;
 
 extern List *td_explain(const TdShape *shape);
+extern char *td_explain_spared(const TdShape *part, const List *order);	/* the index without which a part would not be needed; NULL = it is */
 
 /* The columns whose old values are written under a replica identity but FULL; index: of kind 'i' (sql/identity.c). */
 extern Bitmapset *td_identity_columns(Relation rel, char kind, Oid index);
@@ -351,6 +380,7 @@ typedef enum TdRan
 	TD_RAN_DELTA,				/* its delta was computed and added */
 	TD_RAN_GROUPS,				/* and some groups computed anew */
 	TD_RAN_KEYED,				/* the touched keys were computed anew */
+	TD_RAN_TOPK,				/* the first rows were read again */
 	/* all of it was computed anew: */
 	TD_RAN_FULL,				/* what changed touches every key */
 	TD_RAN_DDL,

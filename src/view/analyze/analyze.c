@@ -61,6 +61,16 @@ take_occurrences(TdShape *shape, Node *node, TdError *err)
 	return true;
 }
 
+/* Where another view wants them, a table's delta has the rows of those that inherit from it as well: a keyed view does not mind. */
+static bool
+check_only(const TdShape *shape, TdError *err)
+{
+	for (int i = 0; i < shape->noccurrences; i++)
+		if (!shape->occurrences[i].inh && td_holds_rows_of_others(shape->occurrences[i].relid, true))
+			return td_refuse(err, TD_NOT_ONLY_PARENT, td_qualified_name(shape->occurrences[i].relid));
+	return true;
+}
+
 /* Which occurrences are live views themselves. */
 void
 td_find_views(TdShape *shape)
@@ -288,15 +298,15 @@ check_functions(TdShape *shape, TdError *err)
 }
 
 /* As joins, filters and counters, which are kept by adding up deltas. */
-static TdShape *
-analyze_linear(Query *query, Oid owner, TdError *err)
+TdShape *
+td_linear_analyze(Query *query, Oid owner, TdError *err)
 {
 	TdShape    *shape = palloc0(sizeof(TdShape));
 
 	td_flatten_group_exprs_compat(query);
 	shape->query = query;
 	shape->occurrences = palloc0(TD_MAX_OCCURRENCES * sizeof(TdOccurrence));
-	if (!td_check_structure(query, err) || !take_occurrences(shape, (Node *) query->jointree, err))
+	if (!td_check_structure(query, err) || !take_occurrences(shape, (Node *) query->jointree, err) || !check_only(shape, err))
 		return NULL;
 	AcquireRewriteLocks(query, true, false);
 	make_plain(query);
@@ -316,7 +326,10 @@ analyze_linear(Query *query, Oid owner, TdError *err)
 TdShape *
 td_analyze(Query *query, Oid owner, TdError *err)
 {
-	TdShape    *shape = analyze_linear(copyObject(query), owner, err);
+	TdShape    *shape;
 
+	if (query->commandType == CMD_SELECT && (query->limitCount || query->limitOffset))
+		return td_topk_analyze(copyObject(query), owner, err);
+	shape = td_linear_analyze(copyObject(query), owner, err);
 	return shape ? shape : td_keyed_analyze(copyObject(query), owner, err);
 }

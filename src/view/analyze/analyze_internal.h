@@ -29,6 +29,11 @@ typedef enum TdConstruct
 	TD_NOT_ORDER_BY,
 	TD_NOT_LIMIT,
 	TD_NOT_OFFSET,
+	TD_NOT_LIMIT_VALUE,
+	TD_NOT_LIMIT_NEGATIVE,
+	TD_NOT_LIMIT_UNORDERED,
+	TD_NOT_TIES_OFFSET,
+	TD_NOT_SORT_OPERATOR,
 	TD_NOT_ROW_LOCKS,
 	TD_NOT_OUTER_JOIN,
 	TD_NOT_LATERAL,
@@ -39,6 +44,7 @@ typedef enum TdConstruct
 	TD_NOT_TRANSITION_TABLE,
 	TD_NOT_TABLESAMPLE,
 	TD_NOT_ONLY_PARTITIONED,
+	TD_NOT_ONLY_PARENT,
 	TD_NOT_WITHOUT_FROM,
 	TD_NOT_WITHOUT_COLUMNS,
 	TD_NOT_TOO_MANY_TABLES,
@@ -56,6 +62,7 @@ typedef enum TdConstruct
 	TD_NOT_ORDERED_SET,
 	TD_NOT_AGGREGATE_ORDERLESS,
 	TD_NOT_DISTINCT_GROUPED,
+	TD_NOT_INHERITED_KEY,
 	TD_NOT_UNORDERED_KEY,
 	TD_NOT_TOO_MANY_KEYS,
 	TD_NOT_VOLATILE,
@@ -85,7 +92,6 @@ typedef enum TdConstruct
 	TD_NOT_RELATION_KIND,
 	TD_NOT_ACCESS_METHOD,
 	TD_NOT_ROW_SECURITY,
-	TD_NOT_INHERITED,
 	TD_NOT_VIRTUAL_COLUMN,
 	TD_NOT_GONE
 } TdConstruct;
@@ -99,6 +105,7 @@ extern bool td_check_keyed_structure(Query *query, TdError *err);	/* of a keyed 
 
 /* relations.c: each occurrence's relation, and the columns used of it. */
 extern bool td_check_relations(const TdShape *shape, Oid owner, TdError *err);
+extern bool td_holds_rows_of_others(Oid relid, bool inherited);	/* read with what inherits from it: neither keys nor NOT NULLs of its own hold */
 extern char *td_qualified_name(Oid relid);	/* schema.table, quoted as needed; "relation with OID n" when it is gone */
 
 /* functions.c: what an expression calls. */
@@ -125,6 +132,7 @@ extern bool td_type_ordered(Oid type);	/* has a default btree operator class */
 /* analyze.c */
 extern bool td_take_outputs(TdShape *shape, TdError *err);	/* columns and outputs */
 extern void td_find_views(TdShape *shape);	/* which occurrences are live views */
+extern TdShape *td_linear_analyze(Query *query, Oid owner, TdError *err);	/* in place */
 
 /* keyed.c: what is kept by the values of a key */
 extern TdShape *td_keyed_analyze(Query *query, Oid owner, TdError *err);	/* in place */
@@ -132,7 +140,8 @@ extern TdShape *td_keyed_analyze(Query *query, Oid owner, TdError *err);	/* in p
 /* keys.c */
 extern bool td_deterministic(Oid collation);	/* equal is identical, as far as the collation goes */
 extern void td_infer_keys(TdShape *shape);	/* columns[].not_null, unique */
-extern List *td_unique_keys(Oid relid);	/* of Bitmapset *: columns that are unique among all rows */
+extern List *td_unique_keys(Oid relid, bool inherited); /* of Bitmapset *: columns that are unique among all rows */
+extern Oid	td_unique_index(Oid relid, bool inherited, const Bitmapset *columns);	/* the one that says so */
 extern bool td_equal_columns(Node *qual, Var **left, Var **right);	/* "a = b" of plain columns of two occurrences or one */
 extern Var *td_plain_column(Node *node);	/* a column, maybe relabelled without another equality; NULL = not one */
 extern List *td_and_list(Node *quals);	/* the parts of nested ANDs */
@@ -140,6 +149,11 @@ extern List *td_and_list(Node *quals);	/* the parts of nested ANDs */
 /* fingerprint.c: a relation; partitions.c: what is below it */
 extern void td_fingerprint_class(StringInfo text, Oid relid, bool whole, bool file);
 extern void td_fingerprint_children(StringInfo text, Oid relid);
+
+/* topk.c */
+extern TdShape *td_topk_analyze(Query *query, Oid owner, TdError *err);	/* of a query with LIMIT or OFFSET, in place */
+extern bool td_topk_served(const TdShape *shape);	/* is there an index by which the first rows are read? */
+extern Oid	td_order_index(Oid relid, const List *order);	/* that one; InvalidOid = none */
 
 /* explain.c, wal_cost.c */
 extern void td_explain_row(List **rows, int level, const char *node, const char *strategy, const char *detail);

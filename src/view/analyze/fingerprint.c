@@ -110,6 +110,8 @@ add_occurrence(StringInfo text, const TdShape *shape, const TdOccurrence *occurr
 		add_column(text, occurrence->relid, attnum);
 	if (exists && occurrence->inh)
 		td_fingerprint_children(text, occurrence->relid);
+	else if (exists && td_holds_rows_of_others(occurrence->relid, true))
+		appendStringInfoString(text, "\n  without those below");
 	appendStringInfoChar(text, '\n');
 }
 

@@ -183,6 +183,15 @@ keys_of_distinct(TdShape *shape)
 	}
 }
 
+static bool
+any_holds_rows_of_others(const TdShape *shape)
+{
+	for (int i = 0; i < shape->noccurrences; i++)
+		if (td_holds_rows_of_others(shape->occurrences[i].relid, shape->occurrences[i].inh))
+			return true;
+	return false;
+}
+
 /* Columns that stand outside of aggregates and are no key: PostgreSQL has found that they follow from a key. */
 static bool
 add_dependent_keys(Node *node, TdShape *shape)
@@ -262,6 +271,8 @@ td_group_shape(TdShape *shape, TdError *err)
 	if (by_group && query->distinctClause && !distinct_is_redundant(shape))
 		return td_refuse(err, TD_NOT_DISTINCT_GROUPED, NULL);
 	shape->ngrouped = list_length(shape->keys);
+	if (query->constraintDeps && any_holds_rows_of_others(shape))
+		return td_refuse(err, TD_NOT_INHERITED_KEY, NULL);
 	add_dependent_keys((Node *) shape->outputs, shape);
 	add_dependent_keys(query->havingQual, shape);
 	if (!check_keys(shape, err))

@@ -339,7 +339,7 @@ learn_row(const TdKeyedWalk *walk, Known *known, int n)
 
 	if (bms_is_member(n, known->rows))
 		return false;
-	foreach(lu, td_unique_keys(walk->shape->occurrences[n - 1].relid))
+	foreach(lu, td_unique_keys(walk->shape->occurrences[n - 1].relid, walk->shape->occurrences[n - 1].inh))
 	{
 		Bitmapset  *missing = bms_copy(lfirst(lu));
 

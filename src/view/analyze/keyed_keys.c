@@ -154,7 +154,7 @@ consider_bound(const TdKeyedWalk *walk, List **candidates, const TdCandidate *al
 		if (td_keyed_bound_to(all, n, i) && list_length(chosen) < TD_MAX_GROUP_KEYS)
 			chosen = lappend(chosen, list_nth(all->exprs, i));
 	}
-	foreach(lu, td_unique_keys(walk->shape->occurrences[n - 1].relid))
+	foreach(lu, td_unique_keys(walk->shape->occurrences[n - 1].relid, walk->shape->occurrences[n - 1].inh))
 	{
 		Bitmapset  *missing = bms_copy(lfirst(lu));
 		List	   *exprs = NIL;
@@ -273,7 +273,7 @@ short_columns(const TdOccurrence *o)
 static void
 consider_table(const TdKeyedWalk *walk, List **candidates, int rti, const TdOccurrence *o)
 {
-	List	   *unique = td_unique_keys(o->relid);
+	List	   *unique = td_unique_keys(o->relid, o->inh);
 	ListCell   *lc;
 
 	foreach(lc, unique)

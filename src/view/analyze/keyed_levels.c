@@ -202,10 +202,10 @@ test_side(const TdLevel *outer, Node *side, Testing *t)
 
 /* Proved by the table. */
 static bool
-never_null(Oid relid, AttrNumber attnum)
+never_null(const TdOccurrence *o, AttrNumber attnum)
 {
-	Relation	rel = table_open(relid, AccessShareLock);
-	bool		not_null = td_attribute_not_null_compat(RelationGetDescr(rel), attnum);
+	Relation	rel = table_open(o->relid, AccessShareLock);
+	bool		not_null = !td_holds_rows_of_others(o->relid, o->inh) && td_attribute_not_null_compat(RelationGetDescr(rel), attnum);
 
 	table_close(rel, NoLock);
 	return not_null;
@@ -242,7 +242,7 @@ column_not_null(const TdKeyedWalk *walk, Node *expr)
 {
 	Var		   *var = (Var *) td_keyed_bare(expr);
 
-	return IsA(var, Var) && never_null(walk->shape->occurrences[var->varno - 1].relid, var->varattno);
+	return IsA(var, Var) && never_null(&walk->shape->occurrences[var->varno - 1], var->varattno);
 }
 
 /* x = y OR x IS NULL OR y IS NULL, as far as they can be null. */

@@ -110,7 +110,15 @@ check_schema(const Form_pg_class row, TdError *err)
 	return true;
 }
 
-/* Partitions are read with their root; of other tables that inherit nobody speaks. */
+/* Partitions are not others: what a partitioned table says holds for them. */
+bool
+td_holds_rows_of_others(Oid relid, bool inherited)
+{
+	return inherited && has_subclass(relid) && get_rel_relkind(relid) == RELKIND_RELATION &&
+		list_length(find_all_inheritors(relid, NoLock, NULL)) > 1;
+}
+
+/* What is below a table is read with it. */
 static bool
 check_children(const Form_pg_class row, bool inherited, TdError *err)
 {
@@ -120,8 +128,6 @@ check_children(const Form_pg_class row, bool inherited, TdError *err)
 	if (!row->relhassubclass || !inherited)
 		return true;
 	children = find_all_inheritors(row->oid, NoLock, NULL);
-	if (row->relkind != RELKIND_PARTITIONED_TABLE && list_length(children) > 1)
-		return td_refuse(err, TD_NOT_INHERITED, td_qualified_name(row->oid));
 	foreach(lc, children)
 	{
 		Form_pg_class child = class_row(lfirst_oid(lc));

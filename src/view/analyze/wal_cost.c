@@ -29,7 +29,7 @@
 #define WAL_OF_UPDATE 80.0		/* bytes besides the rows */
 #define WIDE_ROW 2000.0			/* bytes from which an old image is worth a warning */
 
-/* Of a table, or of all partitions of one. */
+/* Of a table, and of all that is below it. */
 typedef struct OldRows
 {
 	int			tables;
@@ -126,10 +126,10 @@ add_table(OldRows *cost, Oid relid, Oid root, const Bitmapset *attnums)
 }
 
 static OldRows
-cost_of(Oid relid, const Bitmapset *attnums)
+cost_of(Oid relid, bool inherited, const Bitmapset *attnums)
 {
 	OldRows		cost = {0};
-	List	   *tables = get_rel_relkind(relid) == RELKIND_PARTITIONED_TABLE ? find_all_inheritors(relid, AccessShareLock, NULL) : list_make1_oid(relid);
+	List	   *tables = inherited ? find_all_inheritors(relid, AccessShareLock, NULL) : list_make1_oid(relid);
 	ListCell   *lc;
 
 	foreach(lc, tables)
@@ -138,9 +138,9 @@ cost_of(Oid relid, const Bitmapset *attnums)
 }
 
 static void
-explain_relation(List **rows, Oid relid, const Bitmapset *attnums)
+explain_relation(List **rows, Oid relid, bool inherited, const Bitmapset *attnums)
 {
-	OldRows		cost = cost_of(relid, attnums);
+	OldRows		cost = cost_of(relid, inherited, attnums);
 	double		toasted = cost.rows > 0 ? cost.toasted / cost.rows : 0;
 	double		old = cost.width + toasted;
 	char	   *node = psprintf("old rows of %s", td_qualified_name(relid));
@@ -151,7 +151,7 @@ explain_relation(List **rows, Oid relid, const Bitmapset *attnums)
 		td_explain_row(rows, 1, node, "replica identity full",
 					   psprintf("%s%sWAL of an update grows by about %.0f bytes, to %.1f times%s",
 								cost.full == cost.without ? "it is so already, for live views; " : "",
-								cost.tables > 1 ? psprintf("%d of %d partitions; ", cost.without, cost.tables) : "",
+								cost.tables > 1 ? psprintf("%d of %d tables; ", cost.without, cost.tables) : "",
 								old, (WAL_OF_UPDATE + cost.width + old) / (WAL_OF_UPDATE + cost.width),
 								old < WIDE_ROW ? "" : psprintf("; WARNING: wide rows (%.0f bytes of each are stored out of line), updates and deletes will be slower", toasted)));
 }
@@ -165,15 +165,17 @@ td_explain_wal(List **rows, const TdShape *shape)
 		Oid			relid = shape->occurrences[i].relid;
 		Bitmapset  *attnums = NULL;
 		bool		told = false;
+		bool		inherited = false;
 
 		for (int j = 0; j < shape->noccurrences; j++)
 		{
 			if (shape->occurrences[j].relid != relid)
 				continue;
 			told = told || j < i;
+			inherited = inherited || shape->occurrences[j].inh;
 			attnums = bms_add_members(attnums, shape->occurrences[j].columns);
 		}
 		if (!told && shape->occurrences[i].view == 0)
-			explain_relation(rows, relid, attnums);
+			explain_relation(rows, relid, inherited, attnums);
 	}
 }

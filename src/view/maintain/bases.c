@@ -75,8 +75,10 @@ union_of_runs(TdKeeper *k)
 			{
 				w = palloc0(sizeof(TdWanted));
 				w->relid = o->relid;
+				w->only = true;
 				wanted = lappend(wanted, w);
 			}
+			w->only &= !o->inh;
 			w->columns = bms_add_members(w->columns, o->columns);
 		}
 	}
@@ -100,7 +102,7 @@ same_wanted(List *bases, List *wanted)
 		{
 			TdBase	   *base = lfirst(at);
 
-			same |= base->relid == w->relid && bms_equal(base->columns, w->columns);
+			same |= base->relid == w->relid && base->only == w->only && bms_equal(base->columns, w->columns);
 		}
 		if (!same)
 			return false;
@@ -129,6 +131,7 @@ adopt(TdKeeper *k, List *wanted)
 		}
 		else
 			k->bases = list_delete_ptr(k->bases, base);
+		base->only = w->only;
 		bms_free(base->columns);
 		base->columns = bms_copy(w->columns);
 		base->desc = NULL;

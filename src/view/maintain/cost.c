@@ -59,6 +59,7 @@ static const char *const names[TD_RAN_KINDS] = {
 	[TD_RAN_DELTA] = "delta",
 	[TD_RAN_GROUPS] = "groups",
 	[TD_RAN_KEYED] = "keyed",
+	[TD_RAN_TOPK] = "topk",
 	[TD_RAN_FULL] = "full",
 	[TD_RAN_DDL] = "ddl",
 	[TD_RAN_UNKNOWN] = "unknown",

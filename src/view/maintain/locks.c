@@ -64,7 +64,7 @@ lock_one(TdMember *m, Oid relid, LOCKMODE mode)
 	return SearchSysCacheExists1(RELOID, ObjectIdGetDatum(relid)) ? TD_LOCKED : TD_LOCK_GONE;
 }
 
-/* A relation to be read, with its partitions. */
+/* A relation to be read, with all that is below it. */
 static TdLocked
 lock_readable(TdMember *m, Oid relid)
 {
@@ -72,12 +72,12 @@ lock_readable(TdMember *m, Oid relid)
 	List	   *children;
 	ListCell   *lc;
 
-	if (locked != TD_LOCKED || get_rel_relkind(relid) != RELKIND_PARTITIONED_TABLE)
+	if (locked != TD_LOCKED || !has_subclass(relid))
 		return locked;
 	children = find_all_inheritors(relid, NoLock, NULL);
 	foreach(lc, children)
 	{
-		/* a partition that is being dropped or detached: its parent will say so */
+		/* one that is being dropped or detached: its parent will say so */
 		if (lfirst_oid(lc) != relid && lock_one(m, lfirst_oid(lc), AccessShareLock) != TD_LOCKED)
 			locked = TD_LOCK_BUSY;
 	}
@@ -223,8 +223,7 @@ lock_relations(Node *node, void *context)
 	if (t->noted)
 		return lock_readable(t->noted, rte->relid) == TD_LOCK_BUSY;
 	LockRelationOid(rte->relid, AccessShareLock);
-	if (get_rel_relkind(rte->relid) == RELKIND_PARTITIONED_TABLE)
-		list_free(find_all_inheritors(rte->relid, AccessShareLock, NULL));
+	list_free(find_all_inheritors(rte->relid, AccessShareLock, NULL));
 	return false;
 }
 

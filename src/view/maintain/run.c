@@ -556,7 +556,7 @@ run_delta(TdTick *t)
 	if (t->touched == NULL)
 		return;
 	if (run->shape->keyed && td_delta_text(t->run, t->touched) == NULL)
-		td_recompute(t, TD_RAN_FULL);
+		td_recompute(t, run->shape->topk ? TD_RAN_TOPK : TD_RAN_FULL);
 	else if (!run->shape->keyed && bms_num_members(t->touched) > MOST_CHANGED)
 		td_recompute(t, TD_RAN_COST);
 	else if (td_cost_too_much(t) || !td_cost_try(t, add_delta))
@@ -574,7 +574,7 @@ run_whole(TdTick *t)
 bool
 td_run_is_whole(const TdViewRun *run)
 {
-	return run->shape->keyed && run->shape->keyed->nkeys == 0;
+	return run->shape->keyed && run->shape->keyed->nkeys == 0 && !run->shape->topk;
 }
 
 /* Is there anything to do?  What is unknown can only be computed anew. */
@@ -659,6 +659,8 @@ run_as_owner(TdTick *t, bool tick, void (*body) (TdTick *))
 	t->scope = &scope;
 	PG_TRY();
 	{
+		if (tick && t->run->shape->topk)
+			td_scope_by_order();
 		td_run_require_rights(t->run);
 		push_snapshot();
 		body(t);

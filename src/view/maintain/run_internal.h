@@ -127,6 +127,7 @@ extern void td_feed_forget(TdViewRun *run);
 
 /* scope.c */
 extern int	td_scope_write_texts(void);
+extern void td_scope_by_order(void);
 
 /* statement.c */
 extern void td_statements_forget(TdViewRun *run);

@@ -61,6 +61,16 @@ static const Setting tick_settings[] = {
 	{"random_page_cost", "1.1"},
 };
 
+/* The first rows of a table come by an index, whatever the planner thinks of its size. */
+static const Setting order_settings[] = {
+	{"enable_indexscan", "on"},
+	{"enable_indexonlyscan", "on"},
+	{"enable_incremental_sort", "on"},
+	{"enable_seqscan", "off"},
+	{"enable_bitmapscan", "off"},
+	{"enable_sort", "off"},
+};
+
 /* Until the end of the scope, unless it is so already. */
 static void
 set(const char *name, const char *value)
@@ -172,6 +182,14 @@ bool
 td_scope_limit_passed(TdViewScope *scope)
 {
 	return scope->limit != 0 && geterrcode() == ERRCODE_QUERY_CANCELED && GetCurrentTimestamp() >= scope->limit;
+}
+
+/* Within a scope, of a tick. */
+void
+td_scope_by_order(void)
+{
+	for (int i = 0; i < lengthof(order_settings); i++)
+		set(order_settings[i].name, order_settings[i].value);
 }
 
 /* Within a scope, while expressions are written as text.  To be ended by AtEOXact_GUC. */

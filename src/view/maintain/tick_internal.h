@@ -28,6 +28,7 @@
 typedef struct TdBase
 {
 	Oid			relid;
+	bool		only;			/* wanted without the rows of what inherits from it */
 	Bitmapset  *columns;		/* wanted by capture */
 	uint64		checked;		/* number of the tick in which desc was compared with the catalog */
 	bool		fits;			/* then: all wanted columns are there */

@@ -265,7 +265,7 @@ capture_covers(TdKeeper *k, const TdViewRun *run)
 		const TdOccurrence *o = &run->shape->occurrences[i];
 		TdBase	   *base = td_base_find(k, o->relid);
 
-		if (o->view == 0 && (base == NULL || !bms_is_subset(o->columns, base->columns)))
+		if (o->view == 0 && (base == NULL || (base->only && o->inh) || !bms_is_subset(o->columns, base->columns)))
 			return false;
 	}
 	return true;

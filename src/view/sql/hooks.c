@@ -26,14 +26,16 @@
 #include "access/xact.h"
 #include "catalog/index.h"
 #include "catalog/objectaccess.h"
-#include "catalog/partition.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_inherits.h"
 #include "commands/extension.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
 #include "tcop/utility.h"
+#include "capture/capture.h"
 #include "utils/builtins.h"
+#include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/syscache.h"
 #include "workers/workers.h"
@@ -114,14 +116,30 @@ utility(PlannedStmt *pstmt, const char *query, bool read_only, ProcessUtilityCon
 		follow();
 }
 
-/* A table with rows of its own is being dropped: a view may be gone with it. */
+/* PostgreSQL invalidates a parent when a child comes, not when it goes: but then its rows go from what reads the parent. */
+static void
+tell_parents(Oid child)
+{
+	ListCell   *lc;
+
+	foreach(lc, td_tables_above(child))
+		if (SearchSysCacheExists1(RELOID, ObjectIdGetDatum(lfirst_oid(lc))))
+			CacheInvalidateRelcacheByRelid(lfirst_oid(lc));
+}
+
+/* A table with rows of its own is being dropped: a view may be gone with it.  Or it ceases to inherit. */
 static void
 access_object(ObjectAccessType access, Oid class, Oid object, int sub, void *arg)
 {
 	if (next_access)
 		next_access(access, class, object, sub, arg);
-	if (access == OAT_DROP && class == RelationRelationId && sub == 0 && !table_dropped && get_rel_relkind(object) == RELKIND_RELATION)
+	if (access == OAT_DROP && class == RelationRelationId && sub == 0 && get_rel_relkind(object) == RELKIND_RELATION)
+	{
 		table_dropped = true;
+		tell_parents(object);
+	}
+	if (access == OAT_POST_ALTER && class == InheritsRelationId)
+		CacheInvalidateRelcacheByRelid(((ObjectAccessPostAlter *) arg)->auxiliary_id);
 }
 
 static void
@@ -193,7 +211,7 @@ views_concerned(Node *statement)
 	return mentions;
 }
 
-/* The views that read a relation (an index's table), or one that it is a partition of; of a twin, its own view. */
+/* The views that read a relation (an index's table), or one above it; of a twin, its own view. */
 static List *
 readers_of(Oid relation)
 {
@@ -211,9 +229,8 @@ readers_of(Oid relation)
 		return own ? list_make1(own) : NIL;
 	}
 	views = td_views_reading(relation);
-	if (get_rel_relispartition(relation))
-		foreach(lc, get_partition_ancestors(relation))
-			views = list_concat(views, td_views_reading(lfirst_oid(lc)));
+	foreach(lc, td_tables_above(relation))
+		views = list_concat(views, td_views_reading(lfirst_oid(lc)));
 	return views;
 }
 

@@ -26,7 +26,6 @@
 #include "access/sysattr.h"
 #include "access/table.h"
 #include "access/xact.h"
-#include "catalog/partition.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_index.h"
 #include "catalog/pg_inherits.h"
@@ -34,6 +33,7 @@
 #include "parser/parsetree.h"
 #include "storage/latch.h"
 #include "storage/lmgr.h"
+#include "capture/capture.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
@@ -144,7 +144,7 @@ need_of_table(List *changes, List **relations, Oid relation, Oid root, const Bit
 	return lappend(changes, change);
 }
 
-/* The same columns in a partition, by name. */
+/* The same columns in a partition or child, by name. */
 static Bitmapset *
 same_columns(Oid from, Oid to, const Bitmapset *columns)
 {
@@ -278,7 +278,7 @@ td_identity_restore(void)
 			restore(lfirst(lc));
 }
 
-/* Does a view use columns of it (or, through its root, of a partition) beyond the old identity? */
+/* Does a view use columns of it, or of a table above it, beyond the old identity? */
 static bool
 still_needed(const TdIdentity *was)
 {
@@ -296,9 +296,8 @@ still_needed(const TdIdentity *was)
 	if (rel == NULL)
 		return false;
 	used = td_view_columns(was->relation);
-	if (rel->rd_rel->relispartition)
-		foreach(lc, get_partition_ancestors(was->relation))
-			used = bms_add_members(used, same_columns(lfirst_oid(lc), was->relation, td_view_columns(lfirst_oid(lc))));
+	foreach(lc, td_tables_above(was->relation))
+		used = bms_add_members(used, same_columns(lfirst_oid(lc), was->relation, td_view_columns(lfirst_oid(lc))));
 	needed = !bms_is_subset(used, td_identity_columns(rel, was->kind, was->index));
 	relation_close(rel, NoLock);
 	return needed;

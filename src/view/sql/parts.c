@@ -27,8 +27,11 @@
 #include "access/xact.h"
 #include "catalog/namespace.h"
 #include "miscadmin.h"
+#include "nodes/plannodes.h"
+#include "tcop/tcopprot.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
+#include "utils/guc.h"
 #include "utils/jsonb.h"
 #include "utils/lsyscache.h"
 
@@ -58,7 +61,7 @@ options_of_parts(List *options)
 
 /* A draft: as the extension, then given to the caller. */
 static Oid
-make_part(Query *query, TdShape *shape, int n, void *arg)
+make_part(Query *query, TdShape *shape, const List *order, int n, void *arg)
 {
 	TdParts    *parts = arg;
 	TdPart	   *part = palloc0(sizeof(TdPart));
@@ -75,6 +78,8 @@ make_part(Query *query, TdShape *shape, int n, void *arg)
 	name.table = psprintf("v%d_p%d", view->part_of, n + 1);
 	td_catalog_enter(&scope);
 	view->relation = td_view_create_table(&name, shape, options_of_parts(parts->options));
+	if (order)
+		td_view_create_order(&name, order);
 	td_run_as_caller(psprintf("ALTER TABLE " PART_SCHEMA ".%s OWNER TO %s", name.table, quote_identifier(GetUserNameFromId(view->owner, false))));
 	td_catalog_leave(&scope);
 	view->twin = view->relation;	/* until it has one */
@@ -96,10 +101,14 @@ td_parts_shape(Query *query, TdParts *parts, bool allow_full)
 
 	memset(&err, 0, sizeof(err));
 	shape = td_analyze(query, GetUserId(), &err);
-	if (shape != NULL)
+	if (shape != NULL && !td_split_helps(query, shape))
 		return shape;
 	if (!XactReadOnly)
-		parts->rest = td_split(query, GetUserId(), make_part, parts);
+		parts->rest = td_split(query, GetUserId(), make_part, parts, shape != NULL);
+	if (parts->rest == NULL)
+		parts->list = NIL;
+	if (parts->rest == NULL && shape != NULL)
+		return shape;
 	return td_query_shape(parts->rest ? parts->rest : query, GetUserId(), allow_full);
 }
 
@@ -161,11 +170,40 @@ td_parts_follow(const TdView *view)
 
 /* ---- explaining ---- */
 
-/* Adds the rows of a part, one level deeper. */
-static List *
-explain_part(List *rows, int n, const TdShape *shape)
+/* As the planner sees it; the query reads tables of parts. */
+static Plan *
+planned(Query *query)
 {
-	List	   *more = td_explain(shape);
+	int			level = td_pin_path();
+	char	   *sql = td_query_sql(query);
+	RawStmt    *raw = linitial_node(RawStmt, pg_parse_query(sql));
+	Query	   *again = linitial_node(Query, pg_analyze_and_rewrite_fixedparams(raw, sql, NULL, 0, NULL));
+	Plan	   *plan = pg_plan_query(again, sql, 0, NULL)->planTree;
+
+	AtEOXact_GUC(false, level);
+	return plan;
+}
+
+/* A part may be much larger than the few rows that are read of it. */
+static List *
+explain_space(List *rows, const TdPart *part, const List *order)
+{
+	TdExplained *e = palloc(sizeof(TdExplained));
+	const Plan *plan = planned(part->query);
+	char	   *spared = td_explain_spared(part->shape, order);
+
+	e->node = pstrdup("    space");
+	e->strategy = pstrdup("copy");
+	e->detail = psprintf("all its rows are stored, about %.0f of %d bytes, and an index on them%s", plan->plan_rows, plan->plan_width,
+						 spared ? psprintf("; none of that if this is there before the view is made: %s", spared) : "");
+	return lappend(rows, e);
+}
+
+/* Adds the rows of a part, one level deeper; read by one of the shapes: its first rows. */
+static List *
+explain_part(List *rows, int n, const TdPart *part, const List *shapes)
+{
+	List	   *more = td_explain(part->shape);
 	ListCell   *lc;
 
 	((TdExplained *) linitial(more))->node = psprintf("part %d", n);
@@ -175,7 +213,53 @@ explain_part(List *rows, int n, const TdShape *shape)
 
 		e->node = psprintf("  %s", e->node);
 	}
-	return list_concat(rows, more);
+	rows = list_concat(rows, more);
+	foreach(lc, shapes)
+	{
+		const TdShape *shape = lfirst(lc);
+
+		if (shape->topk && shape->occurrences[0].relid == part->view->relation)
+			return explain_space(rows, part, shape->topk->order);
+	}
+	return rows;
+}
+
+/* What ticks have done for it, so far as it is written down: nothing yet for a draft. */
+static List *
+explain_runs(List *rows, const char *indent, int32 view)
+{
+	ListCell   *lc;
+
+	foreach(lc, td_view_runs(view))
+	{
+		const TdPair *run = lfirst(lc);
+		TdExplained *e = palloc(sizeof(TdExplained));
+
+		e->node = psprintf("%sticks so far", indent);
+		e->strategy = run->name;
+		e->detail = run->value;
+		rows = lappend(rows, e);
+	}
+	return rows;
+}
+
+/* id: of the view, 0 = it is none yet. */
+static List *
+explain_parts(TdShape *top, int32 id, const List *parts)
+{
+	List	   *rows = explain_runs(td_explain(top), "  ", id);
+	List	   *shapes = list_make1(top);
+	int			n = 0;
+	ListCell   *lc;
+
+	foreach(lc, parts)
+		shapes = lappend(shapes, ((TdPart *) lfirst(lc))->shape);
+	foreach(lc, parts)
+	{
+		rows = explain_part(rows, ++n, lfirst(lc), shapes);
+		rows = explain_runs(rows, "    ", ((TdPart *) lfirst(lc))->view->id);
+	}
+	return rows;
 }
 
 static List *
@@ -183,12 +267,8 @@ explain_drafts(Query *query)
 {
 	TdParts		parts = {NIL};
 	TdShape    *shape = td_parts_shape(query, &parts, true);
-	List	   *rows = td_explain(shape);
-	ListCell   *lc;
 
-	foreach(lc, parts.list)
-		rows = explain_part(rows, foreach_current_index(lc) + 1, ((TdPart *) lfirst(lc))->shape);
-	return rows;
+	return explain_parts(shape, 0, parts.list);
 }
 
 /* Drafts are made, looked at, and rolled back. */
@@ -216,43 +296,20 @@ td_parts_explain_query(Query *query)
 	return rows;
 }
 
-/* What ticks have done for it, so far as it is written down. */
-static List *
-explain_runs(List *rows, const char *indent, const TdView *view)
-{
-	ListCell   *lc;
-
-	foreach(lc, td_view_runs(view->id))
-	{
-		TdViewRuns *r = lfirst(lc);
-		TdExplained *e = palloc(sizeof(TdExplained));
-
-		e->node = psprintf("%sticks so far", indent);
-		e->strategy = r->how;
-		e->detail = psprintf("%lld, %.3f ms in all, %.3f ms the last time", (long long) r->n, r->ms, r->last_ms);
-		rows = lappend(rows, e);
-	}
-	return rows;
-}
-
-static TdShape *
-shape_of_view(const TdView *view, Oid owner)
-{
-	return td_query_shape(td_twin_query(view->query), owner, true);
-}
-
 List *
 td_parts_explain_view(const TdView *view)
 {
-	List	   *rows = explain_runs(td_explain(shape_of_view(view, view->owner)), "  ", view);
+	List	   *parts = NIL;
 	ListCell   *lc;
 
 	foreach(lc, td_view_parts(view->id))
 	{
-		const TdView *part = lfirst(lc);
+		TdPart	   *part = palloc(sizeof(TdPart));
 
-		rows = explain_part(rows, foreach_current_index(lc) + 1, shape_of_view(part, view->owner));
-		rows = explain_runs(rows, "    ", part);
+		part->view = lfirst(lc);
+		part->query = td_twin_query(part->view->query);
+		part->shape = td_query_shape(part->query, view->owner, true);
+		parts = lappend(parts, part);
 	}
-	return rows;
+	return explain_parts(td_query_shape(td_twin_query(view->query), view->owner, true), view->id, parts);
 }

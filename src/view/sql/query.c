@@ -123,6 +123,16 @@ check_rights(Node *node, void *context)
 	return expression_tree_walker(node, check_rights, context);
 }
 
+Query *
+td_query_total(Query *query, List **proofs)
+{
+	TdError		err = {0};
+
+	if (!td_make_total(query, proofs, &err))
+		td_error_raise(&err);
+	return query;
+}
+
 /* Its shape, or the error that says why there is none, and whether it could be had at a price. */
 TdShape *
 td_query_shape(Query *query, Oid owner, bool allow_full)

@@ -15,6 +15,7 @@
 #include "view/view_internal.h"
 
 /* ---- query.c: the user's query ---- */
+extern Query *td_query_total(Query *query, List **proofs);	/* its orders made total, in place; raises what stands against that */
 extern Query *td_query_analyse(const char *sql);	/* as the caller, in his search_path: exactly one SELECT without parameters; rights checked */
 extern TdShape *td_query_shape(Query *query, Oid owner, bool allow_full);	/* raises what stands against it; the query is left alone */
 extern char *td_query_text(Query *query); /* qualified, with twins in place of the tables of live views */
@@ -29,9 +30,10 @@ typedef struct TdViewName
 
 extern void td_view_name(const char *text, TdViewName *name, Oid *existing);	/* where it goes; existing: what is there */
 extern Oid	td_view_create_table(const TdViewName *name, const TdShape *shape, List *options); /* as the caller, with its key */
+extern void td_view_create_order(const TdViewName *name, const List *order);	/* the index by which its first rows are read */
 extern Oid	td_view_create_twin(const char *draft_schema, const char *schema, const char *name, Oid table, const char *query);	/* owned by the caller, goes with the table */
 extern char *td_twin_name(const char *schema, const char *table);	/* one that is free */
-extern void td_twin_needs(Oid twin, const TdShape *shape);	/* what proves the view's key stays */
+extern void td_twin_needs(Oid twin, const List *proofs);	/* unique indexes (oids) that it counts on stay */
 extern void td_view_create_state(const TdView *view, const TdPlan *plan, List *options);
 extern void td_view_make_part(Oid part, Oid table);
 

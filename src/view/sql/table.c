@@ -170,7 +170,7 @@ td_view_create_table(const TdViewName *name, const TdShape *shape, List *options
 	append_columns(&sql, shape);
 	append_key(&sql, shape);
 	appendStringInfoString(&sql, ") USING heap");
-	append_storage(&sql, options, shape->grouped);
+	append_storage(&sql, options, shape->grouped || shape->topk);
 	td_run_as_caller(sql.data);
 	CommandCounterIncrement();
 	table = get_relname_relid(name->table, name->schema_oid);
@@ -178,7 +178,7 @@ td_view_create_table(const TdViewName *name, const TdShape *shape, List *options
 		elog(ERROR, "the table of view \"%s\" was not made", name->table);
 	if (shape->unique == NIL)
 		create_hash_index(name->schema_oid, name->table, shape->ncolumns, column_names(shape));
-	if (shape->keyed && shape->keyed->stored && !is_key(shape))
+	if (shape->keyed && shape->keyed->nkeys > 0 && shape->keyed->stored && !is_key(shape))
 		create_part_index(name, shape);
 	AtEOXact_GUC(true, level);
 	return table;
@@ -317,6 +317,15 @@ create_part_index(const TdViewName *name, const TdShape *shape)
 	create_index(name->schema_oid, name->table, "part", psprintf("(%s)", name_list(keyed->nkeys, columns)));
 }
 
+/* Of a part: a view above it reads its first rows. */
+void
+td_view_create_order(const TdViewName *name, const List *order)
+{
+	Oid			table = get_relname_relid(name->table, name->schema_oid);
+
+	create_index(name->schema_oid, name->table, "order", psprintf("(%s)", td_order_text(table, order, td_order_needed(table, order))));
+}
+
 /* ---- the twin ---- */
 
 /* Drafted by the caller beside his table; see NOTES. */
@@ -354,18 +363,18 @@ td_twin_name(const char *schema, const char *table)
 }
 
 /*
- * The indexes that prove the view's key can't go without it.  As PostgreSQL does where columns follow from a grouped
- * primary key, the rule depends on the constraint; here also on an index that has none.
+ * The indexes that prove the view's key, or that an order is total, can't go without it.  As PostgreSQL does where columns
+ * follow from a grouped primary key, the rule depends on the constraint; here also on an index that has none.
  */
 void
-td_twin_needs(Oid twin, const TdShape *shape)
+td_twin_needs(Oid twin, const List *proofs)
 {
 	ObjectAddress rule;
 	ObjectAddress proof;
 	ListCell   *lc;
 
 	ObjectAddressSet(rule, RewriteRelationId, get_rewrite_oid(twin, ViewSelectRuleName, false));
-	foreach(lc, shape->proofs)
+	foreach(lc, proofs)
 	{
 		Oid			constraint = get_index_constraint(lfirst_oid(lc));
 

@@ -125,6 +125,7 @@ td_cap_want(PG_FUNCTION_ARGS)
 	{
 		TdWanted   *w = palloc(sizeof(TdWanted));
 
+		w->only = false;
 		w->relid = DatumGetObjectId(relids[i]);
 		w->columns = columns_of(TextDatumGetCString(columns[Min(i, m - 1)]));
 		list = lappend(list, w);
