@@ -33,7 +33,9 @@ CREATE TABLE tapdata.view (
     twin oid NOT NULL UNIQUE,                -- the SQL view in schema tapdata_views with the definition
     twin_name text NOT NULL,
     query oid,                               -- the SQL view tapdata_parts.v<id>_q that is kept, where it reads parts; NULL = the twin
-    part_of integer,                         -- the view that it is a hidden part of: tapdata_parts.v<part_of>_p<n>
+    part_of integer,                         -- the view that it is a hidden part of: tapdata_parts.v<id>_p<n>
+    replaces integer UNIQUE,                 -- that view, too: this one has its new definition, and takes its place once it streams
+    version integer NOT NULL DEFAULT 1,      -- moves when another definition takes its place
     options jsonb NOT NULL DEFAULT '{}',     -- validated, without defaults
     settings jsonb NOT NULL DEFAULT '{}',    -- settings the query depends on, as they were at creation: {"TimeZone": "UTC", ...}
     strategy text NOT NULL,                  -- of its top: delta, counters, ...

@@ -129,14 +129,14 @@ extern TdShape *td_analyze(Query *query, Oid owner, TdError *err);
 /*
  * A query that td_analyze refuses, said over parts that it does not: what is left of it, which reads the tables of the parts, or NULL.  make() has the table
  * of a part made (not its rows), for its query and shape, and the index by which its first rows are read; attempts that lead nowhere are rolled back with what
- * it made.  strict: only if no change computes anything whole.
+ * it made.  strict: only if no change computes anything whole.  The first *nparts stay.
  */
 #define TD_MAX_PARTS 8
 
 /* order: of TdOrderItem *, NIL = no index; n: how many there are before it; those made after them were rolled back */
 typedef Oid (*TdMakePart) (Query *query, TdShape *shape, const List *order, int n, void *arg);
 
-extern Query *td_split(Query *query, Oid owner, TdMakePart make, void *arg, bool strict);
+extern Query *td_split(Query *query, Oid owner, TdMakePart make, void *arg, bool strict, int *nparts);
 extern bool td_split_helps(Query *query, const TdShape *shape); /* may it be better than the shape that td_analyze gave? */
 
 /* total.c: makes the orders that LIMIT cuts total, at all levels; false = refused.  proofs: unique indexes (oids) without which they would not be */
@@ -180,6 +180,9 @@ extern char *td_fingerprint(const TdShape *shape);
 
 /* Is all that `now` has more than `before` partitions that were made as such, empty?  Then their rows are in the deltas, and nothing is to be computed anew. */
 extern bool td_fingerprint_grown(const char *before, const char *now);
+/* 42501 unless the role may call all functions that stand in the query (execute.c). */
+extern void td_require_execute(Node *node, Oid role);
+extern void td_shape_require_execute(const TdShape *shape, Oid role);
 
 /* ======== plan/: the shape as statements ======== */
 
@@ -380,7 +383,7 @@ typedef enum TdRan
 	TD_RAN_DELTA,				/* its delta was computed and added */
 	TD_RAN_GROUPS,				/* and some groups computed anew */
 	TD_RAN_KEYED,				/* the touched keys were computed anew */
-	TD_RAN_TOPK,				/* the first rows were read again */
+	TD_RAN_TOPK,				/* the first rows were read again by an index */
 	/* all of it was computed anew: */
 	TD_RAN_FULL,				/* what changed touches every key */
 	TD_RAN_DDL,
@@ -492,6 +495,21 @@ typedef struct TdSource
 
 /* Runs sql and hands each row to receive(slot, arg); between td_scope_enter and _leave, SPI not connected. */
 extern uint64 td_execute(TdViewRun *run, const char *sql, int nsources, const TdSource *sources, bool parallel, TdReceive receive, void *arg);
+
+/* The rows of another table of the same columns become the view's, in a tick: writes the difference, which is the view's own delta. */
+extern void td_run_take_rows(TdViewRun *run, Oid from, TdDeltas *deltas);
+
+/* ======== sql/take_over.c: in the tick in which the view `new` takes the place of the one that it replaces ======== */
+
+typedef struct TdLock
+{
+	Oid			relid;
+	int			mode;
+} TdLock;
+
+extern List *td_view_take_over_locks(const TdView *old, const TdView *new); /* of TdLock *: to be had before the tick's snapshot */
+extern void td_view_take_definition(const TdView *old, const TdView *new);	/* all but the rows, and what follows */
+extern void td_view_take_shape(const TdView *old, const TdView *new); /* keys; then nothing is left of `new` */
 
 /* ======== maintain/snapshot.c: 64-bit snapshots ======== */
 

@@ -47,6 +47,25 @@ in_one('ALTER TABLE l SET UNLOGGED', 'UPDATE l SET v = v + 100', 'ALTER TABLE l 
 exact('unlogged for a while', qw(of_l sums));
 in_one('ALTER TABLE p1 SET UNLOGGED', 'UPDATE p1 SET v = v + 100', 'ALTER TABLE p1 SET LOGGED');
 exact('a partition likewise', 'of_p');
+
+# ---- a partition whose detaching was interrupted: no snapshot sees it in its table any more, but its changes are still said to be that table's ----
+execute('postgres', 'CREATE TABLE p2 PARTITION OF p FOR VALUES FROM (10) TO (20)', 'ALTER TABLE p2 REPLICA IDENTITY FULL', 'INSERT INTO p VALUES (11, 1), (12, 2)');
+exact('two partitions', 'of_p');
+{
+	my ($writer, $other) = map { psql('postgres', fresh => 1) } 1 .. 2;
+	$writer->begin_work;
+	$writer->do('UPDATE p SET v = v + 1000 WHERE id = 12');
+	$other->do("SET lock_timeout = '500ms'");
+	like(try_do($other, 'ALTER TABLE p DETACH PARTITION p2 CONCURRENTLY'), qr/^55P03/, 'detaching stops half way');
+	$writer->commit;
+	exact('half detached', 'of_p');
+	execute('postgres', 'UPDATE p2 SET v = v + 1', 'DELETE FROM p2 WHERE id = 11', 'UPDATE p SET v = v + 7');
+	exact('and written to', 'of_p');
+	execute('postgres', 'ALTER TABLE p DETACH PARTITION p2 FINALIZE', 'UPDATE p2 SET v = v + 1');
+	exact('detached', 'of_p');
+	execute('postgres', 'ALTER TABLE p ATTACH PARTITION p2 FOR VALUES FROM (10) TO (20)', 'UPDATE p SET v = v + 1');
+	exact('attached', 'of_p');
+}
 execute('postgres', 'VACUUM FULL l', 'UPDATE l SET v = v + 1');
 exact('a table that was only written anew', qw(of_l sums));
 
@@ -212,8 +231,8 @@ like($error, qr/ALTER ROLE nobody LOGIN/, '... and is told how it could');
 	$by_delta->('one with parts, and a default', 'CREATE TABLE pt5 PARTITION OF pt (v DEFAULT 9) FOR VALUES FROM (400) TO (500) PARTITION BY RANGE (id)', 'CREATE TABLE pt51 PARTITION OF pt5 FOR VALUES FROM (400) TO (450)',
 		'INSERT INTO pt VALUES (401, 1, 1)');
 	$anew->('one that brings rows', 'CREATE TABLE pt6 (LIKE pt)', 'INSERT INTO pt6 VALUES (501, 1, 7)', 'ALTER TABLE pt ATTACH PARTITION pt6 FOR VALUES FROM (500) TO (600)');
-	$anew->('one that was a partition elsewhere', 'CREATE TABLE other (LIKE pt) PARTITION BY RANGE (id)', 'CREATE TABLE pt7 PARTITION OF other FOR VALUES FROM (600) TO (700)', 'INSERT INTO other VALUES (601, 1, 7)',
-		'ALTER TABLE other DETACH PARTITION pt7', 'ALTER TABLE pt ATTACH PARTITION pt7 FOR VALUES FROM (600) TO (700)');
+	$anew->('one that was a partition elsewhere', 'CREATE TABLE pt_other (LIKE pt) PARTITION BY RANGE (id)', 'CREATE TABLE pt7 PARTITION OF pt_other FOR VALUES FROM (600) TO (700)', 'INSERT INTO pt_other VALUES (601, 1, 7)',
+		'ALTER TABLE pt_other DETACH PARTITION pt7', 'ALTER TABLE pt ATTACH PARTITION pt7 FOR VALUES FROM (600) TO (700)');
 	$anew->('one that brings parts which were made as such', 'CREATE TABLE pt8 (LIKE pt) PARTITION BY RANGE (id)', 'CREATE TABLE pt81 PARTITION OF pt8 FOR VALUES FROM (700) TO (750)', 'INSERT INTO pt8 VALUES (701, 1, 7)',
 		'ALTER TABLE pt ATTACH PARTITION pt8 FOR VALUES FROM (700) TO (800)');
 	$anew->('rows that were written unlogged', 'BEGIN', 'CREATE UNLOGGED TABLE pt9 PARTITION OF pt FOR VALUES FROM (800) TO (900)', 'INSERT INTO pt VALUES (801, 1, 7)', 'ALTER TABLE pt9 SET LOGGED', 'COMMIT');

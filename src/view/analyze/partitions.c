@@ -54,7 +54,7 @@ add_parents(StringInfo text, Oid child)
 	table_close(rel, AccessShareLock);
 }
 
-/* Partitions, and what inherits from a plain table that is read without ONLY: then planning anew refuses it. */
+/* Partitions, or what inherits. */
 void
 td_fingerprint_children(StringInfo text, Oid relid)
 {

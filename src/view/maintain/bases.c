@@ -43,6 +43,7 @@ static bool describe(TdBase *base);
 static void bind_layout(TdKeeper *k, TdDeltas *deltas, TdRowLayout *layout);
 static bool map_columns(TdRowLayout *layout, const TdDelta *delta, bool base);
 static TupleDesc desc_of(const TdRowLayout *layout);
+static bool is_being_detached(Oid relid);
 static void warn_partition(Oid relid);
 
 /* ---- what capture is asked for ---- */
@@ -383,6 +384,40 @@ td_rows_add(TdKeeper *k, TdDeltas *deltas, TdRowLayout *layout, MinimalTuple tup
 		tuplestore_puttupleslot(layout->delta->rows, layout->out);
 	}
 	layout->delta->nrows++;
+}
+
+/*
+ * A partition that is being detached concurrently (or whose detaching was interrupted) is one no longer for snapshots that see its first half, but for capture
+ * until the second: which rows belong to the table can't be told.
+ */
+static bool
+is_being_detached(Oid relid)
+{
+	bool		detached = false;
+	List	   *children;
+	ListCell   *lc;
+
+	if (get_rel_relkind(relid) != RELKIND_PARTITIONED_TABLE)
+		return false;
+	children = find_inheritance_children_extended(relid, false, NoLock, &detached, NULL);
+	foreach(lc, children)
+		detached = detached || is_being_detached(lfirst_oid(lc));
+	list_free(children);
+	return detached;
+}
+
+void
+td_rows_distrust(TdDeltas *deltas)
+{
+	ListCell   *lc;
+
+	foreach(lc, deltas->list)
+	{
+		TdDelta    *delta = lfirst(lc);
+
+		if (!delta->unknown && is_being_detached(delta->relid))
+			td_deltas_unknown(deltas, delta->relid);
+	}
 }
 
 /* ---- rows out of deltas ---- */

@@ -54,9 +54,9 @@ pack(TupleTableSlot *to, TupleTableSlot *from)
 	return ExecStoreVirtualTuple(to);
 }
 
-/* Takes the rows of a table (held open by its store) out of a net. */
+/* Adds the rows of a table (which is locked) to a net, with a sign. */
 static void
-take_away_rows(Oid relid, TupleDesc desc, TdNet *net)
+net_rows(Oid relid, TupleDesc desc, TdNet *net, int64 sign)
 {
 	Relation	rel = table_open(relid, NoLock);
 	TableScanDesc scan = table_beginscan(rel, GetActiveSnapshot(), 0, NULL);
@@ -68,7 +68,7 @@ take_away_rows(Oid relid, TupleDesc desc, TdNet *net)
 	while (table_scan_getnextslot(scan, ForwardScanDirection, row))
 	{
 		CHECK_FOR_INTERRUPTS();
-		td_net_add(net, pack(packed, row), -1);
+		td_net_add(net, pack(packed, row), sign);
 		MemoryContextReset(context);
 	}
 	MemoryContextSwitchTo(old);
@@ -77,6 +77,12 @@ take_away_rows(Oid relid, TupleDesc desc, TdNet *net)
 	ExecDropSingleTupleTableSlot(row);
 	table_endscan(scan);
 	table_close(rel, NoLock);
+}
+
+static void
+take_away_rows(Oid relid, TupleDesc desc, TdNet *net)
+{
+	net_rows(relid, desc, net, -1);
 }
 
 static bool
@@ -119,6 +125,23 @@ td_recompute(TdTick *t, TdRan why)
 		td_apply_to_view(t, core, feed.net);
 	ExecDropSingleTupleTableSlot(feed.weighed);
 	td_store_close(core);
+}
+
+/* The rows of another table in the place of those of the view's, by what differs. */
+void
+td_take_rows(TdTick *t)
+{
+	TdStore    *view = td_open_view(t);
+	TdNet	   *net = td_tick_net(t, td_store_desc(view));
+	bool		begins = td_feed_begins(t->run, false);
+
+	t->feed &= !begins;
+	net_rows(t->from, td_store_desc(view), net, 1);
+	take_away_rows(t->run->view->relation, td_store_desc(view), net);
+	td_apply_to_view(t, view, net);
+	td_store_close(view);
+	if (begins)
+		td_feed_loaded(t->run->view->id);
 }
 
 /* ---- in a fill worker ---- */

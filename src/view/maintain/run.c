@@ -41,6 +41,7 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
+#include "utils/rls.h"
 #include "utils/snapmgr.h"
 #include "view/maintain/run_internal.h"
 #include "workers/workers.h"
@@ -71,6 +72,7 @@ plan_view(TdViewRun *run)
 		run->shape = td_analyze_full(query, run->view->owner, &err);
 	if (run->shape == NULL)
 		td_error_raise(&err);
+	td_shape_require_execute(run->shape, run->view->owner);
 	run->plan = td_plan(run->shape);
 	run->fingerprint = td_fingerprint(run->shape);
 	AtEOXact_GUC(false, level);
@@ -211,7 +213,7 @@ may_read(Oid owner, const TdOccurrence *o)
 	return true;
 }
 
-/* Statements over deltas alone would not ask. */
+/* Statements over deltas alone would not ask, and kept plans not again: BYPASSRLS and memberships go without DDL on the table. */
 void
 td_run_require_rights(const TdViewRun *run)
 {
@@ -220,6 +222,11 @@ td_run_require_rights(const TdViewRun *run)
 		const TdOccurrence *o = &run->shape->occurrences[i];
 		char	   *name;
 
+		if (check_enable_rls(o->relid, run->view->owner, true) == RLS_ENABLED)
+			ereport(ERROR,
+					(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+					 errmsg("row-level security of table %s applies to the owner of view %s now", quote_identifier(get_rel_name(o->relid)), run->view->name),
+					 errhint("Let the owner bypass it (ALTER ROLE ... BYPASSRLS), then call SELECT tapdata.refresh_view('%s').", run->view->name)));
 		if (may_read(run->view->owner, o))
 			continue;
 		name = quote_qualified_identifier(get_namespace_name(get_rel_namespace(o->relid)), get_rel_name(o->relid));
@@ -590,7 +597,7 @@ is_touched(const TdViewRun *run, TdDeltas *deltas, TdRan *recompute)
 		if (delta == NULL)
 			continue;
 		if (delta->unknown && !*recompute)
-			*recompute = td_run_is_whole(run) ? TD_RAN_FULL : TD_RAN_UNKNOWN;
+			*recompute = run->shape->topk ? TD_RAN_TOPK : td_run_is_whole(run) ? TD_RAN_FULL : TD_RAN_UNKNOWN;
 		touched |= delta->unknown || delta->nrows > 0;
 	}
 	return touched;
@@ -701,4 +708,14 @@ td_run_fill(TdViewRun *run)
 	run_as_owner(&tick, false, td_fill);
 	run->whole_ms = td_cost_since(tick.began);
 	return tick.rows;
+}
+
+void
+td_run_take_rows(TdViewRun *run, Oid from, TdDeltas *deltas)
+{
+	TdTick		tick;
+
+	begin_tick(&tick, run, deltas);
+	tick.from = from;
+	run_as_owner(&tick, false, td_take_rows);
 }

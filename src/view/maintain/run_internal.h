@@ -62,6 +62,7 @@ typedef struct TdTick
 	double		computed_ms;	/* until there was something to be written; -1 = not yet */
 	int64		changed;		/* rows of the view that were written */
 	int64		rows;			/* fill: that the view has */
+	Oid			from;			/* td_take_rows: the table that has them */
 	bool		feed;			/* what changes is kept */
 	bool		fed;			/* there was something */
 } TdTick;
@@ -118,6 +119,7 @@ extern void td_output_of(TdTick *t, TupleDesc desc, Tuplestorestate *s, int64 nr
 /* fill_run.c */
 extern void td_recompute(TdTick *t, TdRan why);
 extern void td_fill(TdTick *t);
+extern void td_take_rows(TdTick *t);
 
 /* feed.c */
 extern Oid	td_feed_look_up(TdViewRun *run);

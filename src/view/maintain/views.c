@@ -50,7 +50,6 @@ static bool plan_anew(TdKeeper *k, TdMember *m);
 static bool capture_covers(TdKeeper *k, const TdViewRun *run);
 static void set_aside(TdKeeper *k, TdMember *m);
 static void refill(TdKeeper *k, TdMember *m, const TdError *err);
-static void freeze(TdKeeper *k, TdMember *m, const TdError *err);
 
 /* ---- who reads what ---- */
 
@@ -319,7 +318,7 @@ td_members_run(TdKeeper *k, TdDeltas *deltas, bool careful)
 	{
 		TdMember   *m = lfirst(lc);
 
-		if (!takes_part(k, m))
+		if (td_replace_run(k, m, deltas) || !takes_part(k, m))
 			continue;
 		CHECK_FOR_INTERRUPTS();
 		if (td_member_below(k, m, is_frozen))
@@ -328,7 +327,7 @@ td_members_run(TdKeeper *k, TdDeltas *deltas, bool careful)
 
 			td_error_set(&err, "55000", "a view that %s reads has failed", m->view->name);
 			td_error_hint(&err, "Mend that view, and revive it with tapdata.refresh_view().");
-			freeze(k, m, &err);
+			td_member_freeze(k, m, &err);
 		}
 		else if (m->aside)
 			set_aside(k, m);
@@ -365,7 +364,7 @@ run_member(TdKeeper *k, TdMember *m, TdDeltas *deltas, bool careful)
 
 		m->recompute = again ? TD_RAN_ERROR : m->recompute;
 		if (!again || !try_member(k, m, deltas, &err))
-			freeze(k, m, &err);
+			td_member_freeze(k, m, &err);
 	}
 	k->in_view = false;
 }
@@ -468,8 +467,8 @@ refill(TdKeeper *k, TdMember *m, const TdError *err)
 }
 
 /* The view stays as the last checkpoint has it. */
-static void
-freeze(TdKeeper *k, TdMember *m, const TdError *err)
+void
+td_member_freeze(TdKeeper *k, TdMember *m, const TdError *err)
 {
 	m->frozen = true;
 	m->joined = m->refill = false;
