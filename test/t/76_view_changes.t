@@ -53,7 +53,7 @@ sub pick { return $_[int rand @_] }
 		'kill server' => sub { restart_server('immediate'); $orphans->() },
 		'kill worker' => sub { my ($pid) = worker_pids(pick(qw(view capture))); kill 9, $pid if $pid; eventually(sub { psql("postgres")->do("SELECT 1") }, 10); eventually(sub { $orphans->(); 1 }, 10) },
 		'turn off and on' => sub {
-			my $view = pick(@views);
+			my $view = pick(grep { @{ $copies{$_} } } @views);    # not twice in a row
 			my $old = pick(@{ $copies{$view} });
 			execute('postgres', "SELECT tapdata.alter_view('$view', '{\"changes\": false}')");
 			sleep rand 0.2;
