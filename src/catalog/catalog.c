@@ -264,6 +264,15 @@ td_col_bool(uint64 row, int col)
 	return !null && DatumGetBool(v);
 }
 
+double
+td_col_float(uint64 row, int col)
+{
+	bool		null;
+	Datum		v = column(row, col, &null);
+
+	return null ? 0 : DatumGetFloat8(v);
+}
+
 TimestampTz
 td_col_time(uint64 row, int col, bool *null)
 {

@@ -21,6 +21,7 @@
 #include "access/tableam.h"
 #include "catalog/index.h"
 #include "catalog/pg_namespace.h"
+#include "catalog/pg_proc.h"
 #include "commands/tablecmds.h"
 #include "executor/executor.h"
 #include "optimizer/optimizer.h"
@@ -71,6 +72,16 @@ td_schema_allows_compat(Oid schema, Oid role, AclMode mode)
 	return object_aclcheck(NamespaceRelationId, schema, role, mode) == ACLCHECK_OK;
 #else
 	return pg_namespace_aclcheck(schema, role, mode) == ACLCHECK_OK;
+#endif
+}
+
+static inline bool
+td_function_allows_compat(Oid function, Oid role)
+{
+#if PG_VERSION_NUM >= 160000
+	return object_aclcheck(ProcedureRelationId, function, role, ACL_EXECUTE) == ACLCHECK_OK;
+#else
+	return pg_proc_aclcheck(function, role, ACL_EXECUTE) == ACLCHECK_OK;
 #endif
 }
 

@@ -73,7 +73,7 @@ FROM (VALUES
     ('pipeline_tables', 'pipeline text, source_table text, target text, status text, rows_loaded bigint, row_estimate bigint, has_key boolean, error text'),
     ('views', 'view regclass, twin regclass, owner name, group_name text, status text, exact boolean, since timestamp with time zone, snapshot pg_snapshot, '
         'freshness interval, ticks bigint, last_tick timestamp with time zone, slow_ms double precision, strategy text, sqlstate text, error text, hint text, options jsonb, state_tables regclass[], '
-        'changes boolean, changes_tick bigint, changes_from bigint'),
+        'changes boolean, changes_tick bigint, changes_from bigint, replacing text, replacing_error text'),
     ('workers', 'pid integer, kind text, database text, object text, status text, since timestamp with time zone, restarts integer, memory bigint'),
     ('errors', 'id bigint, at timestamp with time zone, pipeline text, step text, table_name text, position text, sqlstate text, message text, record jsonb'),
     ('log', 'at timestamp with time zone, level text, kind text, object text, sqlstate text, message text, detail text, hint text')

@@ -41,6 +41,7 @@ my @queries = (
 	filter => [1, 'SELECT count(*) AS n, sum(p1.x) AS x FROM s.t1 JOIN s.p1 ON p1.a = t1.b WHERE EXISTS (SELECT 1 FROM s.t2 WHERE t2.id = t1.id AND t2.x > 0)'],
 	filter => [1, 'SELECT count(*) AS n FROM s.t1 JOIN s.p1 ON p1.id = t1.a WHERE t1.id NOT IN (SELECT id FROM s.t2 WHERE x > 1) AND p1.x > 0'],
 	filter => [1, 'SELECT t1.a + p1.a AS k, count(*) AS n FROM s.p1 JOIN s.t3 USING (id) CROSS JOIN s.t1 WHERE t1.id = t3.a AND p1.b IN (SELECT b FROM s.t2 WHERE t2.id = p1.id) GROUP BY t1.a + p1.a'],
+	from => [1, 'SELECT max(t1.id) AS m FROM s.t1 CROSS JOIN LATERAL (SELECT max(t2.d) AS d FROM s.t2 WHERE t2.d = t1.d) q WHERE t1.m IN (SELECT max(m) FROM s.t3)'],    # the filter rule would take t1.d from q
 	branches => [0, 'SELECT t2.b FROM s.t1 LEFT JOIN s.t2 ON t2.id = t1.id UNION SELECT t1.b FROM s.p1 LEFT JOIN s.t1 ON t1.id = p1.id'],
 	branches => [0, 'SELECT t2.b, t2.a FROM s.t1 LEFT JOIN s.t2 ON t2.id = t1.id EXCEPT ALL SELECT b, a FROM s.t3'],
 	several => [1, "SELECT n, count(*) AS c, sum(x) AS x FROM ($by_b) q GROUP BY n"],
@@ -97,6 +98,7 @@ cmp_ok(value('postgres', "SELECT sum(recomputes) * 10 $split"), '<', value('post
 my $sum = 'SELECT k, count(*) AS n, sum(k) AS s FROM (SELECT g.id, count(h.v) AS k FROM g LEFT JOIN g h ON h.v = g.id GROUP BY g.id) q GROUP BY k';
 like(rows('postgres', "SELECT node, strategy FROM tapdata.explain_query('$sum')"), qr/^view\|counters.*^  part 1\|keyed/sm, 'explain_query shows the parts');
 is(value('postgres', q{SELECT count(*) FROM pg_class WHERE relname ~ '^v[0-9]+_p[0-9]+$' AND oid NOT IN (SELECT relation FROM tapdata.view)}), 0, 'and leaves none behind');
+like(rows('postgres', "SELECT strategy FROM tapdata.explain_query('SELECT k, count(q) AS n, sum(k) AS s FROM (SELECT g.id, count(h.v) AS k FROM g LEFT JOIN g h ON h.v = g.id GROUP BY g.id) q GROUP BY k') LIMIT 1"), qr/^full$/, 'a subquery that is read as a row is no part');
 execute('postgres', 'INSERT INTO g SELECT i, i / 3, i FROM generate_series(1, 60) i');
 execute('postgres', "SELECT tapdata.create_view('gv', '$sum', '{\"timeout\": \"1 min\"}')", "SELECT tapdata.create_view('gg', 'SELECT sum(n * k) AS x FROM gv')");
 like(rows('postgres', "SELECT node, strategy FROM tapdata.explain_view('gv')"), qr/^view\|counters.*^  part 1\|keyed/sm, 'so does explain_view');

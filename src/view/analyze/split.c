@@ -319,7 +319,7 @@ fewest_parts(Splitting *s, Query *query)
 
 /* An ordinary view may be replaced by another one, of which parts would not know but those that have it in their query as it stands. */
 Query *
-td_split(Query *query, Oid owner, TdMakePart make, void *arg, bool strict)
+td_split(Query *query, Oid owner, TdMakePart make, void *arg, bool strict, int *nparts)
 {
 	Splitting	s = {owner, make, arg};
 	Query	   *result = NULL;
@@ -327,6 +327,7 @@ td_split(Query *query, Oid owner, TdMakePart make, void *arg, bool strict)
 	List	   *views = NIL;
 	TdError		err;
 
+	*nparts = 0;
 	if (copy->commandType != CMD_SELECT || (copy->sortClause && !copy->hasDistinctOn && !td_cuts(copy)) || !td_keyed_prepare(copy, owner, &views, &err))
 		return NULL;
 	s.flat = views != NIL;
@@ -336,7 +337,10 @@ td_split(Query *query, Oid owner, TdMakePart make, void *arg, bool strict)
 		return NULL;
 	result = fewest_parts(&s, copy);	/* rather more parts than that a change computes one of them whole */
 	s.whole = true;
-	return result || strict ? result : fewest_parts(&s, copy);
+	if (result == NULL && !strict)
+		result = fewest_parts(&s, copy);
+	*nparts = list_length(s.parts);
+	return result;
 }
 
 /* ---- is it worth while? ---- */

@@ -33,6 +33,7 @@ extern const TdSplitRule td_split_rules[];	/* of all others; NULL at the end.  T
 /* split_columns.c: columns of range table entries, at all depths below a level */
 extern bool td_split_collect(Node *node, Index rti, List **vars);	/* of Var *, rti 0 = all; false = a whole row or a system column is among them */
 extern Node *td_split_replace(Node *node, List *exprs, Index from, Index rti);	/* expressions (Vars of entry `from`, or with 0 any) by columns 1.. of entry rti */
+extern bool td_split_reads_row(Query *query, Index rti);	/* is the entry read as a whole row? */
 extern bool td_split_reads_outer(Query *query); /* is it correlated? */
 
 #endif							/* TD_SPLIT_INTERNAL_H */

@@ -92,6 +92,8 @@ td_view_follow_feed(int32 id)
 	TdView	   *view = td_view_load(id);
 	Oid			feed = td_feed_table(id);
 
+	if (view == NULL)
+		elog(ERROR, "view %d is gone", id);	/* its table is locked */
 	if (view->changes && view->writable)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),

@@ -70,12 +70,14 @@ typedef struct TdBag
 static Oid	checked_table;		/* of the check that is being planned */
 
 static void require_all_rows(const TdView *view);
+static char *twin_name(const TdView *view);
 static void check(FunctionCallInfo fcinfo, TdView *view, int64 max_rows);
 static void plan_bag(TdBag *bag);
 static bool skip_rights(Oid relation);
 static bool skip_all_rights(Node *node, void *context);
-static Snapshot prepare(TdView *view, TdBag *query, TdBag *table, TimestampTz end, Snapshot *second);
+static Snapshot prepare(TdView **view, TdBag *query, TdBag *table, TimestampTz end, Snapshot *second);
 static Snapshot attempt(const TdView *view, TdBag *query, TdBag *table, Snapshot *second);
+static bool is_as_it_was(const TdView *view);
 static void plan_both(const TdView *view, TdBag *query, TdBag *table);
 static TdView *require_streaming(TdView *view, TimestampTz end);
 static Snapshot borrow(const TdView *view, ResourceOwner owner, Snapshot *second);
@@ -121,12 +123,23 @@ require_all_rows(const TdView *view)
 				 errhint("Ask its owner, %s, to check it.", td_role_text(view->owner))));
 }
 
+static char *
+twin_name(const TdView *view)
+{
+	char	   *schema = get_namespace_name(get_rel_namespace(view->twin));
+	char	   *name = get_rel_name(view->twin);
+
+	if (schema == NULL || name == NULL)
+		td_view_raise_dropped(view);
+	return quote_qualified_identifier(schema, name);
+}
+
 /* All of it. */
 static void
 check(FunctionCallInfo fcinfo, TdView *view, int64 max_rows)
 {
 	TimestampTz end = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), CHECK_TIMEOUT_MS);
-	char	   *twin = quote_qualified_identifier(get_namespace_name(get_rel_namespace(view->twin)), get_rel_name(view->twin));
+	char	   *twin = twin_name(view);
 	TdBag		query = {"tapdata$query", psprintf("SELECT * FROM %s", twin)};
 	TdBag		table = {"tapdata$view", psprintf("SELECT * FROM ONLY %s", view->name)};
 	TdViewScope scope;
@@ -134,7 +147,7 @@ check(FunctionCallInfo fcinfo, TdView *view, int64 max_rows)
 	Snapshot	second;
 
 	checked_table = view->relation;
-	tick = prepare(view, &query, &table, end, &second);
+	tick = prepare(&view, &query, &table, end, &second);
 	td_scope_enter(&scope, view, false);
 	fill_bag(&query, tick);
 	fill_bag(&table, second);
@@ -178,13 +191,14 @@ skip_all_rights(Node *node, void *context)
 
 /* Both sides planned and locked, and the two snapshots; in vain, all locks are given back before the next attempt. */
 static Snapshot
-prepare(TdView *view, TdBag *query, TdBag *table, TimestampTz end, Snapshot *second)
+prepare(TdView **view, TdBag *query, TdBag *table, TimestampTz end, Snapshot *second)
 {
 	Snapshot	tick = NULL;
 
 	while (tick == NULL)
 	{
-		tick = attempt(require_streaming(view, end), query, table, second);
+		*view = require_streaming(*view, end);
+		tick = attempt(*view, query, table, second);
 		CHECK_FOR_INTERRUPTS();
 	}
 	return tick;
@@ -203,7 +217,7 @@ attempt(const TdView *view, TdBag *query, TdBag *table, Snapshot *second)
 	PG_TRY();
 	{
 		plan_both(view, query, table);
-		tick = borrow(view, owner, second);
+		tick = is_as_it_was(view) ? borrow(view, owner, second) : NULL;
 	}
 	PG_CATCH();
 	{
@@ -217,6 +231,15 @@ attempt(const TdView *view, TdBag *query, TdBag *table, Snapshot *second)
 	MemoryContextSwitchTo(caller);
 	CurrentResourceOwner = owner;
 	return tick;
+}
+
+/* Once all is locked, another definition can't take the view's place any more: has one come before that? */
+static bool
+is_as_it_was(const TdView *view)
+{
+	TdView	   *now = td_view_load(view->id);
+
+	return now && now->version == view->version;
 }
 
 static void
@@ -234,13 +257,16 @@ plan_both(const TdView *view, TdBag *query, TdBag *table)
 static TdView *
 require_streaming(TdView *view, TimestampTz end)
 {
-	TdView	   *now = td_view_streaming(view, end) ? td_view_load(view->id) : NULL;
+	bool		streams = td_view_streaming(view, end);
+	TdView	   *now = td_view_load(view->id);
 
 	if (now == NULL)
+		td_view_raise_dropped(view);
+	if (!streams)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("view %s is not filled yet", view->name),
-				 errdetail("Its status is \"%s\".", td_view_load(view->id)->status),
+				 errdetail("Its status is \"%s\".", now->status),
 				 errhint("Wait for it first: SELECT tapdata.wait_view(%s).", quote_literal_cstr(view->name))));
 	if (GetCurrentTimestamp() >= end)
 		ereport(ERROR,
