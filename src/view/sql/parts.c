@@ -111,10 +111,10 @@ td_parts_shape(Query *query, TdParts *parts, bool allow_full)
 
 	memset(&err, 0, sizeof(err));
 	shape = td_analyze(query, GetUserId(), &err);
-	if (shape != NULL && !td_split_helps(query, shape))
+	if (shape != NULL && !td_split_helps(shape))
 		return shape;
 	if (!XactReadOnly)
-		parts->rest = td_split(query, GetUserId(), make_part, parts, shape != NULL, &n);
+		parts->rest = td_split(query, GetUserId(), make_part, parts, shape, &n);
 	parts->list = list_truncate(parts->list, n);	/* without those that were rolled back */
 	if (parts->rest == NULL && shape != NULL)
 		return shape;
@@ -247,12 +247,12 @@ explain_runs(List *rows, const char *indent, const TdView *view)
 
 	foreach(lc, td_view_runs(view->id))
 	{
-		TdViewRuns *r = lfirst(lc);
+		TdPair	   *r = lfirst(lc);
 		TdExplained *e = palloc(sizeof(TdExplained));
 
 		e->node = psprintf("%sticks so far", indent);
-		e->strategy = r->how;
-		e->detail = psprintf("%lld, %.3f ms in all, %.3f ms the last time", (long long) r->n, r->ms, r->last_ms);
+		e->strategy = r->name;
+		e->detail = r->value;
 		rows = lappend(rows, e);
 	}
 	return rows;
