@@ -47,15 +47,8 @@ typedef struct TdConnection
 extern TdConnection *td_connection_load(const char *name, Oid role);
 
 /* ---- pipelines ---- */
-typedef enum TdSyncType
-{
-	TD_SYNC_FULL_AND_CDC, TD_SYNC_FULL, TD_SYNC_CDC	/* "initial_sync+cdc", "initial_sync", "cdc" */
-} TdSyncType;
-
-typedef enum TdInsertPolicy
-{
-	TD_INSERT_UPDATE_ON_EXISTS, TD_INSERT_IGNORE_ON_EXISTS, TD_INSERT_JUST_INSERT
-} TdInsertPolicy;
+typedef enum TdSyncType {TD_SYNC_FULL_AND_CDC, TD_SYNC_FULL, TD_SYNC_CDC} TdSyncType;	/* "initial_sync+cdc", "initial_sync", "cdc" */
+typedef enum TdInsertPolicy {TD_INSERT_UPDATE_ON_EXISTS, TD_INSERT_IGNORE_ON_EXISTS, TD_INSERT_JUST_INSERT} TdInsertPolicy;
 
 typedef enum TdExisting			/* option "existing": a target table that is already there */
 {
@@ -119,7 +112,7 @@ extern void td_pipeline_set_error(int32 id, const TdError *err);
 /* ---- views (view.c) ---- */
 typedef struct TdView
 {
-	int32		id, group, part_of; /* part_of: it is a hidden part of that view; 0 = of none */
+	int32		id, group, part_of, replaces, version; /* part_of: it is a hidden part of that view, or (replaces) its new definition; 0 = of none */
 	Oid			owner, relation, twin, query; /* query: the SQL view that is kept: the twin, or one that reads parts */
 	char	   *name;			/* "schema.table", quoted as needed; of today; of a part that of its view */
 	List	   *settings;		/* of TdPair * (util.h): pinned */
@@ -127,8 +120,17 @@ typedef struct TdView
 	int			timeout_ms;		/* option "timeout": of one tick of it; 0 = none */
 	char	   *status, *snapshot;	/* state */
 	bool		exact, filled;
+	double		whole_ms;		/* what computing it took last; 0 = not known */
 	TdError    *error;			/* NULL = none */
 } TdView;
+
+/* How often a tick has kept a view in that way, and how long that took. */
+typedef struct TdViewRuns
+{
+	char	   *how;			/* as TdRan of view/ has them */
+	int64		n;
+	double		ms, last_ms;
+} TdViewRuns;
 
 typedef struct TdGroup
 {
@@ -137,7 +139,7 @@ typedef struct TdGroup
 	uint64		bound;			/* LSN, 0 = none */
 	TdError    *error;			/* NULL = none */
 } TdGroup;
-
+#define TD_INDEX_COMMENT "live views of tapdata find rows of this table by it"	/* tells an index of theirs from a user's, in a restored dump too */
 typedef struct TdIdentity
 {
 	Oid			relation, index;	/* index: only for 'i' */
@@ -148,14 +150,16 @@ extern List *td_group_views(int32 id);	/* of TdView *, each after those it reads
 extern TdView *td_view_load(int32 id);	/* NULL = gone */
 extern TdView *td_view_of(Oid relation, bool missing_ok);	/* by its table; 42704 with a hint */
 extern TdView *td_view_of_twin(Oid twin);	/* by the SQL view with its definition; NULL = not one of ours */
-extern List *td_view_parts(int32 id);	/* of TdView *, each after those it reads */
+extern List *td_view_parts(int32 id);	/* of TdView *, each after those it reads; at last its new definition, with parts of its own */
 extern void td_group_checkpoint(int32 id, const char *snapshot, int64 snapshot_time, uint64 bound, const char *slot, int64 ticks_more);
 extern void td_group_set_status(int32 id, const char *status);	/* as td_pipeline_set_status */
 extern void td_group_set_error(int32 id, const TdError *err);
 /* Status of one view; err NULL clears the error.  "streaming" sets exact; "snapshot" and "failed" keep the snapshot it still equals (NULL = as it is), exact = false. */
 extern void td_view_set_status(int32 id, const char *status, const char *snapshot, const TdError *err);
-extern void td_view_filled(int32 id, const char *snapshot);	/* by the fill worker, in its transaction */
-extern void td_view_count(int32 id, int64 ticks_more, int64 recomputes_more, double last_ms);
+extern void td_view_filled(int32 id, const char *snapshot, double whole_ms);	/* by the fill worker, in its transaction */
+extern void td_view_count(int32 id, int64 ticks_more, int64 recomputes_more, double last_ms, double whole_ms);	/* whole_ms 0 = as it is */
+extern void td_view_count_runs(int32 id, const char *how, int64 more, double ms_more, double last_ms);
+extern List *td_view_runs(int32 id);	/* of TdViewRuns *, the most frequent first */
 extern void td_view_set_slow(int32 id, double ms);	/* what it takes of each tick of its group, which is too much; 0 = it is not */
 /* Definitions of views (view_define.c), written by sessions in their transactions; rights are the affair of who calls. */
 extern void td_view_options_check(List *options, bool is_new);	/* of TdPair *; 22023 with the closest name */
@@ -166,11 +170,17 @@ extern void td_view_alter(const TdView *v, List *options);	/* merged; nulls remo
 extern void td_view_refill(int32 id);	/* status 'created' for its worker */
 extern List *td_views_reading(Oid relation);	/* of TdView *: directly */
 extern List *td_views_follow(void); /* after DDL: forgets those whose table is gone, takes over names and owners; of TdView *: with a new one */
-extern Bitmapset *td_view_columns(Oid relation);	/* that views read directly of it */
+extern Bitmapset *td_view_columns(Oid relation);	/* of which views that read it directly need old values: all that they read, or none where a change computes each of them as a whole */
 extern List *td_identities(void);	/* of TdIdentity *: replica identities changed for views, as they were */
 extern void td_identity_keep(const TdIdentity *was, bool keep); /* only the first is kept; or forgets it */
 extern void td_write_guard(Oid relation, bool on);	/* locks it */
 extern void td_require_clean_transaction(const char *function, const char *what);	/* 25001 in REPEATABLE READ or above, or when it wrote */
+extern List *td_view_options(int32 id); /* of TdPair *, as stored */
+extern List *td_view_options_kept(List *options, List *stored);	/* those that alter_view takes; 22023 when one of the others but allow_full is not as stored */
+extern List *td_view_reshape(Oid table, Oid like);	/* of TdPair *: what the table lacks to hold the other's rows: step (see there) and text */
+extern bool td_view_lock_rows(int32 old, int32 new);	/* false = a session has them */
+extern void td_view_take_over(int32 old, int32 new);	/* the catalog's rows */
+extern void td_group_serialize(int32 id);	/* until the transaction ends */
 
 /* ---- feeds of views, option "changes" (view_feed.c): tapdata_state.v<id>_c has what their ticks changed, tapdata.view_feed the numbers of these ---- */
 extern Oid	td_feed_table(int32 id);	/* InvalidOid = there is none */

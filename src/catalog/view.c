@@ -31,14 +31,14 @@
 
 #define TD_VIEW_COLUMNS \
 	"SELECT v.id, v.view_group, v.owner::oid, v.relation, v.twin, " \
-	"coalesce((SELECT format('%I.%I', w.nspname, wc.relname) FROM tapdata.view m JOIN pg_class wc ON wc.oid = m.relation JOIN pg_namespace w ON w.oid = wc.relnamespace " \
-	"WHERE m.id = v.part_of), " \
+	"coalesce((SELECT format('%I.%I', w.nspname, wc.relname) FROM tapdata.view p JOIN tapdata.view m ON m.id = coalesce(p.part_of, p.id) " \
+	"JOIN pg_class wc ON wc.oid = m.relation JOIN pg_namespace w ON w.oid = wc.relnamespace WHERE p.id = v.part_of), " \
 	"format('%I.%I', (SELECT nspname FROM pg_namespace n WHERE n.oid = c.relnamespace), c.relname), format('%I.%I', v.table_schema, v.table_name)), " \
 	"v.settings::text, coalesce((v.options->>'unlogged')::boolean, false), coalesce((v.options->>'writable')::boolean, false), " \
 	"least(extract(epoch FROM coalesce((v.options->>'timeout')::interval, '5 min')) * 1000, 2147483647)::integer, " \
 	"CASE WHEN v.fills = s.fills THEN s.status ELSE 'created' END, s.exact AND v.fills = s.fills, s.filled AND v.fills = s.fills, s.snapshot::text, " \
 	"s.sqlstate, s.error, s.detail, s.hint, coalesce((v.options->>'changes')::boolean, false), coalesce(v.part_of, 0), coalesce(v.query, v.twin), " \
-	"coalesce((v.options->>'allow_full')::boolean, false) " \
+	"coalesce((v.options->>'allow_full')::boolean, false), v.version, coalesce(v.replaces, 0), coalesce(s.whole_ms, 0) " \
 	"FROM tapdata.view v JOIN tapdata.view_state s ON s.view = v.id JOIN pg_class c ON c.oid = v.relation "
 
 static List *read_views(MemoryContext caller);
@@ -76,6 +76,9 @@ read_views(MemoryContext caller)
 		v->part_of = td_col_int(i, 20);
 		v->query = td_col_int(i, 21);
 		v->allow_full = td_col_bool(i, 22);
+		v->version = td_col_int(i, 23);
+		v->replaces = td_col_int(i, 24);
+		v->whole_ms = td_col_float(i, 25);
 		views = lappend(views, v);
 		MemoryContextSwitchTo(inner);
 	}
@@ -148,6 +151,7 @@ td_view_of(Oid relation, bool missing_ok)
 
 	if (views != NIL || missing_ok)
 		return only(views);
+	td_home_require();			/* in a restored dump it may be one by its name */
 	name = get_rel_name(relation);
 	ereport(ERROR,
 			(errcode(ERRCODE_UNDEFINED_OBJECT),
@@ -164,20 +168,30 @@ td_view_of_twin(Oid twin)
 	return only(load_views(&load, td_arg_oid(twin)));
 }
 
-/* A view is made after those it reads, and keeps its definition: so they come in the order of their numbers. */
+/*
+ * By how long the longest way down is, over views that read others and those that wait for what replaces them.  A view that was replaced may read
+ * newer ones.  No way is longer than there are views: a cycle, which nothing makes, would be cut.
+ */
 List *
 td_group_views(int32 id)
 {
-	static TdStatement load = {TD_VIEW_COLUMNS "WHERE v.view_group = $1 ORDER BY v.id", NULL};
+	static TdStatement load = {
+		"WITH RECURSIVE way AS (SELECT l.relation AS lower, b.view AS upper FROM tapdata.view_base b JOIN tapdata.view l ON l.relation = b.relation WHERE l.view_group = $1 "
+		"UNION SELECT n.relation, n.replaces FROM tapdata.view n WHERE n.replaces IS NOT NULL AND n.view_group = $1), "
+		"deep AS (SELECT id, relation, 0 AS depth FROM tapdata.view WHERE view_group = $1 "
+		"UNION SELECT u.id, u.relation, d.depth + 1 FROM deep d JOIN way ON way.lower = d.relation JOIN tapdata.view u ON u.id = way.upper "
+		"WHERE d.depth < (SELECT count(*) FROM tapdata.view WHERE view_group = $1)) "
+		TD_VIEW_COLUMNS "WHERE v.view_group = $1 ORDER BY (SELECT max(depth) FROM deep WHERE deep.id = v.id), v.id", NULL};
 
 	return load_views(&load, td_arg_int4(id));
 }
 
-/* What a view was split into. */
+/* What a view was split into, and what will replace it, with its parts. */
 List *
 td_view_parts(int32 id)
 {
-	static TdStatement load = {TD_VIEW_COLUMNS "WHERE v.part_of = $1 ORDER BY v.id", NULL};
+	static TdStatement load = {
+	TD_VIEW_COLUMNS "WHERE v.part_of = $1 OR v.part_of IN (SELECT n.id FROM tapdata.view n WHERE n.replaces = $1) ORDER BY v.replaces IS NOT NULL, v.id", NULL};
 
 	return load_views(&load, td_arg_int4(id));
 }

@@ -199,3 +199,41 @@ td_view_options_json(List *options)
 	appendStringInfoChar(&buf, '}');
 	return DirectFunctionCall1(jsonb_in, CStringGetDatum(buf.data));
 }
+
+/* The same, whatever way it is written; NULL = the default. */
+static bool
+is_stored(const Option *option, const char *value, List *stored)
+{
+	const char *is = td_pairs_get(stored, option->name);
+	bool		a = false;
+	bool		b = false;
+
+	if (option->kind == KIND_BOOL)
+		return (value == NULL || parse_bool(value, &a)) && (is == NULL || parse_bool(is, &b)) && a == b;
+	if (strcmp(option->name, "group") == 0)
+		return strcmp(value ? value : "default", is ? is : "default") == 0;
+	return value == NULL ? is == NULL : is != NULL && strcmp(value, is) == 0;
+}
+
+/* Of checked options of a view that is there: those that can be changed at once. */
+List *
+td_view_options_kept(List *options, List *stored)
+{
+	List	   *kept = NIL;
+	ListCell   *lc;
+
+	foreach(lc, options)
+	{
+		TdPair	   *pair = lfirst(lc);
+		const Option *option = find(pair->name);
+
+		if (!option->fixed)
+			kept = lappend(kept, pair);
+		else if (strcmp(option->name, "allow_full") != 0 && !is_stored(option, pair->value, stored))
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("option \"%s\" of a live view can't be changed by replacing it", pair->name),
+					 errhint("Leave the option out, or drop the view and create it with that option.")));
+	}
+	return kept;
+}

@@ -85,6 +85,23 @@ td_pairs_has(List *pairs, const char *name)
 	return false;
 }
 
+/* The same pairs, in order. */
+bool
+td_pairs_equal(const List *a, const List *b)
+{
+	if (list_length(a) != list_length(b))
+		return false;
+	for (int i = 0; i < list_length(a); i++)
+	{
+		const TdPair *x = list_nth(a, i);
+		const TdPair *y = list_nth(b, i);
+
+		if (strcmp(x->name, y->name) != 0 || strcmp(x->value ? x->value : "", y->value ? y->value : "") != 0)
+			return false;
+	}
+	return true;
+}
+
 /* The value of a pair. */
 const char *
 td_pairs_get(List *pairs, const char *name)

@@ -36,6 +36,7 @@ typedef struct TdPair
 extern List *td_json_pairs(Jsonb *object, const char *what);	/* of TdPair *; 22023 unless it is an object of scalars; `what` names it in the message */
 extern const char *td_pairs_get(List *pairs, const char *name); /* NULL = not there, or null */
 extern bool td_pairs_has(List *pairs, const char *name);
+extern bool td_pairs_equal(const List *a, const List *b);	/* in order; null is as empty */
 extern char *td_json_text(JsonbContainer *object, const char *key); /* scalar as text; NULL = not there, or null */
 extern bool td_json_bool(JsonbContainer *object, const char *key);	/* false = not there */
 extern JsonbContainer *td_json_array(JsonbContainer *object, const char *key);	/* NULL = not there */

@@ -104,11 +104,19 @@ SET search_path = s, public;
 SELECT is(public.failure(q), f, q)
 FROM (VALUES
     ($$SELECT tapdata.create_view('totals', 'SELECT id FROM shop')$$,
-        '42P07: live view s.totals exists already /  / Choose another name, or drop it: SELECT tapdata.drop_view(''s.totals'').'),
+        '42P07: live view s.totals exists already /  / Pass or_replace => true, choose another name, or drop it: SELECT tapdata.drop_view(''s.totals'').'),
     ($$SELECT tapdata.create_view('shop', 'SELECT id FROM shop')$$, '42P07: relation s.shop exists already /  / Choose another name for the view.'),
     ($$SELECT tapdata.create_view('shop', 'SELECT id FROM shop', or_replace => true)$$, '42P07: relation s.shop exists already /  / Choose another name for the view.'),
     ($$SELECT tapdata.create_view('totals', 'SELECT id FROM shop', or_replace => true)$$,
-        '0A000: replacing a live view is not supported yet / View s.totals exists. / Drop it first: SELECT tapdata.drop_view(''s.totals'').'),
+        '42P16: the new query of live view s.totals does not have its column "shop" / Column 1 must be "shop" of type integer, as it is now; new columns come last. / '
+        'Drop the view and create it anew: SELECT tapdata.drop_view(''s.totals'').'),
+    ($$SELECT tapdata.create_view('totals', 'SELECT shop, total FROM totals', or_replace => true)$$,
+        '42P16: the new query of live view s.totals does not have its column "n" / Column 2 must be "n" of type bigint, as it is now; new columns come last. / '
+        'Drop the view and create it anew: SELECT tapdata.drop_view(''s.totals'').'),
+    ($$SELECT tapdata.create_view('totals', 'SELECT shop, n, total FROM totals', or_replace => true)$$,
+        '42P16: live view s.totals can''t be made of itself / The new query reads it. / Read what they are made of.'),
+    ($$SELECT tapdata.create_view('totals', 'SELECT shop, n, total FROM totals', '{"tablespace": "pg_default"}', or_replace => true)$$,
+        '22023: option "tablespace" of a live view can''t be changed by replacing it /  / Leave the option out, or drop the view and create it with that option.'),
     ($$SELECT tapdata.create_view('v', 'SELECT id FROM nosuch')$$, '42P01: relation "nosuch" does not exist /  / '),
     ($$SELECT tapdata.create_view('v', 'SELECT $1')$$, '42P02: there is no parameter $1 /  / '),
     ($$SELECT tapdata.create_view('v', '')$$, '42601: the query is empty /  / A live view is made of one SELECT.'),

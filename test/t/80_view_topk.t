@@ -22,6 +22,7 @@ my $pg = start_server('topk', 'max_prepared_transactions = 20', 'max_worker_proc
 execute('postgres', 'CREATE EXTENSION tapdata', 'CREATE ROLE bob LOGIN', 'GRANT CREATE ON SCHEMA public TO bob');
 my $dbh = psql('postgres');
 make_tables($dbh, 's');
+$dbh->do("ALTER TABLE s.$_ REPLICA IDENTITY FULL") for qw(t1 t2 t3 p1_low p1_high);    # no view has to wait for the writers
 $dbh->do('CREATE INDEX ON s.t1 (a, id)');
 my @writers = start_churn(sub { psql('postgres', fresh => 1) }, 's', 4);
 

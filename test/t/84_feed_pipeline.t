@@ -11,7 +11,7 @@ use File::Temp qw(tempdir);
 use POSIX ();
 use Test::More;
 use TdBank qw(seed);
-use TdFeeds;
+use TdFeedPipe;
 use TdViews qw(make_tables make_views start_churn stop_churn wait_views);
 use Time::HiRes qw(sleep time);
 

@@ -8,7 +8,7 @@ use lib "$FindBin::Bin/../../../test/t/lib";
 use IO::Socket::INET;
 use JSON::PP qw(encode_json);
 use Test::More;
-use TdFeeds;
+use TdFeedPipe;
 
 binmode Test::More->builder->$_, ':utf8' for qw(output failure_output todo_output);
 my $top = $ENV{TD_TOP} || "$FindBin::Bin/../../..";

@@ -48,6 +48,7 @@ typedef enum TdConstruct
 	TD_NOT_WITHOUT_FROM,
 	TD_NOT_WITHOUT_COLUMNS,
 	TD_NOT_TOO_MANY_TABLES,
+	TD_NOT_TOO_MANY_SUBQUERIES,
 	TD_NOT_SUBQUERY,
 	TD_NOT_PARAMETER,
 	TD_NOT_SYSTEM_COLUMN,
@@ -124,6 +125,9 @@ extern bool td_collect_uses(Node *node, TdUses *uses, TdError *err);	/* false = 
 /* filter.c */
 extern Node *td_filters_as_cases(Node *node, void *context);
 
+/* pull_up.c */
+extern void td_pull_up_subqueries(Query *query);
+
 /* group.c: outputs and HAVING over the row of a group. */
 extern bool td_aggregate_kind(const Aggref *aggref, TdAggregateKind *kind); /* false = not one that is counted */
 extern bool td_group_shape(TdShape *shape, TdError *err);
@@ -150,6 +154,9 @@ extern List *td_and_list(Node *quals);	/* the parts of nested ANDs */
 extern TdShape *td_topk_analyze(Query *query, Oid owner, TdError *err);	/* of a query with LIMIT or OFFSET, in place */
 extern bool td_topk_served(const TdShape *shape);	/* is there an index by which the first rows are read? */
 extern Oid	td_order_index(Oid relid, const List *order);	/* that one; InvalidOid = none */
+/* fingerprint.c: a relation; partitions.c: what is below it */
+extern void td_fingerprint_class(StringInfo text, Oid relid, bool whole, bool file);
+extern void td_fingerprint_children(StringInfo text, Oid relid);
 
 /* explain.c, wal_cost.c */
 extern void td_explain_row(List **rows, int level, const char *node, const char *strategy, const char *detail);

@@ -318,7 +318,7 @@ from_rule(Query *query, int variant, List **holes)
 	{
 		RangeTblEntry *rte = rt_fetch(lfirst_int(lc), query->rtable);
 
-		if (rte->rtekind != RTE_SUBQUERY || rte->lateral || variant-- > 0)
+		if (rte->rtekind != RTE_SUBQUERY || rte->lateral || td_split_reads_row(query, lfirst_int(lc)) || variant-- > 0)
 			continue;
 		add_hole(holes, rte, NIL);
 		return query;
@@ -612,6 +612,22 @@ filter_entry(Query *query, Index rti, List *mine, List *others, List **holes)
 	add_hole(holes, rt_fetch(rti, query->rtable), keys_of(old, 1, vars));
 }
 
+/* What may read other entries of FROM, which a filter would take from it. */
+static bool
+reads_entries(const Query *query, const List *entries)
+{
+	ListCell   *lc;
+
+	foreach(lc, entries)
+	{
+		RangeTblEntry *rte = rt_fetch(lfirst_int(lc), query->rtable);
+
+		if (rte->rtekind == RTE_FUNCTION || rte->rtekind == RTE_TABLEFUNC || rte->rtekind == RTE_VALUES || (rte->rtekind == RTE_SUBQUERY && rte->lateral))
+			return true;
+	}
+	return false;
+}
+
 /* Of variant n the n-th table that has such conditions. */
 static Query *
 filter_rule(Query *query, int variant, List **holes)
@@ -625,7 +641,7 @@ filter_rule(Query *query, int variant, List **holes)
 		return NULL;
 	quals = inner_quals((Node *) query->jointree);
 	entries = from_entries((Node *) query->jointree);
-	if (list_length(entries) < 2)
+	if (list_length(entries) < 2 || reads_entries(query, entries))
 		return NULL;
 	foreach(lc, entries)
 	{
@@ -636,8 +652,6 @@ filter_rule(Query *query, int variant, List **holes)
 		bool		sublinks = false;
 		ListCell   *le;
 
-		if (rte->rtekind == RTE_FUNCTION || rte->rtekind == RTE_VALUES || (rte->rtekind == RTE_SUBQUERY && rte->lateral))
-			return NULL;
 		foreach(lq, quals)
 		{
 			if (only_entry(lfirst(lq)) == (Index) lfirst_int(lc))

@@ -98,15 +98,15 @@ td_cuts(const Query *query)
 bool
 td_sort_direction(const SortGroupClause *clause, bool *reverse, bool *nulls_first)
 {
-	Oid			family,
-				type;
-	int16		strategy;
+	Oid			type,
+				right;
+	int			strategy;
 
-	*nulls_first = clause->nulls_first;
-	if (!get_ordering_op_properties(clause->sortop, &family, &type, &strategy))
-		return false;
+	op_input_types(clause->sortop, &type, &right);
+	strategy = get_op_opfamily_strategy(clause->sortop, lookup_type_cache(type, TYPECACHE_BTREE_OPFAMILY)->btree_opf);
 	*reverse = strategy == BTGreaterStrategyNumber;
-	return lookup_type_cache(type, TYPECACHE_BTREE_OPFAMILY)->btree_opf == family;
+	*nulls_first = clause->nulls_first;
+	return strategy == BTGreaterStrategyNumber || strategy == BTLessStrategyNumber;
 }
 
 bool

@@ -54,9 +54,9 @@ pack(TupleTableSlot *to, TupleTableSlot *from)
 	return ExecStoreVirtualTuple(to);
 }
 
-/* Takes the rows of a table (held open by its store) out of a net. */
+/* Adds the rows of a table (which is locked) to a net, with a sign. */
 static void
-take_away_rows(Oid relid, TupleDesc desc, TdNet *net)
+net_rows(Oid relid, TupleDesc desc, TdNet *net, int64 sign)
 {
 	Relation	rel = table_open(relid, NoLock);
 	TableScanDesc scan = table_beginscan(rel, GetActiveSnapshot(), 0, NULL);
@@ -68,7 +68,7 @@ take_away_rows(Oid relid, TupleDesc desc, TdNet *net)
 	while (table_scan_getnextslot(scan, ForwardScanDirection, row))
 	{
 		CHECK_FOR_INTERRUPTS();
-		td_net_add(net, pack(packed, row), -1);
+		td_net_add(net, pack(packed, row), sign);
 		MemoryContextReset(context);
 	}
 	MemoryContextSwitchTo(old);
@@ -77,6 +77,12 @@ take_away_rows(Oid relid, TupleDesc desc, TdNet *net)
 	ExecDropSingleTupleTableSlot(row);
 	table_endscan(scan);
 	table_close(rel, NoLock);
+}
+
+static void
+take_away_rows(Oid relid, TupleDesc desc, TdNet *net)
+{
+	net_rows(relid, desc, net, -1);
 }
 
 static bool
@@ -95,23 +101,47 @@ is_empty(Oid relid)
 
 /* ---- in a tick ---- */
 
+/* Measures it: how long it takes until there is something to be written, and that is told of a delta as well. */
 void
-td_recompute(TdTick *t)
+td_recompute(TdTick *t, TdRan why)
 {
 	const TdPlan *plan = t->run->plan;
 	bool		state = plan->nstate > 0;
 	TdStore    *core = state ? td_open_state(t) : td_open_view(t);
 	TupleDesc	desc = td_store_desc(core);
 	TdFeed		feed = {td_tick_net(t, desc), MakeSingleTupleTableSlot(desc, &TTSOpsVirtual), 1, 0};
+	instr_time	start;
 
+	t->ran = why;
+	INSTR_TIME_SET_CURRENT(start);
 	td_execute(t->run, plan->core_sql, 0, NULL, false, td_feed_row, &feed);
 	take_away_rows(state ? t->run->state_relid : t->run->view->relation, desc, feed.net);
+	t->run->whole_ms = td_cost_since(start);
+	t->run->whole_measured = true;
+	t->run->kept->dear_ms = 0;
 	if (state)
 		td_apply_state(t, core, feed.net);
 	else
 		td_apply_to_view(t, core, feed.net);
 	ExecDropSingleTupleTableSlot(feed.weighed);
 	td_store_close(core);
+}
+
+/* The rows of another table in the place of those of the view's, by what differs. */
+void
+td_take_rows(TdTick *t)
+{
+	TdStore    *view = td_open_view(t);
+	TdNet	   *net = td_tick_net(t, td_store_desc(view));
+	bool		begins = td_feed_begins(t->run, false);
+
+	t->feed &= !begins;
+	net_rows(t->from, td_store_desc(view), net, 1);
+	take_away_rows(t->run->view->relation, td_store_desc(view), net);
+	td_apply_to_view(t, view, net);
+	td_store_close(view);
+	if (begins)
+		td_feed_loaded(t->run->view->id);
 }
 
 /* ---- in a fill worker ---- */

@@ -394,6 +394,7 @@ work(TdKeeper *k)
 	td_budget_step(k);
 	take_marks(k);
 	td_fill_step(k);
+	td_replace_step(k);
 	if (tick_due(k))
 	{
 		timeout = td_pace_wait(k);
@@ -406,13 +407,13 @@ work(TdKeeper *k)
 		timeout = sooner(timeout, Max(1, until(k->commit_time, CONFIRM_MS + 1)));
 	else if (timeout < 0)
 		pgstat_report_stat(true);
-	return k->members_stale ? 0 : sooner(timeout, td_fill_timeout(k));
+	return k->members_stale ? 0 : sooner(timeout, sooner(td_fill_timeout(k), td_replace_timeout(k)));
 }
 
 static bool
 tick_due(TdKeeper *k)
 {
-	return td_inbox_due(k->inbox) || td_fill_due(k) || td_share_any(TD_SHARE_CHECK) || td_tick_segment_passed(k);
+	return td_inbox_due(k->inbox) || td_fill_due(k) || td_replace_due(k) || td_share_any(TD_SHARE_CHECK) || td_tick_segment_passed(k);
 }
 
 /* 0 = look at everything again. */

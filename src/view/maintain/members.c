@@ -25,7 +25,6 @@
 #include "view/maintain/tick_internal.h"
 
 static TdMember *enter(TdKeeper *k, const TdView *view);
-static bool same_settings(const List *a, const List *b);
 static bool same_definition(const TdView *a, const TdView *b);
 static void define(TdKeeper *k, TdMember *m);
 static void take_status(TdKeeper *k, TdMember *m, const TdView *view);
@@ -68,6 +67,7 @@ td_members_read(TdKeeper *k)
 	forget_unseen(k);
 	list_free(k->members);
 	k->members = members;
+	td_replace_forget(k);
 	foreach(lc, k->members)
 	{
 		plan_streaming(k, lfirst(lc));
@@ -123,26 +123,10 @@ define(TdKeeper *k, TdMember *m)
 }
 
 static bool
-same_settings(const List *a, const List *b)
-{
-	if (list_length(a) != list_length(b))
-		return false;
-	for (int i = 0; i < list_length(a); i++)
-	{
-		const TdPair *x = list_nth(a, i);
-		const TdPair *y = list_nth(b, i);
-
-		if (strcmp(x->name, y->name) != 0 || strcmp(x->value ? x->value : "", y->value ? y->value : "") != 0)
-			return false;
-	}
-	return true;
-}
-
-static bool
 same_definition(const TdView *a, const TdView *b)
 {
-	return a->owner == b->owner && a->relation == b->relation && a->twin == b->twin && a->query == b->query && strcmp(a->name, b->name) == 0 &&
-		a->timeout_ms == b->timeout_ms && a->changes == b->changes && same_settings(a->settings, b->settings);
+	return a->version == b->version && a->owner == b->owner && a->relation == b->relation && a->twin == b->twin && a->query == b->query && strcmp(a->name, b->name) == 0 &&
+		a->timeout_ms == b->timeout_ms && a->changes == b->changes && td_pairs_equal(a->settings, b->settings);
 }
 
 /* What the catalog says of it; "created" while it is being filled means that it was asked to be filled once more. */

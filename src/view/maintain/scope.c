@@ -110,13 +110,13 @@ set_pinned(List *pinned)
 
 /* A timeout that runs already (a user's own, in a backend) stays. */
 static void
-arm(TdViewScope *scope, int timeout_ms)
+arm(TdViewScope *scope)
 {
-	if (timeout_ms <= 0 || get_timeout_active(STATEMENT_TIMEOUT))
+	if (scope->timeout_ms <= 0 || get_timeout_active(STATEMENT_TIMEOUT))
 		return;
 	scope->armed = true;
-	scope->deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), timeout_ms);
-	enable_timeout_after(STATEMENT_TIMEOUT, timeout_ms);
+	scope->deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), scope->timeout_ms);
+	enable_timeout_after(STATEMENT_TIMEOUT, scope->timeout_ms);
 }
 
 static void
@@ -147,8 +147,41 @@ td_scope_enter(TdViewScope *scope, const TdView *view, bool tick)
 		set("work_mem", memory);
 	}
 	set_pinned(view->settings);
-	if (tick)
-		arm(scope, view->timeout_ms);
+	scope->timeout_ms = tick ? view->timeout_ms : 0;
+	arm(scope);
+}
+
+/* An earlier timeout than the view's, for what can be given up; none where a user's own runs. */
+void
+td_scope_limit(TdViewScope *scope, int ms)
+{
+	TimestampTz limit = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), ms);
+
+	if (scope->armed ? limit >= scope->deadline : get_timeout_active(STATEMENT_TIMEOUT))
+		return;
+	if (!scope->armed)
+		scope->deadline = DT_NOEND;
+	scope->armed = true;
+	scope->limit = limit;
+	enable_timeout_at(STATEMENT_TIMEOUT, limit);
+}
+
+/* The view has its whole timeout from here on: what was given up is not its fault. */
+void
+td_scope_unlimit(TdViewScope *scope)
+{
+	if (scope->limit == 0)
+		return;
+	scope->limit = 0;
+	disarm(scope);
+	arm(scope);
+}
+
+/* In PG_CATCH: was it the limit? */
+bool
+td_scope_limit_passed(TdViewScope *scope)
+{
+	return scope->limit != 0 && geterrcode() == ERRCODE_QUERY_CANCELED && GetCurrentTimestamp() >= scope->limit;
 }
 
 /* Within a scope, of a tick. */

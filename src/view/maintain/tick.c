@@ -193,6 +193,7 @@ attempt(TdKeeper *k, bool careful)
 	MemoryContextSwitchTo(k->tick_context);
 	cut_inbox(k, &cut);
 	hear_of_ddl(&cut);
+	td_rows_distrust(cut.deltas);
 	look_at_horizon(k);
 	td_members_compare(k, cut.ddl);
 	td_members_run(k, cut.deltas, careful);
@@ -219,10 +220,14 @@ static TdTickResult
 take_snapshot(TdKeeper *k, TdCut *cut)
 {
 	TdLocked	locked;
+	Oid			replaced;
 
 	start();
 	XactIsoLevel = XACT_REPEATABLE_READ;
+	replaced = td_replace_lock(k);
 	(void) td_members_touch(k, k->inbox->touched);
+	if (OidIsValid(replaced))
+		(void) td_members_touch(k, list_make1_oid(replaced));
 	locked = td_lock_touched(k);
 	if (locked != TD_LOCKED)
 		return locked == TD_LOCK_BUSY ? TD_TICK_AGAIN : TD_TICK_STALE;
@@ -389,7 +394,7 @@ hear_of_ddl(const TdCut *cut)
 static bool
 needs_checkpoint(TdKeeper *k, const TdCut *cut)
 {
-	return cut->taken > 0 || k->seen == NULL || k->first_xid != 0 || td_fill_due(k) || td_tick_segment_passed(k);
+	return cut->taken > 0 || k->seen == NULL || k->first_xid != 0 || td_fill_due(k) || k->replacing.done || td_tick_segment_passed(k);
 }
 
 /* Has a WAL segment gone by since the last checkpoint? */
@@ -412,6 +417,7 @@ finish(TdKeeper *k, const TdCut *cut, bool checkpoint)
 	td_budget_tick(k);
 	td_members_ran(k);
 	td_fill_committed(k);
+	td_replace_committed(k);
 	if (checkpoint)
 	{
 		keep_seen(k, cut->seen);

@@ -165,7 +165,7 @@ typedef struct TdMember
 	/* of the tick under way */
 	double		tick_ms;
 	bool		touched;
-	bool		recompute;
+	TdRan		recompute;		/* why all of it is to be computed anew; TD_RAN_NOTHING = it is not */
 	bool		compare;		/* DDL: the fingerprint */
 	bool		frozen;			/* failed in it */
 	bool		refill;			/* must be filled anew */
@@ -200,6 +200,19 @@ typedef struct TdFill
 	int			failures;		/* in a row */
 	TimestampTz not_before;
 } TdFill;
+
+/* A new definition that takes the place of a view's old one in the next tick (replace.c). */
+typedef struct TdReplacing
+{
+	int32		old,			/* ids; 0 = none does */
+				new;
+	MemoryContext context;
+	List	   *locks;			/* of TdLock * */
+	bool		locked;			/* in the tick under way */
+	bool		done;			/* likewise */
+	int			failures;		/* put off, in a row */
+	TimestampTz not_before;
+} TdReplacing;
 
 /* A mark of wait_view that was taken. */
 typedef struct TdWaiting
@@ -250,6 +263,7 @@ typedef struct TdKeeper
 	bool		in_view;		/* a view is being run: an error is its own */
 	bool		reread;			/* the catalog was read again since a view failed: if one does now, that is so */
 	TdFill		fill;
+	TdReplacing replacing;
 	List	   *waiting;		/* of TdWaiting * */
 	TdPace		pace;
 	int			window_ticks;	/* of the window of budget.c */
@@ -266,6 +280,7 @@ typedef struct TdKeeper
 /* bases.c */
 extern uint32 td_bases_want(TdKeeper *k);	/* tells capture what all runs read; the version that has it */
 extern TdBase *td_base_find(TdKeeper *k, Oid relid);
+extern void td_rows_distrust(TdDeltas *deltas);	/* unknown is what can't be told */
 extern void td_rows_add(TdKeeper *k, TdDeltas *deltas, TdRowLayout *layout, MinimalTuple tuple);
 extern void td_rows_copy(TdKeeper *k, TdDeltas *to, TdDelta *from); /* all of it, unknown too */
 extern TdRowLayout *td_layout_of(const TdDelta *delta); /* in CurrentMemoryContext */
@@ -310,7 +325,7 @@ extern void td_member_take_ddl(TdMember *m, const TdDdl *ddl);
 extern void td_members_compare(TdKeeper *k, List *ddl);
 extern void td_members_run(TdKeeper *k, TdDeltas *deltas, bool careful);
 extern void td_members_count(TdKeeper *k);
-extern int	td_members_count_idle(TdKeeper *k); /* the same when there is nothing else to do; ms until more is due, -1 = never */
+extern void td_member_freeze(TdKeeper *k, TdMember *m, const TdError *err);	/* in a tick: it stays as the last checkpoint has it */
 extern int	td_members_count_idle(TdKeeper *k); /* the same when there is nothing else to do; ms until more is due, -1 = never */
 extern void td_members_ran(TdKeeper *k);	/* the tick is committed */
 
@@ -340,6 +355,15 @@ extern void td_fill_committed(TdKeeper *k);
 extern void td_fill_offer(TdKeeper *k, const TdSeen *seen, TdDeltas *deltas, uint32 oldest_version);	/* last act of a tick */
 extern void td_fill_tick_failed(TdKeeper *k);
 extern void td_fill_cancel(TdKeeper *k); /* forgets it, and ends its worker */
+
+/* replace.c */
+extern void td_replace_step(TdKeeper *k);	/* outside of transactions */
+extern bool td_replace_due(const TdKeeper *k);	/* wants a tick */
+extern int	td_replace_timeout(TdKeeper *k);	/* ms until it has something to do; -1 = only when woken */
+extern void td_replace_forget(TdKeeper *k);
+extern Oid	td_replace_lock(TdKeeper *k);	/* before the snapshot: the view's table, InvalidOid = not in this tick */
+extern bool td_replace_run(TdKeeper *k, TdMember *m, TdDeltas *deltas); /* in the place of the view's run; false = run it */
+extern void td_replace_committed(TdKeeper *k);
 
 /* feed.c */
 extern Oid	td_feed_look_up(TdViewRun *run);	/* the table of its changes, InvalidOid = none; with the view's own locked */

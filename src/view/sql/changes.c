@@ -74,6 +74,8 @@ static void create_feed(const TdView *view);
 static void drop_feed(Oid feed);
 static TdView *readable(Oid relation);
 static void read_state(const TdView *view, int64 *tick, int64 *gone);
+static bool has_tick(const TdView *view, int64 tick);
+static void raise_foreign(const TdView *view, int64 since, int64 tick) pg_attribute_noreturn();
 static void require_kept(const TdView *view, int64 since, int64 tick, int64 gone);
 static void raise_gone(const TdView *view, int64 first) pg_attribute_noreturn();
 static void return_changes(FunctionCallInfo fcinfo, Oid relation, bool typed);
@@ -98,6 +100,8 @@ td_view_follow_feed(int32 id)
 	TdView	   *view = td_view_load(id);
 	Oid			feed = td_feed_table(id);
 
+	if (view == NULL)
+		elog(ERROR, "view %d is gone", id);	/* its table is locked */
 	if (view->changes && view->writable)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -208,6 +212,8 @@ return_changes(FunctionCallInfo fcinfo, Oid relation, bool typed)
 				 since < 0 ? errhint("tapdata.view_tick() tells which one the rows of the view are at.") : errhint("NULL returns all changes.")));
 	read_state(view, &tick, &gone);
 	require_kept(view, since, tick, gone);
+	if (since > gone && since < tick && !has_tick(view, since))
+		raise_foreign(view, since, tick);
 	InitMaterializedSRF(fcinfo, 0);
 	open_reader(&r, td_feed_table(view->id), since);
 	if (typed)
@@ -275,12 +281,32 @@ require_kept(const TdView *view, int64 since, int64 tick, int64 gone)
 	if (since < gone)
 		raise_gone(view, gone + 1);
 	if (since > tick)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("view %s has had no tick %lld yet", view->name, (long long) since),
-				 errdetail("Its last one is %lld.", (long long) tick),
-				 errhint("That tick is of another view, or of another copy of this database. Read the view together with tapdata.view_tick(%s), and go on from that tick.",
-						 quote_literal_cstr(view->name))));
+		raise_foreign(view, since, tick);
+}
+
+/* Each tick has rows.  One without is that of a server which a standby, or a recovered backup, has taken the place of without having had it. */
+static bool
+has_tick(const TdView *view, int64 tick)
+{
+	Reader		r;
+	bool		has;
+
+	open_reader(&r, td_feed_table(view->id), tick - 1);
+	has = read_row(&r) && DatumGetInt64(r.row->tts_values[0]) == tick;
+	close_reader(&r);
+	return has;
+}
+
+static void
+raise_foreign(const TdView *view, int64 since, int64 tick)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("view %s has had no tick %lld", view->name, (long long) since),
+			 errdetail("Its last one is %lld.", (long long) tick),
+			 errhint("That tick is of another view, or of another copy of this database. Read the view together with tapdata.view_tick(%s), and go on from that tick.",
+					 quote_literal_cstr(view->name))));
+	pg_unreachable();
 }
 
 static void

@@ -33,7 +33,7 @@
 #include "view/sql/sql_internal.h"
 
 static void require_login(Oid role);
-static void refuse_existing(const TdViewName *name, Oid existing, bool or_replace);
+static void refuse_existing(const TdViewName *name, bool is_view);
 static TdView *create(const TdViewName *name, const char *sql, List *options);
 static void add_rows(TdView *view, const TdShape *shape, List *options);
 static void require_one_group(const TdView *view, const TdShape *shape);
@@ -61,7 +61,14 @@ td_sql_create_view(PG_FUNCTION_ARGS)
 	td_view_options_check(options, true);
 	td_view_name(text, &name, &existing);
 	if (OidIsValid(existing))
-		refuse_existing(&name, existing, td_flag(fcinfo, 3));
+	{
+		bool		is_view = td_view_of(existing, true) != NULL;
+
+		if (!is_view || !td_flag(fcinfo, 3))
+			refuse_existing(&name, is_view);
+		td_view_replace(existing, &name, sql, options);
+		PG_RETURN_OID(existing);
+	}
 	view = create(&name, sql, options);
 	log_created(view);
 	td_view_wake(view);
@@ -87,21 +94,14 @@ require_login(Oid role)
 }
 
 static void
-refuse_existing(const TdViewName *name, Oid existing, bool or_replace)
+refuse_existing(const TdViewName *name, bool is_view)
 {
 	char	   *quoted = quote_qualified_identifier(name->schema, name->table);
-	bool		is_view = td_view_of(existing, true) != NULL;
 
-	if (or_replace && is_view)
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("replacing a live view is not supported yet"),
-				 errdetail("View %s exists.", quoted),
-				 errhint("Drop it first: SELECT tapdata.drop_view(%s).", quote_literal_cstr(quoted))));
 	ereport(ERROR,
 			(errcode(ERRCODE_DUPLICATE_TABLE),
 			 is_view ? errmsg("live view %s exists already", quoted) : errmsg("relation %s exists already", quoted),
-			 is_view ? errhint("Choose another name, or drop it: SELECT tapdata.drop_view(%s).", quote_literal_cstr(quoted)) :
+			 is_view ? errhint("Pass or_replace => true, choose another name, or drop it: SELECT tapdata.drop_view(%s).", quote_literal_cstr(quoted)) :
 			 errhint("Choose another name for the view.")));
 }
 
@@ -168,6 +168,7 @@ add_rows(TdView *view, const TdShape *shape, List *options)
 static void
 tell_wanted(const TdView *view, List *explained)
 {
+	Oid			relation = view->replaces != 0 ? td_view_load(view->replaces)->relation : view->relation;
 	int			wanted = 0;
 	ListCell   *lc;
 
@@ -181,7 +182,7 @@ tell_wanted(const TdView *view, List *explained)
 		ereport(NOTICE,
 				(errmsg_plural("%d index that the view would use is not there", "%d indexes that the view would use are not there", wanted, wanted),
 				 errhint("SELECT detail FROM tapdata.explain_view(%s) WHERE strategy = 'wanted' shows the statements to create them.",
-						 quote_literal_cstr(quote_qualified_identifier(get_namespace_name(get_rel_namespace(view->relation)), get_rel_name(view->relation))))));
+						 quote_literal_cstr(quote_qualified_identifier(get_namespace_name(get_rel_namespace(relation)), get_rel_name(relation))))));
 }
 
 /* Only within a group are views at one snapshot. */

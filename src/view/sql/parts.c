@@ -37,8 +37,6 @@
 
 #include "view/sql/sql_internal.h"
 
-#define PART_SCHEMA "tapdata_parts"
-
 /* Those of a view's options that its parts have too. */
 static const char *const inherited[] = {"fillfactor", "group", "tablespace", "timeout"};
 
@@ -59,15 +57,32 @@ options_of_parts(List *options)
 
 /* ---- making ---- */
 
-/* A draft: as the extension, then given to the caller. */
+/* As the extension, then given to the caller. */
+Oid
+td_parts_table(char *table, const TdShape *shape, const List *order, List *options)
+{
+	TdViewName	name = {TD_PART_SCHEMA, table, get_namespace_oid(TD_PART_SCHEMA, false)};
+	Oid			caller = GetUserId();
+	TdCatalogScope scope;
+	Oid			relation;
+
+	td_catalog_enter(&scope);
+	relation = td_view_create_table(&name, shape, options);
+	if (order)
+		td_view_create_order(&name, order);
+	td_run_as_caller(psprintf("ALTER TABLE " TD_PART_SCHEMA ".%s OWNER TO %s", table, quote_identifier(GetUserNameFromId(caller, false))));
+	td_catalog_leave(&scope);
+	CommandCounterIncrement();
+	return relation;
+}
+
+/* A draft. */
 static Oid
 make_part(Query *query, TdShape *shape, const List *order, int n, void *arg)
 {
 	TdParts    *parts = arg;
 	TdPart	   *part = palloc0(sizeof(TdPart));
 	TdView	   *view = palloc0(sizeof(TdView));
-	TdViewName	name = {PART_SCHEMA, NULL, get_namespace_oid(PART_SCHEMA, false)};
-	TdCatalogScope scope;
 
 	if (parts->ids == NIL)
 		parts->ids = td_view_reserve(TD_MAX_PARTS + 1);
@@ -75,13 +90,7 @@ make_part(Query *query, TdShape *shape, const List *order, int n, void *arg)
 	view->owner = GetUserId();
 	view->id = list_nth_int(parts->ids, n);
 	view->part_of = llast_int(parts->ids);
-	name.table = psprintf("v%d_p%d", view->part_of, n + 1);
-	td_catalog_enter(&scope);
-	view->relation = td_view_create_table(&name, shape, options_of_parts(parts->options));
-	if (order)
-		td_view_create_order(&name, order);
-	td_run_as_caller(psprintf("ALTER TABLE " PART_SCHEMA ".%s OWNER TO %s", name.table, quote_identifier(GetUserNameFromId(view->owner, false))));
-	td_catalog_leave(&scope);
+	view->relation = td_parts_table(psprintf("v%d_p%d", view->part_of, n + 1), shape, order, options_of_parts(parts->options));
 	view->twin = view->relation;	/* until it has one */
 	td_view_add(view, options_of_parts(parts->options), DirectFunctionCall1(jsonb_in, CStringGetDatum("{}")), "part");
 	CommandCounterIncrement();
@@ -98,15 +107,15 @@ td_parts_shape(Query *query, TdParts *parts, bool allow_full)
 {
 	TdError		err;
 	TdShape    *shape;
+	int			n = 0;
 
 	memset(&err, 0, sizeof(err));
 	shape = td_analyze(query, GetUserId(), &err);
-	if (shape != NULL && !td_split_helps(query, shape))
+	if (shape != NULL && !td_split_helps(shape))
 		return shape;
 	if (!XactReadOnly)
-		parts->rest = td_split(query, GetUserId(), make_part, parts, shape != NULL);
-	if (parts->rest == NULL)
-		parts->list = NIL;
+		parts->rest = td_split(query, GetUserId(), make_part, parts, shape, &n);
+	parts->list = list_truncate(parts->list, n);	/* without those that were rolled back */
 	if (parts->rest == NULL && shape != NULL)
 		return shape;
 	return td_query_shape(parts->rest ? parts->rest : query, GetUserId(), allow_full);
@@ -128,12 +137,12 @@ td_parts_complete(TdParts *parts, const TdViewName *name, TdView *view)
 		TdPart	   *part = lfirst(lc);
 		TdView	   *hidden = part->view;
 
-		hidden->twin = td_view_create_twin(name->schema, PART_SCHEMA, psprintf("%s_q", get_rel_name(hidden->relation)), hidden->relation, td_query_text(part->query));
+		hidden->twin = td_view_create_twin(name->schema, TD_PART_SCHEMA, psprintf("%s_q", get_rel_name(hidden->relation)), hidden->relation, td_query_text(part->query));
 		hidden->query = hidden->twin;
 		td_view_make_part(hidden->relation, view->relation);
 		shapes = lappend(shapes, td_view_complete(hidden, options_of_parts(parts->options)));
 	}
-	view->query = td_view_create_twin(name->schema, PART_SCHEMA, psprintf("v%d_q", view->id), view->relation, td_query_text(parts->rest));
+	view->query = td_view_create_twin(name->schema, TD_PART_SCHEMA, psprintf("v%d_q", view->id), view->relation, td_query_text(parts->rest));
 	return shapes;
 }
 
@@ -162,8 +171,14 @@ td_parts_follow(const TdView *view)
 		return;
 	td_catalog_enter(&scope);
 	foreach(lc, parts)
-		td_run_as_caller(psprintf("ALTER TABLE " PART_SCHEMA ".%s OWNER TO %s", quote_identifier(get_rel_name(((TdView *) lfirst(lc))->relation)), owner));
-	td_run_as_caller(psprintf("ALTER VIEW " PART_SCHEMA ".v%d_q OWNER TO %s", view->id, owner));
+	{
+		char	   *name = get_rel_name(((TdView *) lfirst(lc))->relation);
+
+		if (name != NULL)		/* not dropped meanwhile */
+			td_run_as_caller(psprintf("ALTER TABLE " TD_PART_SCHEMA ".%s OWNER TO %s", quote_identifier(name), owner));
+	}
+	if (view->query != view->twin)
+		td_run_as_caller(psprintf("ALTER VIEW " TD_PART_SCHEMA ".v%d_q OWNER TO %s", view->id, owner));
 	td_catalog_leave(&scope);
 	CommandCounterIncrement();
 }
@@ -224,18 +239,44 @@ explain_part(List *rows, int n, const TdPart *part, const List *shapes)
 	return rows;
 }
 
+/* What ticks have done for it, so far as it is written down. */
 static List *
-explain_parts(TdShape *top, const List *parts)
+explain_runs(List *rows, const char *indent, const TdView *view)
+{
+	ListCell   *lc;
+
+	foreach(lc, td_view_runs(view->id))
+	{
+		TdViewRuns *r = lfirst(lc);
+		TdExplained *e = palloc(sizeof(TdExplained));
+
+		e->node = psprintf("%sticks so far", indent);
+		e->strategy = r->how;
+		e->detail = psprintf("%lld, %.3f ms in all, %.3f ms the last time", (long long) r->n, r->ms, r->last_ms);
+		rows = lappend(rows, e);
+	}
+	return rows;
+}
+
+/* view: NULL = a draft, which has not run yet. */
+static List *
+explain_parts(TdShape *top, const TdView *view, const List *parts)
 {
 	List	   *rows = td_explain(top);
 	List	   *shapes = list_make1(top);
 	int			n = 0;
 	ListCell   *lc;
 
+	if (view)
+		rows = explain_runs(rows, "  ", view);
 	foreach(lc, parts)
 		shapes = lappend(shapes, ((TdPart *) lfirst(lc))->shape);
 	foreach(lc, parts)
+	{
 		rows = explain_part(rows, ++n, lfirst(lc), shapes);
+		if (view)
+			rows = explain_runs(rows, "    ", ((TdPart *) lfirst(lc))->view);
+	}
 	return rows;
 }
 
@@ -245,7 +286,7 @@ explain_drafts(Query *query)
 	TdParts		parts = {NIL};
 	TdShape    *shape = td_parts_shape(query, &parts, true);
 
-	return explain_parts(shape, parts.list);
+	return explain_parts(shape, NULL, parts.list);
 }
 
 /* Drafts are made, looked at, and rolled back. */
@@ -284,9 +325,11 @@ td_parts_explain_view(const TdView *view)
 		TdPart	   *part = palloc(sizeof(TdPart));
 
 		part->view = lfirst(lc);
+		if (part->view->part_of != view->id || part->view->replaces != 0)
+			continue;
 		part->query = td_twin_query(part->view->query);
 		part->shape = td_query_shape(part->query, view->owner, true);
 		parts = lappend(parts, part);
 	}
-	return explain_parts(td_query_shape(td_twin_query(view->query), view->owner, true), parts);
+	return explain_parts(td_query_shape(td_twin_query(view->query), view->owner, true), view, parts);
 }

@@ -22,12 +22,17 @@
  */
 #include "postgres.h"
 
+#include "access/genam.h"
+#include "access/table.h"
 #include "access/xact.h"
 #include "catalog/dependency.h"
+#include "catalog/indexing.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_constraint.h"
+#include "catalog/pg_depend.h"
 #include "catalog/pg_rewrite.h"
+#include "commands/comment.h"
 #include "commands/defrem.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
@@ -35,6 +40,7 @@
 #include "parser/scansup.h"
 #include "rewrite/rewriteSupport.h"
 #include "utils/builtins.h"
+#include "utils/fmgroids.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/ruleutils.h"
@@ -55,7 +61,6 @@ static void append_columns(StringInfo sql, const TdShape *shape);
 static void append_type(StringInfo sql, Oid type, int32 typmod, Oid collation);
 static void append_key(StringInfo sql, const TdShape *shape);
 static void append_storage(StringInfo sql, List *options, bool hot);
-static void create_index(Oid schema, const char *table, const char *label, const char *columns);
 static char *name_list(int n, const char *const *columns);
 static void create_hash_index(Oid schema, const char *table, int n, const char *const *columns);
 static const char *const *column_names(const TdShape *shape);
@@ -254,8 +259,8 @@ column_names(const TdShape *shape)
 }
 
 /* An index that the table can't do without; columns: as CREATE INDEX has them. */
-static void
-create_index(Oid schema, const char *table, const char *label, const char *columns)
+void
+td_view_create_index(Oid schema, const char *table, const char *label, const char *columns)
 {
 	char	   *index = ChooseRelationName(table, label, "idx", schema, false);
 
@@ -263,6 +268,7 @@ create_index(Oid schema, const char *table, const char *label, const char *colum
 							  quote_qualified_identifier(get_namespace_name(schema), table), columns));
 	CommandCounterIncrement();
 	td_view_make_part(get_relname_relid(index, schema), get_relname_relid(table, schema));
+	CreateComments(get_relname_relid(index, schema), RelationRelationId, 0, TD_INDEX_COMMENT);
 }
 
 static char *
@@ -286,7 +292,7 @@ create_hash_index(Oid schema, const char *table, int n, const char *const *colum
 				 errmsg("a live view without a key has at most %d columns", MAX_HASHED),
 				 errdetail("This one has %d.", n),
 				 errhint("Select fewer columns, or the primary keys of all tables that are read.")));
-	create_index(schema, table, "row_hash", psprintf("(tapdata.row_hash(%s))", name_list(n, columns)));
+	td_view_create_index(schema, table, "row_hash", psprintf("(tapdata.row_hash(%s))", name_list(n, columns)));
 }
 
 /* Does the key of the table find the parts of a keyed view? */
@@ -314,7 +320,7 @@ create_part_index(const TdViewName *name, const TdShape *shape)
 
 	for (int i = 0; i < keyed->nkeys; i++)
 		columns[i] = shape->columns[keyed->outputs[i] - 1].name;
-	create_index(name->schema_oid, name->table, "part", psprintf("(%s)", name_list(keyed->nkeys, columns)));
+	td_view_create_index(name->schema_oid, name->table, "part", psprintf("(%s)", name_list(keyed->nkeys, columns)));
 }
 
 /* Of a part: a view above it reads its first rows. */
@@ -323,7 +329,7 @@ td_view_create_order(const TdViewName *name, const List *order)
 {
 	Oid			table = get_relname_relid(name->table, name->schema_oid);
 
-	create_index(name->schema_oid, name->table, "order", psprintf("(%s)", td_order_text(table, order, td_order_needed(table, order))));
+	td_view_create_index(name->schema_oid, name->table, "order", psprintf("(%s)", td_order_text(table, order, td_order_needed(table, order))));
 }
 
 /* ---- the twin ---- */
@@ -386,6 +392,32 @@ td_twin_needs(Oid twin, const List *proofs)
 	}
 }
 
+List *
+td_twin_proofs(Oid twin)
+{
+	Relation	depend = table_open(DependRelationId, AccessShareLock);
+	List	   *proofs = NIL;
+	ScanKeyData key[2];
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	ScanKeyInit(&key[0], Anum_pg_depend_classid, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(RewriteRelationId));
+	ScanKeyInit(&key[1], Anum_pg_depend_objid, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(get_rewrite_oid(twin, ViewSelectRuleName, false)));
+	scan = systable_beginscan(depend, DependDependerIndexId, true, NULL, lengthof(key), key);
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		Form_pg_depend d = (Form_pg_depend) GETSTRUCT(tuple);
+
+		if (d->refclassid == ConstraintRelationId)
+			proofs = list_append_unique_oid(proofs, get_constraint_index(d->refobjid));
+		else if (d->refclassid == RelationRelationId && get_rel_relkind(d->refobjid) == RELKIND_INDEX)
+			proofs = list_append_unique_oid(proofs, d->refobjid);
+	}
+	systable_endscan(scan);
+	table_close(depend, AccessShareLock);
+	return proofs;
+}
+
 /* It goes with the table, and can't be dropped without it. */
 void
 td_view_make_part(Oid part, Oid table)
@@ -441,7 +473,7 @@ create_state_index(const char *name, const TdPlan *plan)
 		td_run_as_caller(psprintf("CREATE UNIQUE INDEX ON " STATE_SCHEMA ".%s (%s) NULLS NOT DISTINCT", name, name_list(plan->nkeys, columns)));
 	else
 	{
-		create_index(schema, name, "part", psprintf("(%s)", name_list(plan->nkeys, columns)));
+		td_view_create_index(schema, name, "part", psprintf("(%s)", name_list(plan->nkeys, columns)));
 		create_hash_index(schema, name, plan->nstate, columns);
 	}
 	CommandCounterIncrement();

@@ -1,107 +1,71 @@
-# Two private PostgreSQL servers: views with feeds in one, pipelines that read them (connector tapdata) in the other and in the same one.
+# Copies of live views that are kept by their feeds: a copy as of one tick and the changes since must be the view as of another.
 package TdFeeds;
 use strict;
 use warnings;
-use DBI;
 use Exporter 'import';
-use Time::HiRes qw(sleep time);
+use TdProcs;
 
-our @EXPORT = qw(start_pg stop_pg drop_pgs db env connect_feed caught_up mirror_differs status_is eventually_so pg);
+our @EXPORT_OK = qw(at_once take_copy apply bag bags_differ replay clone);
 
-my $top = $ENV{TD_TOP} || do { my $f = __FILE__; $f =~ s{/?test/t/lib/[^/]+$}{}; $f eq '' ? '.' : $f };
-my (%env, @started);
-
-sub pg { my ($command, $name, @args) = @_; return system("$top/test/servers/pg", $command, $name, @args) == 0 }
-
-# A fresh server with the extension and a login `feeder`.
-sub start_pg
+# Code in one REPEATABLE READ transaction.
+sub at_once
 {
-	my ($name, @conf) = @_;
-	pg('drop', $name);
-	push @started, $name;
-	pg('start', $name, @conf) or die "no PostgreSQL server\n";
-	$env{$name} = { map { /^(\w+)=(.*)$/ ? ($1, $2) : () } split /\n/, `$top/test/servers/pg env $name` };
-	db($name)->do($_) for 'CREATE EXTENSION tapdata', q{CREATE ROLE feeder LOGIN PASSWORD 'feedersecret'};
-	return;
+	my ($code) = @_;
+	my $dbh = psql('postgres');
+	$dbh->do('BEGIN ISOLATION LEVEL REPEATABLE READ');
+	my $result = eval { $code->($dbh) };
+	my $error = $@;
+	my $state = $dbh->state;
+	eval { $dbh->do('ROLLBACK') };
+	die "$state $error" if $error;
+	return $result;
 }
 
-sub env { return $env{ $_[0] } }
-sub drop_pgs { pg('drop', $_) for @started; @started = (); return }
+sub bag { my ($dbh, $view) = @_; my %bag; $bag{$_}++ for @{ $dbh->selectcol_arrayref("SELECT to_jsonb(v)::text FROM $view v") }; return \%bag }
+sub take_copy { my ($view) = @_; return at_once(sub { my ($dbh) = @_; { tick => scalar $dbh->selectrow_array("SELECT tapdata.view_tick('$view')"), rows => bag($dbh, $view) } }) }
 
-# A connection of its own; to a server that may be starting again.
-sub db
+# Applies what came since to a copy; what is wrong with that, '' = nothing.
+sub apply
 {
-	my ($name, $user) = @_;
-	my $until = time + 30;
+	my ($dbh, $view, $copy, $limit) = @_;
+	my $wrong = '';
 	while (1)
 	{
-		my $dbh = eval { DBI->connect("DBI:Pg:host=$env{$name}{PGHOST};port=$env{$name}{PGPORT};dbname=postgres", $user // 'postgres', '',
-			{ RaiseError => 1, PrintError => 0, PrintWarn => 0, AutoCommit => 1 }) };
-		return $dbh if $dbh;
-		die $@ if time > $until;
-		sleep 0.1;
+		my $changes = $dbh->selectall_arrayref("SELECT tick, weight, \"row\"::text, at IS NOT NULL FROM tapdata.changes('$view', $copy->{tick}, " . ($limit // 'NULL') . ')');
+		my $sign = -1;
+		for my $change (@$changes)
+		{
+			my ($tick, $weight, $row, $at) = @$change;
+			if ($tick < $copy->{tick} || !$at || $weight == 0) { $wrong .= "tick $tick after $copy->{tick}, weight $weight\n" }
+			$sign = -1 if $tick > $copy->{tick};
+			if ($weight < 0 && $sign > 0) { $wrong .= "tick $tick: goes after came\n" }
+			$sign = 1 if $weight > 0;
+			$copy->{tick} = $tick;
+			$copy->{rows}{$row} = ($copy->{rows}{$row} // 0) + $weight;
+			if ($copy->{rows}{$row} < 0) { $wrong .= "tick $tick: $copy->{rows}{$row} of $row\n" }
+			delete $copy->{rows}{$row} if $copy->{rows}{$row} == 0;
+		}
+		return $wrong if !@$changes || !defined $limit;
 	}
 }
 
-# In $at: a connection named `$name` to $source.
-sub connect_feed
+sub bags_differ { my ($feed, $view) = @_; my %all = (%$feed, %$view); return join '', map { "feed " . ($feed->{$_} // 0) . ", view " . ($view->{$_} // 0) . " of $_\n" }
+	grep { ($feed->{$_} // 0) != ($view->{$_} // 0) } sort keys %all }
+
+# The copy as of now, against the view in the same snapshot; '' = equal.
+sub replay
 {
-	my ($at, $name, $source, $options) = @_;
-	db($at)->do('SELECT tapdata.create_connection($1, $2, $3, $4)', undef, $name, 'tapdata', qq({"port": $env{$source}{PGPORT}, "dbname": "postgres"} ) =~ s/\} $/$options ? ", $options}" : '}'/er,
-		'{"user": "feeder", "password": "feedersecret"}');
-	return;
+	my ($view, $copy, $limit) = @_;
+	return at_once(sub {
+		my ($dbh) = @_;
+		my $from = $copy->{tick};
+		my $wrong = apply($dbh, $view, $copy, $limit);
+		my $tick = $dbh->selectrow_array("SELECT tapdata.view_tick('$view')");
+		$wrong .= "ends with tick $copy->{tick}, not $tick\n" if $copy->{tick} != $tick;
+		$wrong .= bags_differ($copy->{rows}, bag($dbh, $view));
+		return $wrong && "$view from tick $from to $tick: $wrong" });
 }
 
-# The views are as of now, and the mirror is as the views; survives what is killed meanwhile.  '' or why not.
-sub caught_up
-{
-	my ($source, $at, $pipeline, $views, $seconds) = @_;
-	my $until = time + ($seconds // 60);
-	my $error = '';
-	while (time < $until)
-	{
-		return '' if eval {
-			my $s = db($source);
-			$s->do("SELECT tapdata.wait_view('$_', '20 s')") for @$views;
-			db($at)->do(qq{SELECT tapdata.wait_pipeline('$pipeline', '20 s')});
-			1 };
-		$error = $@;
-		my ($status, $why) = eval { db($at)->selectrow_array('SELECT status, error FROM tapdata.pipelines WHERE name = $1', undef, $pipeline) };
-		return "failed: $why" if ($status // '') eq 'failed';
-		sleep 0.1;
-	}
-	return $error;
-}
-
-sub rows_of { my ($dbh, $table) = @_; return $dbh->selectcol_arrayref("SELECT t::text FROM $table t ORDER BY 1") }
-
-# '' = the same rows, as text, with their copies; else the first that differ.
-sub mirror_differs
-{
-	my ($source, $view, $at, $table) = @_;
-	my %count;
-	$count{$_}++ for @{ rows_of(db($source), $view) };
-	$count{$_}-- for @{ rows_of(db($at), $table) };
-	my @wrong = grep { $count{$_} != 0 } sort keys %count;
-	return join '', map { ($count{$_} > 0 ? 'missing' : 'extra') . " in $table: $_\n" } splice @wrong, 0, 3;
-}
-
-sub eventually_so
-{
-	my ($code, $seconds) = @_;
-	my $until = time + ($seconds // 30);
-	my $v;
-	sleep 0.05 until ($v = eval { $code->() }) || time > $until;
-	return $v;
-}
-
-# The row of a pipeline once it has that status (or time is up).
-sub status_is
-{
-	my ($at, $pipeline, $status, $seconds) = @_;
-	my $row;
-	eventually_so(sub { $row = db($at)->selectrow_hashref('SELECT status, sqlstate, error, hint FROM tapdata.pipelines WHERE name = $1', undef, $pipeline); $row->{status} eq $status }, $seconds);
-	return { map { $_ => $row->{$_} // '' } keys %$row };
-}
+sub clone { my ($copy) = @_; return { tick => $copy->{tick}, rows => { %{ $copy->{rows} } } } }
 
 1;

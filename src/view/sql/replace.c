@@ -1,0 +1,301 @@
+/*-------------------------------------------------------------------------
+ *
+ * replace.c
+ *		create_view(or_replace => true) where the live view is there already.
+ *
+ * NOTES
+ *		Sessions, one transaction.  The new definition becomes a live view of its
+ *		own in schema tapdata_parts, which says what it replaces: it is filled and
+ *		kept as all are, while the old one goes on.  The worker lets it take the
+ *		old one's place (take_over.c).  Here is refused what could not.
+ *
+ *		Its table goes with that of the view, but not the other way round: what
+ *		drops something that only the new definition reads gives that up alone.
+ *
+ * IDENTIFICATION
+ *		src/view/sql/replace.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/table.h"
+#include "access/xact.h"
+#include "catalog/dependency.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_class.h"
+#include "miscadmin.h"
+#include "rewrite/rewriteHandler.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/jsonb.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+
+#include "view/sql/sql_internal.h"
+
+/* Options that the new definition's own tables are made with. */
+static const char *const inherited[] = {"allow_full", "fillfactor", "group", "tablespace", "timeout", "unlogged"};
+
+static void require_owner(const TdView *old);
+static TdView *replacement_of(const TdView *old);
+static List *options_of_new(const TdView *old, List *options);
+static bool is_defined_so(const TdView *view, const TdView *definition, Query *query, bool allow_full);
+static char *text_of_twin(Oid twin);
+static void give_up(const TdView *pending);
+static TdView *make(const TdView *old, const TdViewName *name, Query *query, List *options, bool allow_full);
+static void require_columns(const TdView *old, const TdShape *shape);
+static bool same_column(Form_pg_attribute a, const TdViewColumn *column);
+static void require_below(const TdView *old, List *shapes);
+static void require_fits(const TdView *old, const TdView *new);
+static void log_replacing(const TdView *old);
+
+/* The table of the view stays what it is. */
+void
+td_view_replace(Oid existing, const TdViewName *name, const char *sql, List *options)
+{
+	TdView	   *old = td_view_owned(existing, AccessShareLock);
+	TdView	   *pending;
+	List	   *kept;
+	Query	   *query;
+	List	   *proofs;
+	bool		allow_full = false;
+
+	require_owner(old);
+	td_group_serialize(old->group);
+	kept = td_view_options_kept(options, td_view_options(old->id));
+	if (kept != NIL)
+		td_view_set_options(old, kept);
+	options = options_of_new(old, options);
+	if (td_pairs_get(options, "allow_full"))
+		(void) parse_bool(td_pairs_get(options, "allow_full"), &allow_full);
+	query = td_query_total(td_query_analyse(sql), &proofs);
+	pending = replacement_of(old);
+	if (pending && strcmp(pending->status, "failed") != 0 && is_defined_so(pending, pending, query, allow_full))
+	{
+		ereport(NOTICE, (errmsg("live view %s is being given this definition already", old->name)));
+		return;
+	}
+	if (pending)
+		give_up(pending);
+	if (is_defined_so(old, old, query, allow_full))
+		ereport(NOTICE, (pending ? errmsg("live view %s keeps its definition, the other one is given up", old->name) :
+						 errmsg("live view %s has this definition already", old->name)));
+	else
+	{
+		TdView	   *new = make(old, name, query, options, allow_full);
+
+		td_twin_needs(new->twin, proofs);
+		require_fits(old, new);
+		log_replacing(old);
+	}
+	td_view_wake(old);
+}
+
+/* Rights are checked as the caller, but used as the owner. */
+static void
+require_owner(const TdView *old)
+{
+	if (GetUserId() != old->owner)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("must be owner of view %s to replace it", old->name),
+				 errdetail("Its query is computed with the rights of its owner."),
+				 errhint("SET ROLE %s first.", quote_identifier(td_role_text(old->owner)))));
+}
+
+/* What is to take the view's place; NULL = nothing. */
+static TdView *
+replacement_of(const TdView *old)
+{
+	ListCell   *lc;
+
+	foreach(lc, td_view_parts(old->id))
+		if (((TdView *) lfirst(lc))->replaces == old->id)
+			return lfirst(lc);
+	return NULL;
+}
+
+/* Those of the view as they are now, with what the call says of allow_full. */
+static List *
+options_of_new(const TdView *old, List *options)
+{
+	List	   *stored = td_view_options(old->id);
+	List	   *some = NIL;
+
+	for (size_t i = 0; i < lengthof(inherited); i++)
+	{
+		bool		given = strcmp(inherited[i], "allow_full") == 0 && td_pairs_has(options, inherited[i]);
+		TdPair	   *pair = palloc(sizeof(TdPair));
+
+		pair->name = pstrdup(inherited[i]);
+		pair->value = unconstify(char *, td_pairs_get(given ? options : stored, inherited[i]));
+		if (pair->value)
+			some = lappend(some, pair);
+	}
+	return some;
+}
+
+/* Does it mean the same, by names of today, under settings that the query depends on? */
+static bool
+is_defined_so(const TdView *view, const TdView *definition, Query *query, bool allow_full)
+{
+	return view->allow_full == allow_full && strcmp(text_of_twin(definition->twin), td_query_text(query)) == 0 &&
+		(view->settings == NIL || td_pairs_equal(view->settings, td_json_pairs(DatumGetJsonbP(td_settings_now()), "settings")));
+}
+
+static char *
+text_of_twin(Oid twin)
+{
+	Relation	rel = table_open(twin, AccessShareLock);
+	int			level = td_pin_path();
+	char	   *text = td_query_sql(get_view_query(rel));
+
+	AtEOXact_GUC(true, level);
+	table_close(rel, NoLock);
+	return text;
+}
+
+/* A definition that has not come to its place goes, with its parts. */
+static void
+give_up(const TdView *pending)
+{
+	char	   *table = quote_qualified_identifier(get_namespace_name(get_rel_namespace(pending->relation)), get_rel_name(pending->relation));
+
+	td_view_ddl = true;
+	PG_TRY();
+	{
+		td_run_as_caller(psprintf("DROP TABLE %s", table));
+	}
+	PG_FINALLY();
+	{
+		td_view_ddl = false;
+	}
+	PG_END_TRY();
+	CommandCounterIncrement();
+	(void) td_views_follow();
+}
+
+/* ---- the new definition ---- */
+
+static TdView *
+make(const TdView *old, const TdViewName *name, Query *query, List *options, bool allow_full)
+{
+	TdParts		parts = {options};
+	TdShape    *shape = td_parts_shape(query, &parts, allow_full);
+	TdView	   *new = palloc0(sizeof(TdView));
+	List	   *shapes = list_make1(shape);
+	ObjectAddress table;
+	ObjectAddress owner;
+	ListCell   *lc;
+
+	require_columns(old, shape);
+	foreach(lc, parts.list)
+		shapes = lappend(shapes, ((TdPart *) lfirst(lc))->shape);
+	require_below(old, shapes);
+	new->owner = old->owner;
+	new->part_of = new->replaces = old->id;
+	new->allow_full = allow_full;
+	new->id = parts.ids != NIL ? llast_int(parts.ids) : linitial_int(td_view_reserve(1));
+	new->relation = td_parts_table(psprintf("v%d_r", new->id), shape, NIL, options);
+	ObjectAddressSet(table, RelationRelationId, new->relation);
+	ObjectAddressSet(owner, RelationRelationId, old->relation);
+	recordDependencyOn(&table, &owner, DEPENDENCY_AUTO);
+	new->twin = td_view_create_twin(name->schema, TD_PART_SCHEMA, psprintf("v%d_t", new->id), new->relation, td_query_text(query));
+	shapes = td_parts_complete(&parts, name, new);
+	td_identity_need(lappend(shapes, td_view_complete(new, options)));
+	CommandCounterIncrement();
+	return new;
+}
+
+/* What reads the view by its columns must find them; new ones come last. */
+static void
+require_columns(const TdView *old, const TdShape *shape)
+{
+	Relation	rel = table_open(old->relation, AccessShareLock);
+	TupleDesc	desc = RelationGetDescr(rel);
+	int			n = 0;
+
+	for (int i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute a = TupleDescAttr(desc, i);
+
+		if (a->attisdropped)
+			continue;
+		if (n >= shape->ncolumns || !same_column(a, &shape->columns[n]))
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_TABLE_DEFINITION),
+					 errmsg("the new query of live view %s does not have its column \"%s\"", old->name, NameStr(a->attname)),
+					 errdetail("Column %d must be \"%s\" of type %s, as it is now; new columns come last.", n + 1, NameStr(a->attname),
+							   format_type_with_typemod(a->atttypid, a->atttypmod)),
+					 errhint("Drop the view and create it anew: SELECT tapdata.drop_view(%s).", quote_literal_cstr(old->name))));
+		n++;
+	}
+	table_close(rel, NoLock);
+}
+
+static bool
+same_column(Form_pg_attribute a, const TdViewColumn *column)
+{
+	return strcmp(NameStr(a->attname), column->name) == 0 && a->atttypid == column->type && a->atttypmod == column->typmod && a->attcollation == column->collation;
+}
+
+/* No view is made of itself. */
+static void
+require_below(const TdView *old, List *shapes)
+{
+	List	   *above = td_views_with_readers(list_make1(unconstify(TdView *, old)));
+	ListCell   *lc;
+	ListCell   *at;
+
+	foreach(lc, shapes)
+	{
+		const TdShape *shape = lfirst(lc);
+
+		for (int i = 0; i < shape->noccurrences; i++)
+			foreach(at, above)
+			{
+				TdView	   *view = lfirst(at);
+
+				if (view->relation == shape->occurrences[i].relid)
+					ereport(ERROR,
+							(errcode(ERRCODE_INVALID_TABLE_DEFINITION),
+							 errmsg("live view %s can't be made of itself", old->name),
+							 view->id == old->id ? errdetail("The new query reads it.") : errdetail("The new query reads view %s, which is made of it.", view->name),
+							 errhint("Read what they are made of.")));
+			}
+	}
+}
+
+/* Views above it count on its key, and on columns that are never null. */
+static void
+require_fits(const TdView *old, const TdView *new)
+{
+	List	   *readers = td_views_reading(old->relation);
+	ListCell   *lc;
+
+	if (readers == NIL)
+		return;
+	foreach(lc, td_view_reshape(old->relation, new->relation))
+	{
+		TdPair	   *step = lfirst(lc);
+
+		if (step->name[0] == '1' || step->name[0] == '2')
+			ereport(ERROR,
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					 step->name[0] == '1' ? errmsg("the new query of live view %s has another key", old->name) :
+					 errmsg("column %s of the new query of live view %s may be null", step->value, old->name),
+					 errdetail("Live view %s reads it, and counts on that.", ((TdView *) linitial(readers))->name),
+					 errhint("Drop that view first, and create it again afterwards.")));
+	}
+}
+
+static void
+log_replacing(const TdView *old)
+{
+	TdError		entry;
+
+	memset(&entry, 0, sizeof(entry));
+	strlcpy(entry.message, "view is being given a new definition", sizeof(entry.message));
+	td_log("info", "view", old->name, old->owner, &entry);
+}
