@@ -247,12 +247,12 @@ explain_runs(List *rows, const char *indent, const TdView *view)
 
 	foreach(lc, td_view_runs(view->id))
 	{
-		TdViewRuns *r = lfirst(lc);
+		TdPair	   *r = lfirst(lc);
 		TdExplained *e = palloc(sizeof(TdExplained));
 
 		e->node = psprintf("%sticks so far", indent);
-		e->strategy = r->how;
-		e->detail = psprintf("%lld, %.3f ms in all, %.3f ms the last time", (long long) r->n, r->ms, r->last_ms);
+		e->strategy = r->name;
+		e->detail = r->value;
 		rows = lappend(rows, e);
 	}
 	return rows;
