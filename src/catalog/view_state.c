@@ -184,7 +184,9 @@ td_view_count_runs(int32 id, const char *how, int64 more, double ms_more, double
 List *
 td_view_runs(int32 id)
 {
-	static TdStatement look = {"SELECT how, n, ms, last_ms FROM tapdata.view_run WHERE view = $1 ORDER BY n DESC, how", NULL};
+	static TdStatement look = {
+		"SELECT how, format('%s, %s ms in all, %s ms the last time', n, round(ms::numeric, 3), round(last_ms::numeric, 3)) "
+	"FROM tapdata.view_run WHERE view = $1 ORDER BY n DESC, how", NULL};
 	MemoryContext caller = CurrentMemoryContext;
 	List	   *runs = NIL;
 	TdCatalogScope scope;
@@ -194,13 +196,11 @@ td_view_runs(int32 id)
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
 		MemoryContext inner = MemoryContextSwitchTo(caller);
-		TdViewRuns *r = palloc(sizeof(TdViewRuns));
+		TdPair	   *run = palloc0(sizeof(TdPair));
 
-		r->how = td_col_text(i, 1);
-		r->n = td_col_int(i, 2);
-		r->ms = td_col_float(i, 3);
-		r->last_ms = td_col_float(i, 4);
-		runs = lappend(runs, r);
+		run->name = td_col_text(i, 1);
+		run->value = td_col_text(i, 2);
+		runs = lappend(runs, run);
 		MemoryContextSwitchTo(inner);
 	}
 	td_catalog_leave(&scope);

@@ -48,6 +48,7 @@ typedef enum TdConstruct
 	TD_NOT_WITHOUT_FROM,
 	TD_NOT_WITHOUT_COLUMNS,
 	TD_NOT_TOO_MANY_TABLES,
+	TD_NOT_TOO_MANY_SUBQUERIES,
 	TD_NOT_SUBQUERY,
 	TD_NOT_PARAMETER,
 	TD_NOT_SYSTEM_COLUMN,
@@ -123,6 +124,9 @@ extern bool td_collect_uses(Node *node, TdUses *uses, TdError *err);	/* false = 
 
 /* filter.c */
 extern Node *td_filters_as_cases(Node *node, void *context);
+
+/* pull_up.c */
+extern void td_pull_up_subqueries(Query *query);
 
 /* group.c: outputs and HAVING over the row of a group. */
 extern bool td_aggregate_kind(const Aggref *aggref, TdAggregateKind *kind); /* false = not one that is counted */

@@ -76,6 +76,8 @@ static const Refusal refusals[] = {
 	{TD_NOT_WITHOUT_FROM, "a query without a table", "Nothing could ever change it.", "Name at least one table in FROM."},
 	{TD_NOT_WITHOUT_COLUMNS, "a query without columns", "Its rows could not be told apart.", "Select at least one column."},
 	{TD_NOT_TOO_MANY_TABLES, "more than %s tables in one query", "Each use of a table in FROM counts.", "Make a view of a part of the join, and join that one."},
+	{TD_NOT_TOO_MANY_SUBQUERIES, "more than %s tables and subqueries in one query", "What WITH and ordinary views stand for is put in place wherever they are named.",
+	"Make a live view of what is named often, and read that one."},
 	{TD_NOT_SUBQUERY, "%s", "Only joins of tables and other views are kept.", AS_A_JOIN},
 	{TD_NOT_PARAMETER, "parameter %s", "A view is kept for one query, not for one per value.", "Write the value itself, or make it a column of the view and filter by it when reading."},
 	{TD_NOT_SYSTEM_COLUMN, "system column %s", "It says where a row is stored, not what it is.", "Use columns of the table."},

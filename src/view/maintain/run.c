@@ -41,6 +41,7 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
+#include "utils/rls.h"
 #include "utils/snapmgr.h"
 #include "view/maintain/run_internal.h"
 #include "workers/workers.h"
@@ -71,6 +72,7 @@ plan_view(TdViewRun *run)
 		run->shape = td_analyze_full(query, run->view->owner, &err);
 	if (run->shape == NULL)
 		td_error_raise(&err);
+	td_shape_require_execute(run->shape, run->view->owner);
 	run->plan = td_plan(run->shape);
 	run->fingerprint = td_fingerprint(run->shape);
 	AtEOXact_GUC(false, level);
@@ -211,7 +213,7 @@ may_read(Oid owner, const TdOccurrence *o)
 	return true;
 }
 
-/* Statements over deltas alone would not ask. */
+/* Statements over deltas alone would not ask, and kept plans not again: BYPASSRLS and memberships go without DDL on the table. */
 void
 td_run_require_rights(const TdViewRun *run)
 {
@@ -220,6 +222,11 @@ td_run_require_rights(const TdViewRun *run)
 		const TdOccurrence *o = &run->shape->occurrences[i];
 		char	   *name;
 
+		if (check_enable_rls(o->relid, run->view->owner, true) == RLS_ENABLED)
+			ereport(ERROR,
+					(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+					 errmsg("row-level security of table %s applies to the owner of view %s now", quote_identifier(get_rel_name(o->relid)), run->view->name),
+					 errhint("Let the owner bypass it (ALTER ROLE ... BYPASSRLS), then call SELECT tapdata.refresh_view('%s').", run->view->name)));
 		if (may_read(run->view->owner, o))
 			continue;
 		name = quote_qualified_identifier(get_namespace_name(get_rel_namespace(o->relid)), get_rel_name(o->relid));
@@ -574,7 +581,7 @@ run_whole(TdTick *t)
 bool
 td_run_is_whole(const TdViewRun *run)
 {
-	return run->shape->keyed && run->shape->keyed->nkeys == 0;
+	return run->shape->keyed && run->shape->keyed->nkeys == 0 && !run->shape->topk;
 }
 
 /* Is there anything to do?  What is unknown can only be computed anew. */

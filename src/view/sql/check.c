@@ -70,6 +70,7 @@ typedef struct TdBag
 static Oid	checked_table;		/* of the check that is being planned */
 
 static void require_all_rows(const TdView *view);
+static char *twin_name(const TdView *view);
 static void check(FunctionCallInfo fcinfo, TdView *view, int64 max_rows);
 static void plan_bag(TdBag *bag);
 static bool skip_rights(Oid relation);
@@ -122,12 +123,23 @@ require_all_rows(const TdView *view)
 				 errhint("Ask its owner, %s, to check it.", td_role_text(view->owner))));
 }
 
+static char *
+twin_name(const TdView *view)
+{
+	char	   *schema = get_namespace_name(get_rel_namespace(view->twin));
+	char	   *name = get_rel_name(view->twin);
+
+	if (schema == NULL || name == NULL)
+		td_view_raise_dropped(view);
+	return quote_qualified_identifier(schema, name);
+}
+
 /* All of it. */
 static void
 check(FunctionCallInfo fcinfo, TdView *view, int64 max_rows)
 {
 	TimestampTz end = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), CHECK_TIMEOUT_MS);
-	char	   *twin = quote_qualified_identifier(get_namespace_name(get_rel_namespace(view->twin)), get_rel_name(view->twin));
+	char	   *twin = twin_name(view);
 	TdBag		query = {"tapdata$query", psprintf("SELECT * FROM %s", twin)};
 	TdBag		table = {"tapdata$view", psprintf("SELECT * FROM ONLY %s", view->name)};
 	TdViewScope scope;
@@ -245,13 +257,16 @@ plan_both(const TdView *view, TdBag *query, TdBag *table)
 static TdView *
 require_streaming(TdView *view, TimestampTz end)
 {
-	TdView	   *now = td_view_streaming(view, end) ? td_view_load(view->id) : NULL;
+	bool		streams = td_view_streaming(view, end);
+	TdView	   *now = td_view_load(view->id);
 
 	if (now == NULL)
+		td_view_raise_dropped(view);
+	if (!streams)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("view %s is not filled yet", view->name),
-				 errdetail("Its status is \"%s\".", td_view_load(view->id)->status),
+				 errdetail("Its status is \"%s\".", now->status),
 				 errhint("Wait for it first: SELECT tapdata.wait_view(%s).", quote_literal_cstr(view->name))));
 	if (GetCurrentTimestamp() >= end)
 		ereport(ERROR,

@@ -52,6 +52,7 @@ td_query_analyse(const char *sql)
 	query = parse_analyze_fixedparams(parse(sql), sql, NULL, 0, NULL);
 	error_context_stack = callback.previous;
 	(void) check_rights((Node *) query, NULL);
+	td_require_execute((Node *) query, GetUserId());
 	return query;
 }
 
@@ -149,7 +150,10 @@ td_query_shape(Query *query, Oid owner, bool allow_full)
 		td_error_hint(&err, "%s Or let all of it be computed anew whenever a table in it changes, with the option {\"allow_full\": true}.", pstrdup(err.hint));
 		td_error_raise(&err);
 	}
-	return shape ? shape : full;
+	if (shape == NULL)
+		shape = full;
+	td_shape_require_execute(shape, owner);
+	return shape;
 }
 
 /* As text that means the same under any search_path. */

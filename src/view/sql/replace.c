@@ -54,10 +54,11 @@ static void log_replacing(const TdView *old);
 void
 td_view_replace(Oid existing, const TdViewName *name, const char *sql, List *options)
 {
-	TdView	   *old = td_view_owned(existing);
+	TdView	   *old = td_view_owned(existing, AccessShareLock);
 	TdView	   *pending;
 	List	   *kept;
 	Query	   *query;
+	List	   *proofs;
 	bool		allow_full = false;
 
 	require_owner(old);
@@ -68,7 +69,7 @@ td_view_replace(Oid existing, const TdViewName *name, const char *sql, List *opt
 	options = options_of_new(old, options);
 	if (td_pairs_get(options, "allow_full"))
 		(void) parse_bool(td_pairs_get(options, "allow_full"), &allow_full);
-	query = td_query_analyse(sql);
+	query = td_query_total(td_query_analyse(sql), &proofs);
 	pending = replacement_of(old);
 	if (pending && strcmp(pending->status, "failed") != 0 && is_defined_so(pending, pending, query, allow_full))
 	{
@@ -84,6 +85,7 @@ td_view_replace(Oid existing, const TdViewName *name, const char *sql, List *opt
 	{
 		TdView	   *new = make(old, name, query, options, allow_full);
 
+		td_twin_needs(new->twin, proofs);
 		require_fits(old, new);
 		log_replacing(old);
 	}

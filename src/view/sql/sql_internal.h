@@ -11,6 +11,7 @@
 #define TD_VIEW_SQL_INTERNAL_H
 
 #include "fmgr.h"
+#include "storage/lockdefs.h"
 #include "util/util.h"
 #include "view/view_internal.h"
 
@@ -34,6 +35,7 @@ extern void td_view_create_order(const TdViewName *name, const List *order);	/* 
 extern Oid	td_view_create_twin(const char *draft_schema, const char *schema, const char *name, Oid table, const char *query);	/* owned by the caller, goes with the table */
 extern char *td_twin_name(const char *schema, const char *table);	/* one that is free */
 extern void td_twin_needs(Oid twin, const List *proofs);	/* unique indexes (oids) that it counts on stay */
+extern List *td_twin_proofs(Oid twin);	/* those */
 extern void td_view_create_state(const TdView *view, const TdPlan *plan, List *options);
 extern void td_view_make_part(Oid part, Oid table);
 extern void td_view_create_index(Oid schema, const char *table, const char *label, const char *columns);	/* that the table can't do without; as the caller */
@@ -79,13 +81,14 @@ extern void td_identity_restore(void);	/* those that no view needs any more */
 extern void td_identity_restore_all(List *identities);
 
 /* ---- control.c ---- */
-extern TdView *td_view_owned(Oid relation); /* 42501 unless the caller owns it */
+extern TdView *td_view_owned(Oid relation, LOCKMODE mode); /* locked; 42501 unless the caller owns it */
 extern List *td_views_with_readers(List *views);	/* and all above them, each after those it reads */
 extern void td_view_set_options(const TdView *view, List *options);
 extern void td_view_wake(const TdView *view);	/* its worker rereads the catalog after commit */
 
 /* ---- wait.c ---- */
 extern void td_view_require_reader(const TdView *view);
+extern void td_view_raise_dropped(const TdView *view) pg_attribute_noreturn();
 extern void td_view_raise_failure(const TdView *view) pg_attribute_noreturn();
 extern bool td_view_streaming(const TdView *view, TimestampTz end);	/* waits until it streams; false = not in time; raises when it or its group has failed */
 

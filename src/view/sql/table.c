@@ -22,11 +22,15 @@
  */
 #include "postgres.h"
 
+#include "access/genam.h"
+#include "access/table.h"
 #include "access/xact.h"
 #include "catalog/dependency.h"
+#include "catalog/indexing.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_constraint.h"
+#include "catalog/pg_depend.h"
 #include "catalog/pg_rewrite.h"
 #include "commands/comment.h"
 #include "commands/defrem.h"
@@ -36,6 +40,7 @@
 #include "parser/scansup.h"
 #include "rewrite/rewriteSupport.h"
 #include "utils/builtins.h"
+#include "utils/fmgroids.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/ruleutils.h"
@@ -385,6 +390,32 @@ td_twin_needs(Oid twin, const List *proofs)
 			ObjectAddressSet(proof, RelationRelationId, lfirst_oid(lc));
 		recordDependencyOn(&rule, &proof, DEPENDENCY_NORMAL);
 	}
+}
+
+List *
+td_twin_proofs(Oid twin)
+{
+	Relation	depend = table_open(DependRelationId, AccessShareLock);
+	List	   *proofs = NIL;
+	ScanKeyData key[2];
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	ScanKeyInit(&key[0], Anum_pg_depend_classid, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(RewriteRelationId));
+	ScanKeyInit(&key[1], Anum_pg_depend_objid, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(get_rewrite_oid(twin, ViewSelectRuleName, false)));
+	scan = systable_beginscan(depend, DependDependerIndexId, true, NULL, lengthof(key), key);
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		Form_pg_depend d = (Form_pg_depend) GETSTRUCT(tuple);
+
+		if (d->refclassid == ConstraintRelationId)
+			proofs = list_append_unique_oid(proofs, get_constraint_index(d->refobjid));
+		else if (d->refclassid == RelationRelationId && get_rel_relkind(d->refobjid) == RELKIND_INDEX)
+			proofs = list_append_unique_oid(proofs, d->refobjid);
+	}
+	systable_endscan(scan);
+	table_close(depend, AccessShareLock);
+	return proofs;
 }
 
 /* It goes with the table, and can't be dropped without it. */
