@@ -127,6 +127,17 @@ COMMENT ON COLUMN tapdata.views.changes_from IS 'Changes after this tick are kep
 COMMENT ON COLUMN tapdata.views.replacing IS 'How the new definition stands that create_view(or_replace => true) gave it: created, snapshot, streaming (takes its place as soon as the view can be locked) or failed; null = there is none';
 COMMENT ON COLUMN tapdata.views.replacing_error IS 'Why the new definition can not take its place; the view goes on with the old one';
 
+-- For who reads them: no status, no definition, and whoever owns them.
+CREATE VIEW tapdata.feeds WITH (security_barrier) AS
+    SELECT v.relation::pg_catalog.regclass AS view, f.tick, f.gone AS changes_from
+    FROM tapdata.view v JOIN tapdata.view_feed f ON f.view = v.id
+    WHERE v.part_of IS NULL AND v.home = tapdata.home() AND (v.options->>'changes')::boolean
+        AND pg_catalog.has_table_privilege(v.relation, 'SELECT') AND NOT pg_catalog.row_security_active(v.relation);
+COMMENT ON VIEW tapdata.feeds IS 'Live views whose changes you may read with changes() and change_rows()';
+COMMENT ON COLUMN tapdata.feeds.view IS 'The table of the view';
+COMMENT ON COLUMN tapdata.feeds.tick IS 'Its last tick, empty until it is filled; a crash may take it back, as long as view_tick() or changes() have not returned it';
+COMMENT ON COLUMN tapdata.feeds.changes_from IS 'Changes after this tick are kept: the least that changes() takes';
+
 CREATE VIEW tapdata.workers WITH (security_barrier) AS
     SELECT pid, kind, database, object, status, since, restarts, memory FROM tapdata.worker_list();
 COMMENT ON VIEW tapdata.workers IS 'The processes of tapdata, connector hosts among them';

@@ -1,6 +1,6 @@
 -- Functions are for everybody: each asks for the rights it needs by itself.  Tables are for nobody.
 
-GRANT SELECT ON tapdata.connectors, tapdata.pipelines, tapdata.pipeline_tables, tapdata.views, tapdata.workers, tapdata.errors, tapdata.log TO PUBLIC;
+GRANT SELECT ON tapdata.connectors, tapdata.pipelines, tapdata.pipeline_tables, tapdata.views, tapdata.feeds, tapdata.workers, tapdata.errors, tapdata.log TO PUBLIC;
 
 COMMENT ON TABLE tapdata.pipeline IS 'Definitions of pipelines; read tapdata.pipelines';
 COMMENT ON TABLE tapdata.pipeline_state IS 'State and checkpoints of pipelines; read tapdata.pipelines';

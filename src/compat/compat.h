@@ -30,6 +30,7 @@
 #include "replication/origin.h"
 #include "replication/reorderbuffer.h"
 #include "replication/slot.h"
+#include "rewrite/rewriteManip.h"
 #include "storage/latch.h"
 #include "utils/acl.h"
 #include "utils/acl.h"
@@ -293,6 +294,17 @@ td_flatten_join_alias_vars_compat(Query *query, Node *node)
 	return flatten_join_alias_vars(NULL, query, node);
 #else
 	return flatten_join_alias_vars(query, node);
+#endif
+}
+
+/* The range table of one query behind that of another; since 16 with the permissions that stand apart. */
+static inline void
+td_append_range_table_compat(Query *query, Query *more)
+{
+#if PG_VERSION_NUM >= 160000
+	CombineRangeTables(&query->rtable, &query->rteperminfos, more->rtable, more->rteperminfos);
+#else
+	query->rtable = list_concat(query->rtable, more->rtable);
 #endif
 }
 

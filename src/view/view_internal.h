@@ -127,17 +127,17 @@ typedef struct TdShape
 extern TdShape *td_analyze(Query *query, Oid owner, TdError *err);
 
 /*
- * A query that td_analyze refuses, said over parts that it does not: what is left of it, which reads the tables of the parts, or NULL.  make() has the table
+ * A query that td_analyze refuses, or gives a costly shape, said over parts that it does not: what is left of it, which reads the tables of the parts, or NULL.  make() has the table
  * of a part made (not its rows), for its query and shape, and the index by which its first rows are read; attempts that lead nowhere are rolled back with what
- * it made.  strict: only if no change computes anything whole.  The first *nparts stay.
+ * it made.  shape: what it has without parts; then only parts that are better, none of which a change computes whole.  The first *nparts stay.
  */
 #define TD_MAX_PARTS 8
 
 /* order: of TdOrderItem *, NIL = no index; n: how many there are before it; those made after them were rolled back */
 typedef Oid (*TdMakePart) (Query *query, TdShape *shape, const List *order, int n, void *arg);
 
-extern Query *td_split(Query *query, Oid owner, TdMakePart make, void *arg, bool strict, int *nparts);
-extern bool td_split_helps(Query *query, const TdShape *shape); /* may it be better than the shape that td_analyze gave? */
+extern Query *td_split(Query *query, Oid owner, TdMakePart make, void *arg, const TdShape *shape, int *nparts);
+extern bool td_split_helps(const TdShape *shape);	/* may parts be better than the shape that td_analyze gave? */
 
 /* total.c: makes the orders that LIMIT cuts total, at all levels; false = refused.  proofs: unique indexes (oids) without which they would not be */
 extern bool td_make_total(Query *query, List **proofs, TdError *err);

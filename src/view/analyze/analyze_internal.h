@@ -125,6 +125,9 @@ extern bool td_collect_uses(Node *node, TdUses *uses, TdError *err);	/* false = 
 /* filter.c */
 extern Node *td_filters_as_cases(Node *node, void *context);
 
+/* pull_up.c */
+extern void td_pull_up_subqueries(Query *query);
+
 /* group.c: outputs and HAVING over the row of a group. */
 extern bool td_aggregate_kind(const Aggref *aggref, TdAggregateKind *kind); /* false = not one that is counted */
 extern bool td_group_shape(TdShape *shape, TdError *err);

@@ -49,6 +49,7 @@ typedef struct Splitting
 	int			most;			/* so many parts may be made, */
 	bool		reached;		/* and more would have been */
 	bool		whole;			/* changes of some table may compute a part, or the view, whole */
+	bool		fine;			/* none may be computed anew by many rows at a time */
 	bool		flat;			/* nothing but the first rule, on the query itself */
 	int			attempts;
 } Splitting;
@@ -91,18 +92,6 @@ make_storable(Query *query)
 		query->sortClause = NIL;
 }
 
-/* Does a change of some table compute all of it? */
-static bool
-is_whole(const TdShape *shape)
-{
-	for (int i = 0; shape->keyed && !shape->topk && i < shape->noccurrences; i++)
-	{
-		if (shape->keyed->private->lineage[i].keys == NIL)
-			return true;
-	}
-	return false;
-}
-
 /* A query that is kept as the caller wants it; NULL = it is not. */
 static TdShape *
 keepable(const Splitting *s, Query *query)
@@ -110,7 +99,7 @@ keepable(const Splitting *s, Query *query)
 	TdError		err;
 	TdShape    *shape = td_analyze(query, s->owner, &err);
 
-	if (shape && ((!s->whole && is_whole(shape)) || (shape->topk && !td_topk_served(shape))))
+	if (shape && ((!s->whole && td_split_is_whole(shape)) || (s->fine && td_split_is_coarse(shape)) || (shape->topk && !td_topk_served(shape))))
 		return NULL;
 	return shape;
 }
@@ -319,7 +308,7 @@ fewest_parts(Splitting *s, Query *query)
 
 /* An ordinary view may be replaced by another one, of which parts would not know but those that have it in their query as it stands. */
 Query *
-td_split(Query *query, Oid owner, TdMakePart make, void *arg, bool strict, int *nparts)
+td_split(Query *query, Oid owner, TdMakePart make, void *arg, const TdShape *shape, int *nparts)
 {
 	Splitting	s = {owner, make, arg};
 	Query	   *result = NULL;
@@ -335,33 +324,15 @@ td_split(Query *query, Oid owner, TdMakePart make, void *arg, bool strict, int *
 		copy = copyObject(query);
 	if (s.flat && !td_cuts(copy))
 		return NULL;
-	result = fewest_parts(&s, copy);	/* rather more parts than that a change computes one of them whole */
+	s.fine = shape && td_split_is_coarse(shape);
+	if (s.fine)
+		result = fewest_parts(&s, copy);
+	s.fine = false;
+	if (result == NULL && (shape == NULL || shape->topk || td_split_is_whole(shape)))
+		result = fewest_parts(&s, copy);	/* rather more parts than that a change computes one of them whole */
 	s.whole = true;
-	if (result == NULL && !strict)
+	if (result == NULL && shape == NULL)
 		result = fewest_parts(&s, copy);
 	*nparts = list_length(s.parts);
 	return result;
-}
-
-/* ---- is it worth while? ---- */
-
-static bool
-is_cut_below(Node *node, void *top)
-{
-	if (node == NULL)
-		return false;
-	if (IsA(node, Query) && node != top && td_cuts((Query *) node) && !td_split_reads_outer((Query *) node))
-		return true;
-	if (IsA(node, Query))
-		return query_tree_walker((Query *) node, is_cut_below, top, QTW_IGNORE_JOINALIASES);
-	return expression_tree_walker(node, is_cut_below, top);
-}
-
-/* Where LIMIT cuts a subquery, any change of it might change all. */
-bool
-td_split_helps(Query *query, const TdShape *shape)
-{
-	if (shape->topk)
-		return !td_topk_served(shape);
-	return is_whole(shape) && is_cut_below((Node *) query, query);
 }

@@ -30,6 +30,10 @@ typedef Query *(*TdSplitRule) (Query *query, int variant, List **holes);
 extern Query *td_split_topk(Query *query, int variant, List **holes);	/* split_rules.c: the rule of queries that LIMIT cuts */
 extern const TdSplitRule td_split_rules[];	/* of all others; NULL at the end.  Those that make fewer and smaller parts come first */
 
+/* split_worth.c */
+extern bool td_split_is_whole(const TdShape *shape);	/* does a change of some table compute all of it? */
+extern bool td_split_is_coarse(const TdShape *shape);	/* are there many rows to a key? */
+
 /* split_columns.c: columns of range table entries, at all depths below a level */
 extern bool td_split_collect(Node *node, Index rti, List **vars);	/* of Var *, rti 0 = all; false = a whole row or a system column is among them */
 extern Node *td_split_replace(Node *node, List *exprs, Index from, Index rti);	/* expressions (Vars of entry `from`, or with 0 any) by columns 1.. of entry rti */

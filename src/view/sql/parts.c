@@ -111,10 +111,10 @@ td_parts_shape(Query *query, TdParts *parts, bool allow_full)
 
 	memset(&err, 0, sizeof(err));
 	shape = td_analyze(query, GetUserId(), &err);
-	if (shape != NULL && !td_split_helps(query, shape))
+	if (shape != NULL && !td_split_helps(shape))
 		return shape;
 	if (!XactReadOnly)
-		parts->rest = td_split(query, GetUserId(), make_part, parts, shape != NULL, &n);
+		parts->rest = td_split(query, GetUserId(), make_part, parts, shape, &n);
 	parts->list = list_truncate(parts->list, n);	/* without those that were rolled back */
 	if (parts->rest == NULL && shape != NULL)
 		return shape;
@@ -239,40 +239,43 @@ explain_part(List *rows, int n, const TdPart *part, const List *shapes)
 	return rows;
 }
 
-/* What ticks have done for it, so far as it is written down: nothing yet for a draft. */
+/* What ticks have done for it, so far as it is written down. */
 static List *
-explain_runs(List *rows, const char *indent, int32 view)
+explain_runs(List *rows, const char *indent, const TdView *view)
 {
 	ListCell   *lc;
 
-	foreach(lc, td_view_runs(view))
+	foreach(lc, td_view_runs(view->id))
 	{
-		const TdPair *run = lfirst(lc);
+		TdPair	   *r = lfirst(lc);
 		TdExplained *e = palloc(sizeof(TdExplained));
 
 		e->node = psprintf("%sticks so far", indent);
-		e->strategy = run->name;
-		e->detail = run->value;
+		e->strategy = r->name;
+		e->detail = r->value;
 		rows = lappend(rows, e);
 	}
 	return rows;
 }
 
-/* id: of the view, 0 = it is none yet. */
+/* view: NULL = a draft, which has not run yet. */
 static List *
-explain_parts(TdShape *top, int32 id, const List *parts)
+explain_parts(TdShape *top, const TdView *view, const List *parts)
 {
-	List	   *rows = explain_runs(td_explain(top), "  ", id);
+	List	   *rows = td_explain(top);
 	List	   *shapes = list_make1(top);
 	int			n = 0;
 	ListCell   *lc;
 
+	if (view)
+		rows = explain_runs(rows, "  ", view);
 	foreach(lc, parts)
 		shapes = lappend(shapes, ((TdPart *) lfirst(lc))->shape);
 	foreach(lc, parts)
 	{
 		rows = explain_part(rows, ++n, lfirst(lc), shapes);
-		rows = explain_runs(rows, "    ", ((TdPart *) lfirst(lc))->view->id);
+		if (view)
+			rows = explain_runs(rows, "    ", ((TdPart *) lfirst(lc))->view);
 	}
 	return rows;
 }
@@ -283,7 +286,7 @@ explain_drafts(Query *query)
 	TdParts		parts = {NIL};
 	TdShape    *shape = td_parts_shape(query, &parts, true);
 
-	return explain_parts(shape, 0, parts.list);
+	return explain_parts(shape, NULL, parts.list);
 }
 
 /* Drafts are made, looked at, and rolled back. */
@@ -328,5 +331,5 @@ td_parts_explain_view(const TdView *view)
 		part->shape = td_query_shape(part->query, view->owner, true);
 		parts = lappend(parts, part);
 	}
-	return explain_parts(td_query_shape(td_twin_query(view->query), view->owner, true), view->id, parts);
+	return explain_parts(td_query_shape(td_twin_query(view->query), view->owner, true), view, parts);
 }

@@ -4,8 +4,7 @@ use strict;
 use warnings;
 use FindBin;
 use lib "$FindBin::Bin/../lib";
-use POSIX ();
-use TdBench qw(pg_server drop_server pg rounds row fresh quiet say_now pgbench_init pgbench_run live_view exact_view);
+use TdBench qw(pg_server drop_server pg rounds row fresh quiet say_now pgbench_init pgbench_run live_view exact_view percentile);
 
 my $seconds = $ENV{TD_BENCH_SECONDS} || 5;
 my $pg = pg_server('bench', 'synchronous_commit = off', 'max_worker_processes = 16');
@@ -24,7 +23,7 @@ for my $round (1 .. rounds(15))
 		fresh($p);
 		quiet();
 		my ($tps, @latency) = pgbench_run($pg, $seconds, "-R $rate", 1);
-		my $p99 = $latency[ POSIX::ceil(0.99 * @latency) - 1 ];
+		my $p99 = percentile(0.99, @latency);
 		say_now(sprintf 'round %d, %s: %.0f tx/s, p99 %.2f ms', $round, $side, $tps, $p99);
 		push @{ $p99{$side} }, $p99;
 		next if $side eq 'without';
