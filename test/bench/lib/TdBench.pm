@@ -219,8 +219,8 @@ sub pgbench_run
 		open my $f, '<', $file or die "$file: $!";
 		while (<$f>)
 		{
-			my ($client, $n, $took, undef, $s, $us) = split;
-			if (ref $log) { $log->($client, $n, $s * 1_000_000 + $us) }
+			my ($client, $n, $took, undef, $s, $us, $lag) = split;
+			if (ref $log) { $log->($client, $n, $s * 1_000_000 + $us, $took / 1000, ($lag // 0) / 1000) }
 			else { push @latency, $took / 1000 }
 		}
 		unlink $file;
