@@ -205,7 +205,7 @@ sub pgbench_init
 sub pgbench_of { my ($env) = @_; return "PGHOST='$env->{PGHOST}' PGPORT=$env->{PGPORT} PGUSER=postgres '$env->{TD_PG_BIN}/pgbench'" }
 
 # Runs pgbench for some seconds; gives its TPS, and with `log` also the sorted latencies in ms.  A log that is a sub gets each transaction instead: its client, its
-# number there (from 1) and when it was committed, in microseconds.
+# number there (from 1), when it was committed (microseconds), ms from when it was meant to begin, and ms that it began later than that.
 sub pgbench_run
 {
 	my ($env, $seconds, $more, $log) = @_;
