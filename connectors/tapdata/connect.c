@@ -279,7 +279,17 @@ check_host(const char *host, const char *socket, TdError *err)
 	return td_error_hint(err, "A Unix socket is named by the option \"socket\", which takes its directory.");
 }
 
-/* Makes the session that is there, or makes it anew after a result was left in the middle. */
+/* Verifying needs somebody to trust. */
+static bool
+check_tls(const TdConfig *config, TdError *err)
+{
+	if (strncmp(td_tp_option(config, "sslmode"), "verify", 6) != 0 || td_tp_option(config, "sslrootcert"))
+		return true;
+	td_error_set(err, "22023", "option \"sslrootcert\" is missing");
+	return td_error_hint(err, "sslmode %s needs the file of the authority that signed the server's certificate.", td_tp_option(config, "sslmode"));
+}
+
+/* The session that is there; makes it, also anew after a result was left in the middle. */
 bool
 td_tp_session(TdConn *conn, TdError *err)
 {
@@ -291,7 +301,7 @@ td_tp_session(TdConn *conn, TdError *err)
 	PQfinish(conn->pg);
 	conn->pg = NULL;
 	conn->busy = false;
-	if (!check_host(host, socket, err) || !connect_pg(conn, socket ? socket : host, err))
+	if (!check_host(host, socket, err) || !check_tls(conn->config, err) || !connect_pg(conn, socket ? socket : host, err))
 		return false;
 	PQsetErrorVerbosity(conn->pg, PQERRORS_DEFAULT);
 	PQsetNoticeReceiver(conn->pg, ignore_notice, NULL);

@@ -101,10 +101,7 @@ extern void td_table_loading(int32 id, int32 n, Oid relation, const char *skip_t
 extern void td_table_cursor(int32 id, int32 n, const char *cursor, int64 rows_more);
 extern void td_table_status(int32 id, int32 n, const char *status, const char *error);
 
-/*
- * Moves the status (src/workers/README.md has the table of legal moves; an illegal one raises XX000).  Clears the error columns and
- * retry columns when the new status is streaming, stopped or completed.  Writes a log entry when the status changes.
- */
+/* Moves the status (src/workers/README.md has the legal moves; else XX000), logs a change.  Streaming, stopped or completed: clears the error and retry columns. */
 extern void td_pipeline_set_status(int32 id, const char *status);
 /* The worker failed: retrying with retry_at (1 s doubling to 60 s) for a retryable error within 60 minutes of the first, else failed. */
 extern void td_pipeline_set_error(int32 id, const TdError *err);
@@ -147,7 +144,7 @@ extern void td_view_set_status(int32 id, const char *status, const char *snapsho
 extern void td_view_filled(int32 id, const char *snapshot, double whole_ms);	/* by the fill worker, in its transaction */
 extern void td_view_count(int32 id, int64 ticks_more, int64 recomputes_more, double last_ms, double whole_ms);	/* whole_ms 0 = as it is */
 extern void td_view_count_runs(int32 id, const char *how, int64 more, double ms_more, double last_ms);
-extern List *td_view_runs(int32 id);	/* of TdPair *: how (TdRan of view/) its ticks have kept it; how often, and how long that took.  The most frequent first */
+extern List *td_view_runs(int32 id);	/* of TdPair *: how, and how often and long in words; the most frequent first */
 extern void td_view_set_slow(int32 id, double ms);	/* what it takes of each tick of its group, which is too much; 0 = it is not */
 /* Definitions of views (view_define.c), written by sessions in their transactions; rights are the affair of who calls. */
 extern void td_view_options_check(List *options, bool is_new);	/* of TdPair *; 22023 with the closest name */

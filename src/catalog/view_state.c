@@ -184,7 +184,8 @@ td_view_count_runs(int32 id, const char *how, int64 more, double ms_more, double
 List *
 td_view_runs(int32 id)
 {
-	static TdStatement look = {"SELECT how, format('%s, %s ms in all, %s ms the last time', n, round(ms::numeric, 3), round(last_ms::numeric, 3)) "
+	static TdStatement look = {
+		"SELECT how, format('%s, %s ms in all, %s ms the last time', n, round(ms::numeric, 3), round(last_ms::numeric, 3)) "
 	"FROM tapdata.view_run WHERE view = $1 ORDER BY n DESC, how", NULL};
 	MemoryContext caller = CurrentMemoryContext;
 	List	   *runs = NIL;
@@ -195,11 +196,11 @@ td_view_runs(int32 id)
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
 		MemoryContext inner = MemoryContextSwitchTo(caller);
-		TdPair	   *r = palloc(sizeof(TdPair));
+		TdPair	   *run = palloc0(sizeof(TdPair));
 
-		r->name = td_col_text(i, 1);
-		r->value = td_col_text(i, 2);
-		runs = lappend(runs, r);
+		run->name = td_col_text(i, 1);
+		run->value = td_col_text(i, 2);
+		runs = lappend(runs, run);
 		MemoryContextSwitchTo(inner);
 	}
 	td_catalog_leave(&scope);

@@ -178,11 +178,12 @@ extern Datum td_settings_now(void);
  */
 extern char *td_fingerprint(const TdShape *shape);
 
-/* Is all that `now` has more than `before` partitions that were made as such, empty?  Then their rows are in the deltas, and nothing is to be computed anew. */
-extern bool td_fingerprint_grown(const char *before, const char *now);
 /* 42501 unless the role may call all functions that stand in the query (execute.c). */
 extern void td_require_execute(Node *node, Oid role);
 extern void td_shape_require_execute(const TdShape *shape, Oid role);
+
+/* Is all that `now` has more than `before` partitions that were made as such, empty?  Then their rows are in the deltas, and nothing is to be computed anew. */
+extern bool td_fingerprint_grown(const char *before, const char *now);
 
 /* ======== plan/: the shape as statements ======== */
 

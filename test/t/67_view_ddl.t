@@ -231,8 +231,8 @@ like($error, qr/ALTER ROLE nobody LOGIN/, '... and is told how it could');
 	$by_delta->('one with parts, and a default', 'CREATE TABLE pt5 PARTITION OF pt (v DEFAULT 9) FOR VALUES FROM (400) TO (500) PARTITION BY RANGE (id)', 'CREATE TABLE pt51 PARTITION OF pt5 FOR VALUES FROM (400) TO (450)',
 		'INSERT INTO pt VALUES (401, 1, 1)');
 	$anew->('one that brings rows', 'CREATE TABLE pt6 (LIKE pt)', 'INSERT INTO pt6 VALUES (501, 1, 7)', 'ALTER TABLE pt ATTACH PARTITION pt6 FOR VALUES FROM (500) TO (600)');
-	$anew->('one that was a partition elsewhere', 'CREATE TABLE other (LIKE pt) PARTITION BY RANGE (id)', 'CREATE TABLE pt7 PARTITION OF other FOR VALUES FROM (600) TO (700)', 'INSERT INTO other VALUES (601, 1, 7)',
-		'ALTER TABLE other DETACH PARTITION pt7', 'ALTER TABLE pt ATTACH PARTITION pt7 FOR VALUES FROM (600) TO (700)');
+	$anew->('one that was a partition elsewhere', 'CREATE TABLE pt_other (LIKE pt) PARTITION BY RANGE (id)', 'CREATE TABLE pt7 PARTITION OF pt_other FOR VALUES FROM (600) TO (700)', 'INSERT INTO pt_other VALUES (601, 1, 7)',
+		'ALTER TABLE pt_other DETACH PARTITION pt7', 'ALTER TABLE pt ATTACH PARTITION pt7 FOR VALUES FROM (600) TO (700)');
 	$anew->('one that brings parts which were made as such', 'CREATE TABLE pt8 (LIKE pt) PARTITION BY RANGE (id)', 'CREATE TABLE pt81 PARTITION OF pt8 FOR VALUES FROM (700) TO (750)', 'INSERT INTO pt8 VALUES (701, 1, 7)',
 		'ALTER TABLE pt ATTACH PARTITION pt8 FOR VALUES FROM (700) TO (800)');
 	$anew->('rows that were written unlogged', 'BEGIN', 'CREATE UNLOGGED TABLE pt9 PARTITION OF pt FOR VALUES FROM (800) TO (900)', 'INSERT INTO pt VALUES (801, 1, 7)', 'ALTER TABLE pt9 SET LOGGED', 'COMMIT');

@@ -53,7 +53,7 @@ sub pick { return $_[int rand @_] }
 		'kill server' => sub { restart_server('immediate'); $orphans->() },
 		'kill worker' => sub { my ($pid) = worker_pids(pick(qw(view capture))); kill 9, $pid if $pid; eventually(sub { psql("postgres")->do("SELECT 1") }, 10); eventually(sub { $orphans->(); 1 }, 10) },
 		'turn off and on' => sub {
-			my $view = pick(@views);
+			my $view = pick(grep { @{ $copies{$_} } } @views);    # not twice in a row
 			my $old = pick(@{ $copies{$view} });
 			execute('postgres', "SELECT tapdata.alter_view('$view', '{\"changes\": false}')");
 			sleep rand 0.2;
@@ -229,7 +229,7 @@ execute('postgres', 'CREATE ROLE tc_reader LOGIN', 'CREATE ROLE tc_owner LOGIN',
 		[q{SELECT * FROM tapdata.changes(NULL)}, '22004', qr/view/],
 		[q{SELECT * FROM tapdata.changes('quiet')}, '55000', qr/changes of view public\.quiet are not kept.*HINT:.*alter_view\('public\.quiet', '\{"changes": true\}'\)/s],
 		[q{SELECT tapdata.view_tick('quiet')}, '55000', qr/are not kept/],
-		[q{SELECT * FROM tapdata.changes('groups', 100000)}, '55000', qr/has had no tick 100000 yet.*view_tick/s],
+		[q{SELECT * FROM tapdata.changes('groups', 100000)}, '55000', qr/has had no tick 100000.*view_tick/s],
 		[q{SELECT * FROM tapdata.changes('groups', -1)}, '22023', qr/"since" must be a tick/],
 		[q{SELECT * FROM tapdata.changes('groups', NULL)}, '22023', qr/"since" must be a tick/],
 		[q{SELECT * FROM tapdata.changes('groups', 0, 0)}, '22023', qr/"limit" must be 1 or more/],
@@ -250,6 +250,7 @@ execute('postgres', 'CREATE ROLE tc_reader LOGIN', 'CREATE ROLE tc_owner LOGIN',
 	$dbh->do('ALTER TABLE groups ENABLE ROW LEVEL SECURITY');
 	like(join(' ', sqlstate($reader, q{SELECT * FROM tapdata.changes('groups')})), qr/^42501 .*row-level security/s, 'row-level security on the view');
 	$dbh->do('ALTER TABLE groups DISABLE ROW LEVEL SECURITY');
+	$dbh->do('GRANT SELECT ON t TO tc_reader');    # a tick may come while it is the owner
 	$dbh->do('ALTER TABLE groups OWNER TO tc_reader');
 	$dbh->do('REVOKE SELECT ON groups FROM tc_owner');
 	my $owner = psql('postgres', user => 'tc_owner', fresh => 1);

@@ -15,7 +15,7 @@ use TdViews qw(churn_once);
 use TdQueries qw(text kinds pick);
 use TdFuzz qw(make_schema starting_rows game next_query plain_result);
 
-my $rounds = $ENV{TD_WAYS_ROUNDS} || 3;
+my $rounds = $ENV{TD_WAYS_ROUNDS} || 2;
 my $steps = $ENV{TD_WAYS_STEPS} || 20;
 my $seed = seed();
 diag "seed $seed (TD_SEED=$seed repeats this run)";
@@ -47,7 +47,9 @@ sub make_random_views
 	{
 		my $q = next_query($s, $round, $i, $i % 2 ? undef : $kinds[($i / 2) % @kinds], [grep { !$_->{level} } @views]);
 		my $sql = text($q->{sql});
-		next if plain_result($dbh, $sql =~ s/\bfz\.(v\d+)\b/tapdata_views.$1/gr);
+		my $dear = eval { plain_result($dbh, $sql =~ s/\bfz\.(v\d+)\b/tapdata_views.$1/gr) } // 'dear';
+		$dbh->rollback if !$dbh->{AutoCommit};    # its own may have been cancelled
+		next if $dear;
 		my $v = { name => 'fz.v' . (@views + 1), sql => $sql, columns => $q->{columns}, level => $sql =~ /\bfz\.v\d/ ? 1 : 0 };
 		$v->{id} = make($dbh, $v->{name}, $sql) or next;
 		push @views, $v;
@@ -84,15 +86,16 @@ my (%ways, %made);
 for my $round (1 .. $rounds)
 {
 	my $dbh = new_database("ways$round");
-	my $s = make_schema('fz', "$seed/$round");
+	my ($s, $schema_seed) = (undef, "$seed/$round");
+	$s = make_schema('fz', $schema_seed .= '+') until $s && !grep { $_->{child} } @{ $s->{tables} };    # triggers of children say nothing of the tables above
 	$dbh->do($_) for @{ $s->{ddl} };
-	my @tables = grep { !$_->{child} } @{ $s->{tables} };
-	$dbh->do($_) for @{ starting_rows($s, "$seed/$round") };
+	my @tables = @{ $s->{tables} };
+	$dbh->do($_) for @{ starting_rows($s, $schema_seed) };
 	$dbh->do('SET search_path = fz, public');
 	$dbh->do("SELECT td_run_test.follow('$_->{name}')") for @tables;
 	my @views = make_random_views($dbh, $s, "$seed/$round", 14);
 	my @late = map { my $v = $_; my $id = make($dbh, $v->{name} =~ s/v(\d+)$/late$1/r, $v->{sql}); +{ %$v, id => $id, name => "$v->{name} (late)" } } grep { !$_->{level} } @views;
-	cmp_ok(scalar @views, '>', 5, "round $round: " . @views . ' views');
+	cmp_ok(scalar @views, '>', 3, "round $round: " . @views . ' views');
 	is(differing($dbh, @views, @late), '', 'filled') or last;
 	$dbh->do('CREATE SCHEMA kept');
 	$dbh->do("CREATE TABLE kept.$_ (LIKE log.$_)") for map { $_->{name} =~ s/^fz\.//r } @tables;
@@ -132,7 +135,7 @@ for my $round (1 .. $rounds)
 	execute('postgres', "DROP DATABASE ways$round WITH (FORCE)");
 }
 note join "\n", map { "$_ $ways{$_}" } sort keys %ways;
-ok($ways{$_}, "$_ was among them") for 'none: keyed', 'delta: keyed', 'delta: delta', 'give up: cost', 'whole: cost';
+ok($ways{$_}, "$_ was among them") for 'none: keyed', 'delta: keyed', 'give up: cost', 'whole: cost';
 ok(!grep({ /^(give up|whole): (delta|keyed|groups)/ } keys %ways), 'what was to be given up was');
 ok($made{"keyed by $_"}, "plans of size class $_") for 1 .. 3;
 
@@ -207,7 +210,12 @@ $dbh->do('DELETE FROM log.t');
 $dbh->do("SELECT td_run_test.fill($id{$_})") for qw(joined sums nested ratio above);
 exact('mended', @names, qw(ratio above));
 
-# a view above one that was given up gets its delta once
+# a view above one whose large delta was watched, and above one that was given up, gets its delta once
+limit($_, 1e9) for @names, qw(ratio above);
+$dbh->do('UPDATE t SET v = v % 90 + 1');
+is(step(0, qw(ratio above joined sums nested)), '', 'watched below another view');
+unlike(ran('ratio'), qr/cost/, 'by delta');
+exact('exact', @names, qw(ratio above));
 ran($_) for qw(ratio above);
 $dbh->do("SELECT td_run_test.force($id{ratio}, 'give up')");
 $dbh->do('UPDATE t SET v = v + 7 WHERE id <= 5000');

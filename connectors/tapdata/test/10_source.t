@@ -67,6 +67,7 @@ fails_to_connect({ host => $socket }, {}, qr/"host" is no name or address/, qr/"
 fails_to_connect({ host => "127.0.0.1,$socket" }, {}, qr/"host" is no name or address/, qr/"socket"/, 'or among hosts');
 fails_to_connect({ socket => $socket }, { user => 'postgres' }, qr/did not ask for the password/, qr/pg_hba/, 'a source that lets everybody in');
 fails_to_connect({ sslmode => 'require' }, {}, qr/SSL/, qr/sslmode/, 'TLS that is not there');
+fails_to_connect({ sslmode => 'verify-ca' }, {}, qr/"sslrootcert" is missing/, qr/authority/, 'nobody to trust');
 fails_to_connect({ dbname => 'template1' }, {}, qr/database "template1" has no extension tapdata/, qr/CREATE EXTENSION/, 'no tapdata');
 run('CREATE ROLE plain');
 run('GRANT USAGE ON FOREIGN DATA WRAPPER tapdata TO plain');

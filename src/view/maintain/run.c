@@ -581,7 +581,7 @@ run_whole(TdTick *t)
 bool
 td_run_is_whole(const TdViewRun *run)
 {
-	return run->shape->keyed && run->shape->keyed->nkeys == 0;
+	return run->shape->keyed && run->shape->keyed->nkeys == 0 && !run->shape->topk;
 }
 
 /* Is there anything to do?  What is unknown can only be computed anew. */

@@ -49,6 +49,7 @@
 #include "utils/rls.h"
 #include "utils/snapmgr.h"
 #include "utils/typcache.h"
+#include "workers/workers.h"
 
 #include "view/sql/sql_internal.h"
 
@@ -74,6 +75,7 @@ static void create_feed(const TdView *view);
 static void drop_feed(Oid feed);
 static TdView *readable(Oid relation);
 static void read_state(const TdView *view, int64 *tick, int64 *gone);
+static bool is_emptied(const TdView *view, int64 tick, int64 gone);
 static bool has_tick(const TdView *view, int64 tick);
 static void raise_foreign(const TdView *view, int64 since, int64 tick) pg_attribute_noreturn();
 static void require_kept(const TdView *view, int64 since, int64 tick, int64 gone);
@@ -273,6 +275,22 @@ read_state(const TdView *view, int64 *tick, int64 *gone)
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("the changes of view %s are unlogged, and not on this standby", view->name),
 				 errhint("Read them on the primary.")));
+	if (get_rel_persistence(feed) == RELPERSISTENCE_UNLOGGED && is_emptied(view, *tick, *gone))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("changes of view %s are gone, and it is filled anew", view->name),
+				 errdetail("It is unlogged, and the server was started: a crash may have emptied it."),
+				 errhint("Wait for it first: SELECT tapdata.wait_view(%s).", quote_literal_cstr(view->name))));
+}
+
+/* A crash takes the rows of an unlogged view and of its feed, but not its number, until a worker has looked after it. */
+static bool
+is_emptied(const TdView *view, int64 tick, int64 gone)
+{
+	uint64		keeping;
+
+	(void) td_worker_covers(TD_WORKER_VIEW, view->group, 0, &keeping);
+	return keeping == 0 || strcmp(view->status, "streaming") != 0 || (tick > gone && !has_tick(view, tick));
 }
 
 static void

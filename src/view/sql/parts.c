@@ -239,43 +239,40 @@ explain_part(List *rows, int n, const TdPart *part, const List *shapes)
 	return rows;
 }
 
-/* What ticks have done for it, so far as it is written down. */
+/* What ticks have done for it, so far as it is written down: nothing yet for a draft. */
 static List *
-explain_runs(List *rows, const char *indent, const TdView *view)
+explain_runs(List *rows, const char *indent, int32 view)
 {
 	ListCell   *lc;
 
-	foreach(lc, td_view_runs(view->id))
+	foreach(lc, td_view_runs(view))
 	{
-		TdPair	   *r = lfirst(lc);
+		const TdPair *run = lfirst(lc);
 		TdExplained *e = palloc(sizeof(TdExplained));
 
 		e->node = psprintf("%sticks so far", indent);
-		e->strategy = r->name;
-		e->detail = r->value;
+		e->strategy = run->name;
+		e->detail = run->value;
 		rows = lappend(rows, e);
 	}
 	return rows;
 }
 
-/* view: NULL = a draft, which has not run yet. */
+/* id: of the view, 0 = it is none yet. */
 static List *
-explain_parts(TdShape *top, const TdView *view, const List *parts)
+explain_parts(TdShape *top, int32 id, const List *parts)
 {
-	List	   *rows = td_explain(top);
+	List	   *rows = explain_runs(td_explain(top), "  ", id);
 	List	   *shapes = list_make1(top);
 	int			n = 0;
 	ListCell   *lc;
 
-	if (view)
-		rows = explain_runs(rows, "  ", view);
 	foreach(lc, parts)
 		shapes = lappend(shapes, ((TdPart *) lfirst(lc))->shape);
 	foreach(lc, parts)
 	{
 		rows = explain_part(rows, ++n, lfirst(lc), shapes);
-		if (view)
-			rows = explain_runs(rows, "    ", ((TdPart *) lfirst(lc))->view);
+		rows = explain_runs(rows, "    ", ((TdPart *) lfirst(lc))->view->id);
 	}
 	return rows;
 }
@@ -286,7 +283,7 @@ explain_drafts(Query *query)
 	TdParts		parts = {NIL};
 	TdShape    *shape = td_parts_shape(query, &parts, true);
 
-	return explain_parts(shape, NULL, parts.list);
+	return explain_parts(shape, 0, parts.list);
 }
 
 /* Drafts are made, looked at, and rolled back. */
@@ -331,5 +328,5 @@ td_parts_explain_view(const TdView *view)
 		part->shape = td_query_shape(part->query, view->owner, true);
 		parts = lappend(parts, part);
 	}
-	return explain_parts(td_query_shape(td_twin_query(view->query), view->owner, true), view, parts);
+	return explain_parts(td_query_shape(td_twin_query(view->query), view->owner, true), view->id, parts);
 }

@@ -205,7 +205,7 @@ sub pgbench_init
 sub pgbench_of { my ($env) = @_; return "PGHOST='$env->{PGHOST}' PGPORT=$env->{PGPORT} PGUSER=postgres '$env->{TD_PG_BIN}/pgbench'" }
 
 # Runs pgbench for some seconds; gives its TPS, and with `log` also the sorted latencies in ms.  A log that is a sub gets each transaction instead: its client, its
-# number there (from 1) and when it was committed, in microseconds.
+# number there (from 1), when it was committed (microseconds), ms from when it was meant to begin, and ms that it began later than that.
 sub pgbench_run
 {
 	my ($env, $seconds, $more, $log) = @_;
@@ -219,8 +219,8 @@ sub pgbench_run
 		open my $f, '<', $file or die "$file: $!";
 		while (<$f>)
 		{
-			my ($client, $n, $took, undef, $s, $us) = split;
-			if (ref $log) { $log->($client, $n, $s * 1_000_000 + $us) }
+			my ($client, $n, $took, undef, $s, $us, $lag) = split;
+			if (ref $log) { $log->($client, $n, $s * 1_000_000 + $us, $took / 1000, ($lag // 0) / 1000) }
 			else { push @latency, $took / 1000 }
 		}
 		unlink $file;

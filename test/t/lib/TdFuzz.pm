@@ -162,6 +162,12 @@ sub changes_of_schema
 		push @all, ([$off, statement([$p]), statement([$p]), $on]) x 3, ['BEGIN', statement([$t]), $off, statement([$p]), $on, 'COMMIT'], ["$off CONCURRENTLY", statement([$p]), $on], ["TRUNCATE $part"], [statement([$p])], ["VACUUM FULL $part"],
 			['BEGIN', "DELETE FROM $name WHERE a = 2", "CREATE TABLE $s->{schema}.two PARTITION OF $name FOR VALUES IN (2)", insert_of($t, 3), 'COMMIT'], ["DROP TABLE $s->{schema}.two"];
 	}
+	if ($t->{child})
+	{
+		my $parent = $name =~ s/_child$//r;
+		push @all, (["ALTER TABLE $name NO INHERIT $parent", statement([$t]), statement([$t]), "ALTER TABLE $name INHERIT $parent"]) x 3, ['BEGIN', statement([$t]), "ALTER TABLE $name NO INHERIT $parent", statement([$t]), "ALTER TABLE $name INHERIT $parent", 'COMMIT'],
+			['BEGIN', "CREATE TABLE $s->{schema}.second () INHERITS ($parent)", insert_of({ %$t, name => "$s->{schema}.second" }, 2), 'COMMIT'], ["DROP TABLE $s->{schema}.second"];
+	}
 	return pick(@all);
 }
 
@@ -202,7 +208,7 @@ sub plain_result
 		}
 		1 };
 	my $why = $ok ? '' : $@ eq "dear\n" || ($dbh->state // '') eq '57014' ? 'dear' : ($dbh->state // '') . ' ' . ($dbh->errstr // $@);
-	$dbh->rollback;
+	eval { $dbh->rollback; 1 } or $dbh->rollback;    # the timeout may come as late as that
 	return $why || ($digests[0] eq $digests[1] ? '' : 'another plan gives other rows');
 }
 
@@ -225,7 +231,7 @@ sub implausible
 {
 	my ($dbh) = @_;
 	return join '', map { "tapdata.views: $_\n" } @{ $dbh->selectcol_arrayref(q{SELECT v::text FROM tapdata.views v WHERE (status = 'streaming' AND exact AND snapshot IS NOT NULL AND since <= clock_timestamp()
-		AND freshness BETWEEN '0' AND '1 min' AND ticks >= 0 AND strategy IN ('delta', 'counters', 'keyed', 'full') AND num_nonnulls(sqlstate, error, hint) = 0 AND (ticks = 0 OR last_tick <= clock_timestamp())
+		AND freshness BETWEEN '0' AND '1 min' AND ticks >= 0 AND strategy IN ('delta', 'counters', 'keyed', 'top-k', 'full') AND num_nonnulls(sqlstate, error, hint) = 0 AND (ticks = 0 OR last_tick <= clock_timestamp())
 		AND (NOT changes OR changes_tick >= changes_from) AND twin::text LIKE 'tapdata_views.%') IS NOT TRUE}) };
 }
 

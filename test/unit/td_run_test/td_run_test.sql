@@ -28,7 +28,7 @@ DECLARE
     columns text := (SELECT string_agg(format('($1).%I', attname), ', ' ORDER BY attnum) FROM pg_attribute WHERE attrelid = t AND attnum > 0 AND NOT attisdropped);
 BEGIN
     EXECUTE format('CREATE TABLE log.%I (LIKE %s)', name, t);
-    EXECUTE format('ALTER TABLE log.%I ADD w bigint', name);
+    EXECUTE format('ALTER TABLE log.%I ADD log_weight bigint', name);
     EXECUTE format('CREATE TRIGGER note AFTER INSERT OR UPDATE OR DELETE ON %s FOR EACH ROW EXECUTE FUNCTION td_run_test.note(%L, %L)', t, name, columns);
 END $$;
 
@@ -100,7 +100,7 @@ DECLARE
     a text;
 BEGIN
     SELECT relation::regclass AS t, twin::regclass AS q, (SELECT string_agg(CASE WHEN atttypid = 'float8'::regtype
-            THEN format('round(%I::numeric, 1) AS %1$I', attname) ELSE quote_ident(attname) END, ', ' ORDER BY attnum)
+            THEN format('round(%I::numeric, 1) AS %1$I', attname) WHEN atttypid = 'json'::regtype THEN format('%I::text', attname) ELSE quote_ident(attname) END, ', ' ORDER BY attnum)
             FROM pg_attribute WHERE attrelid = relation AND attnum > 0 AND NOT attisdropped) AS c
         INTO v FROM tapdata.view v0 WHERE v0.id = differs.view;
     EXECUTE format('WITH t AS (SELECT %3$s FROM %1$s), q AS (SELECT %3$s FROM %2$s) SELECT string_agg(d, E''\n'') FROM (
