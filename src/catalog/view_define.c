@@ -222,7 +222,7 @@ log_dropped(void)
 		td_log("info", "view", names[i], owners[i], &entry);
 }
 
-/* A restored dump has twins, state tables and hash indexes without the dependency that makes them parts of their view. */
+/* A restored dump has twins, state tables and the indexes that a view can't do without (by name, where they could be the user's) without the dependency that makes them parts of their view. */
 void
 td_views_bind(void)
 {
@@ -230,9 +230,10 @@ td_views_bind(void)
 		"SELECT p.oid, v.relation, EXISTS (SELECT FROM tapdata.view n WHERE n.relation = p.oid AND n.replaces IS NOT NULL) FROM tapdata.view v JOIN pg_class p ON p.oid = v.twin OR p.oid = v.query OR p.oid IN (SELECT m.relation FROM tapdata.view m WHERE m.part_of = v.id) OR "
 		"(p.relnamespace = 'tapdata_state'::regnamespace AND p.relkind = 'r' AND p.relname ~ ('^v' || v.id || '_([0-9]+|c)$')) OR "
 		"p.oid IN (SELECT i.indexrelid FROM pg_index i JOIN pg_depend x ON x.classid = 'pg_class'::regclass AND x.objid = i.indexrelid "
-		"AND x.refclassid = 'pg_proc'::regclass AND x.refobjid = 'tapdata.row_hash'::regproc WHERE i.indrelid = v.relation) "
+		"AND x.refclassid = 'pg_proc'::regclass AND x.refobjid = 'tapdata.row_hash'::regproc WHERE i.indrelid = v.relation) OR "
+		"p.oid IN (SELECT i.indexrelid FROM pg_index i WHERE i.indrelid = v.relation AND NOT i.indisunique AND v.strategy = 'keyed' AND (v.part_of IS NOT NULL OR p.relname ~ '_part_idx[0-9]*$')) "
 		"WHERE v.home = $1 AND EXISTS (SELECT FROM pg_class c WHERE c.oid = v.relation) AND NOT EXISTS (SELECT FROM pg_depend d "
-	"WHERE d.classid = 'pg_class'::regclass AND d.objid = p.oid AND d.refobjid = v.relation AND d.refobjsubid = 0 AND d.deptype IN ('i', 'a'))", NULL};
+	"WHERE d.classid = 'pg_class'::regclass AND d.objid = p.oid AND d.refobjid = v.relation AND d.refobjsubid = 0 AND (d.deptype = 'i' OR d.deptype = 'a' AND p.relkind = 'r'))", NULL};
 	uint64		n = TD_RUN(&loose, td_arg_text(td_home()));
 
 	for (uint64 i = 0; i < n; i++)
