@@ -188,6 +188,7 @@ my @queries = (
 	'SELECT a::bigint AS k, count(*) AS n, avg(n) AS x FROM s.p1 GROUP BY a HAVING count(*) > 1');
 my $dbh = psql('postgres');
 make_tables($dbh, 's');
+$dbh->do("ALTER TABLE s.$_ REPLICA IDENTITY FULL") for qw(t1 t2 t3 p1_low p1_high);    # while nobody writes
 my @writers = start_churn($connect, 's', 3);
 my %is = (r1 => $queries[0], r2 => $queries[2], r3 => $queries[8]);
 my @names = sort keys %is;
@@ -229,7 +230,8 @@ for my $name (@names, 'same') { ok(replaced("s.$name"), "$name has its definitio
 wait_views($dbh, 's', @names, 'same', 'above');
 is(inexact($dbh, 's', @names, 'same', 'above'), '', 'exact in the end');
 $is{same} //= $queries[0];
-is(unequal($dbh, 's', [@names, 'same'], [map { $is{$_} } @names, 'same']), '', 'plain SQL says the same');
+is(unequal($dbh, 's', [@names, 'same'], [map { $is{$_} } @names, 'same']), '', 'plain SQL says the same')
+	or diag map { "$_: " . value('postgres', "SELECT pg_get_viewdef('tapdata_views.$_'::regclass)") . "\n" . rows('postgres', "SELECT * FROM tapdata.log WHERE object = 's.$_' ORDER BY at DESC LIMIT 12") . "\n" } @names, 'same';
 is(rows('postgres', "SELECT view, status, error FROM tapdata.views WHERE status <> 'streaming' OR NOT exact"), '', 'all stream');
 
 # ---- a restored dump, while it is being replaced ----

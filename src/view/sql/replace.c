@@ -26,6 +26,7 @@
 #include "catalog/pg_class.h"
 #include "miscadmin.h"
 #include "rewrite/rewriteHandler.h"
+#include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/jsonb.h"
@@ -39,6 +40,7 @@ static const char *const inherited[] = {"allow_full", "fillfactor", "group", "ta
 
 static void require_owner(const TdView *old);
 static TdView *replacement_of(const TdView *old);
+static TdView *hold_replacement(const TdView *old);
 static List *options_of_new(const TdView *old, List *options);
 static bool is_defined_so(const TdView *view, const TdView *definition, Query *query, bool allow_full);
 static char *text_of_twin(Oid twin);
@@ -63,6 +65,8 @@ td_view_replace(Oid existing, const TdViewName *name, const char *sql, List *opt
 
 	require_owner(old);
 	td_group_serialize(old->group);
+	pending = hold_replacement(old);
+	old = td_view_load(old->id);
 	kept = td_view_options_kept(options, td_view_options(old->id));
 	if (kept != NIL)
 		td_view_set_options(old, kept);
@@ -70,7 +74,6 @@ td_view_replace(Oid existing, const TdViewName *name, const char *sql, List *opt
 	if (td_pairs_get(options, "allow_full"))
 		(void) parse_bool(td_pairs_get(options, "allow_full"), &allow_full);
 	query = td_query_total(td_query_analyse(sql), &proofs);
-	pending = replacement_of(old);
 	if (pending && strcmp(pending->status, "failed") != 0 && is_defined_so(pending, pending, query, allow_full))
 	{
 		ereport(NOTICE, (errmsg("live view %s is being given this definition already", old->name)));
@@ -113,6 +116,24 @@ replacement_of(const TdView *old)
 	foreach(lc, td_view_parts(old->id))
 		if (((TdView *) lfirst(lc))->replaces == old->id)
 			return lfirst(lc);
+	return NULL;
+}
+
+/* The same, which does not come to its place from now on; it may just have. */
+static TdView *
+hold_replacement(const TdView *old)
+{
+	TdView	   *pending = replacement_of(old);
+	TdView	   *now;
+
+	while (pending != NULL)
+	{
+		LockRelationOid(pending->relation, AccessExclusiveLock);
+		now = replacement_of(old);
+		if (now && now->id == pending->id)
+			return now;
+		pending = now;
+	}
 	return NULL;
 }
 
