@@ -69,6 +69,19 @@ exact('two partitions', 'of_p');
 execute('postgres', 'VACUUM FULL l', 'UPDATE l SET v = v + 1');
 exact('a table that was only written anew', qw(of_l sums));
 
+# ---- partitions that come later ----
+execute('postgres', 'CREATE TABLE lt (id int, v int) PARTITION BY RANGE (id)', 'CREATE TABLE lt1 PARTITION OF lt FOR VALUES FROM (0) TO (10)', 'CREATE TABLE later (v int, id int)');
+create('of_parts', 'SELECT id, v FROM lt');
+exact('new', 'of_parts');
+execute('postgres', 'CREATE TABLE lt2 PARTITION OF lt FOR VALUES FROM (10) TO (20)', 'ALTER TABLE lt ATTACH PARTITION later FOR VALUES FROM (20) TO (30)', 'INSERT INTO lt VALUES (1, 1), (11, 1), (21, 1)');
+exact('rows of partitions that came later', 'of_parts');
+is(rows('postgres', q{SELECT relname, relreplident FROM pg_class WHERE relname IN ('lt1', 'lt2', 'later') ORDER BY 1}), "later|f\nlt1|f\nlt2|f", 'their old values are written, too');
+execute('postgres', 'UPDATE lt SET v = 2', 'DELETE FROM lt WHERE id = 21');
+exact('changes there', 'of_parts');
+is(value('postgres', q{SELECT coalesce((executed->'unknown'->>'ticks')::int, 0) FROM tapdata.views WHERE view = 'of_parts'::regclass}), 0, '... are known');
+execute('postgres', q{SELECT tapdata.drop_view('of_parts')});
+is(rows('postgres', q{SELECT relname, relreplident FROM pg_class WHERE relname IN ('lt1', 'lt2', 'later') ORDER BY 1}), "later|d\nlt1|d\nlt2|d", 'it is set back with the view');
+
 # ---- tables that inherit ----
 table('h', 'id int PRIMARY KEY, v int NOT NULL, w text', "(1, 1, 'a'), (2, 2, 'b')");
 table('o', 'id int, v int', '(1, 1)');

@@ -38,6 +38,7 @@ static TdView *create(const TdViewName *name, const char *sql, List *options);
 static void add_rows(TdView *view, const TdShape *shape, List *options);
 static void require_one_group(const TdView *view, const TdShape *shape);
 static void tell_wanted(const TdView *view, List *explained);
+static void tell_whole(const TdView *view, List *explained);
 static void log_created(const TdView *view);
 
 PG_FUNCTION_INFO_V1(td_sql_create_view);
@@ -160,6 +161,7 @@ add_rows(TdView *view, const TdShape *shape, List *options)
 	td_view_add(view, options, settings, strategy); /* of a part once more: it was drafted */
 	require_one_group(view, shape);
 	tell_wanted(view, explained);
+	tell_whole(view, explained);
 	for (int i = 0; i < shape->noccurrences; i++)
 		td_view_add_base(view->id, shape->occurrences[i].relid, shape->occurrences[i].columns);
 }
@@ -183,6 +185,28 @@ tell_wanted(const TdView *view, List *explained)
 				(errmsg_plural("%d index that the view would use is not there", "%d indexes that the view would use are not there", wanted, wanted),
 				 errhint("SELECT detail FROM tapdata.explain_view(%s) WHERE strategy = 'wanted' shows the statements to create them.",
 						 quote_literal_cstr(quote_qualified_identifier(get_namespace_name(get_rel_namespace(relation)), get_rel_name(relation))))));
+}
+
+/* Not asked for by allow_full, and yet: from changes of these tables no key follows. */
+static void
+tell_whole(const TdView *view, List *explained)
+{
+	List	   *tables = NIL;
+	ListCell   *lc;
+
+	foreach(lc, explained)
+	{
+		const TdExplained *e = lfirst(lc);
+		const char *table = strchr(e->node + strspn(e->node, " "), ' ');
+
+		if (table != NULL && e->strategy != NULL && strcmp(e->strategy, "full") == 0)
+			tables = lappend(tables, pstrdup(table + 1));
+	}
+	if (tables != NIL && !view->allow_full)
+		ereport(NOTICE,
+				(errmsg("each change of %s computes all of the view anew", td_list_text(tables)),
+				 errdetail("No equality leads from its rows to those of the result that they touch."),
+				 errhint("tapdata.explain_query() shows the same of other ways to write the query.")));
 }
 
 /* Only within a group are views at one snapshot. */

@@ -25,6 +25,7 @@
 
 #include "access/xact.h"
 #include "catalog/index.h"
+#include "catalog/namespace.h"
 #include "catalog/objectaccess.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_inherits.h"
@@ -66,6 +67,8 @@ static void add_hint(List *mentions, MemoryContext caller);
 static char *hint_of(const char *detail, List *mentions);
 static bool is_mentioned(const char *detail, const TdMention *mention);
 static bool moves_views(Node *statement);
+static void comes_below(Node *statement);
+static void need_below(RangeVar *name);
 static bool drops_extension(Node *statement);
 static void follow(void);
 static void twin_follows(const TdView *view);
@@ -110,6 +113,7 @@ utility(PlannedStmt *pstmt, const char *query, bool read_only, ProcessUtilityCon
 		PG_RE_THROW();
 	}
 	PG_END_TRY();
+	comes_below(statement);
 	if (identities != NIL && !extension_is_there())
 		td_identity_restore_all(identities);
 	if (moves || table_dropped)
@@ -294,6 +298,39 @@ is_mentioned(const char *detail, const TdMention *mention)
 }
 
 /* ---- following ---- */
+
+/* Old values of what is now part of a table that views read are needed as its own are; else each change of them would compute these anew. */
+static void
+comes_below(Node *statement)
+{
+	ListCell   *lc;
+
+	if (IsA(statement, CreateStmt) && castNode(CreateStmt, statement)->inhRelations != NIL)
+		need_below(castNode(CreateStmt, statement)->relation);
+	if (!IsA(statement, AlterTableStmt))
+		return;
+	foreach(lc, castNode(AlterTableStmt, statement)->cmds)
+	{
+		AlterTableCmd *cmd = lfirst_node(AlterTableCmd, lc);
+
+		if (cmd->subtype == AT_AttachPartition)
+			need_below(castNode(PartitionCmd, cmd->def)->name);
+		else if (cmd->subtype == AT_AddInherit)
+			need_below(castNode(AlterTableStmt, statement)->relation);
+	}
+}
+
+static void
+need_below(RangeVar *name)
+{
+	Oid			relation = RangeVarGetRelid(name, NoLock, true);
+
+	if (OidIsValid(relation) && get_rel_persistence(relation) == RELPERSISTENCE_PERMANENT)
+	{
+		CommandCounterIncrement();
+		td_identity_need_below(relation);
+	}
+}
 
 /* May views have other names or owners after it? */
 static bool

@@ -47,6 +47,7 @@
 #define TRIES 20
 #define TRY_TEXT "500ms"
 
+static void set_full(List *changes);
 static List *needs_of_shape(List *changes, List **relations, const TdShape *shape);
 static List *need_of_table(List *changes, List **relations, Oid relation, Oid root, const Bitmapset *columns);
 static Bitmapset *same_columns(Oid from, Oid to, const Bitmapset *columns);
@@ -83,6 +84,14 @@ td_identity_need(const List *shapes)
 				 errmsg("base tables could not be locked to change their replica identity"),
 				 errdetail("Other transactions have used them during each of %d attempts of " TRY_TEXT ".", TRIES),
 				 errhint("Try again when they have ended, or run: %s;", full_statement(((TdIdentity *) linitial(changes))->relation))));
+	set_full(changes);
+}
+
+static void
+set_full(List *changes)
+{
+	ListCell   *lc;
+
 	foreach(lc, changes)
 	{
 		TdIdentity *was = lfirst(lc);
@@ -114,6 +123,27 @@ needs_of_shape(List *changes, List **relations, const TdShape *shape)
 				changes = need_of_table(changes, relations, lfirst_oid(lc), o->relid, columns);
 	}
 	return changes;
+}
+
+/* A table has come below others, which views read; it is locked, and whoever put it there owns it. */
+void
+td_identity_need_below(Oid relation)
+{
+	List	   *changes = NIL;
+	List	   *relations = NIL;
+	ListCell   *lc;
+
+	foreach(lc, find_all_inheritors(relation, AccessShareLock, NULL))
+	{
+		ListCell   *la;
+
+		if (get_rel_relkind(lfirst_oid(lc)) != RELKIND_RELATION)
+			continue;
+		foreach(la, td_tables_above(lfirst_oid(lc)))
+			if (!list_member_oid(relations, lfirst_oid(lc)))
+				changes = need_of_table(changes, &relations, lfirst_oid(lc), lfirst_oid(la), td_view_columns(lfirst_oid(la)));
+	}
+	set_full(changes);
 }
 
 /* One table that holds rows; adds what has to be changed on it. */
