@@ -53,12 +53,23 @@ CREATE TABLE tapdata.view_state (            -- written by workers only, so that
     filled boolean NOT NULL DEFAULT false,   -- the fill worker has committed; the next tick takes it in
     snapshot pg_snapshot,                    -- of the fill; and of a view that does not stream: what it still equals.  Streaming: the group's
     snapshot_time timestamptz,
-    ticks bigint NOT NULL DEFAULT 0,         -- that changed it; written at most once a second
-    recomputes bigint NOT NULL DEFAULT 0,    -- of these: by recomputing it whole
+    ticks bigint NOT NULL DEFAULT 0,         -- that changed it or computed it anew; written at most once a second
+    recomputes bigint NOT NULL DEFAULT 0,    -- of these: by computing all of it anew
     last_tick timestamptz,
     last_tick_ms double precision,
+    whole_ms double precision,               -- what computing all of it took last, in a tick or when it was filled
     slow_ms double precision,                -- it takes that much of each tick of its group, and holds the others up; NULL = it does not
     sqlstate text, error text, detail text, hint text
+) WITH (fillfactor = 20, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
+
+CREATE TABLE tapdata.view_run (              -- what ticks have done for it; written by workers, at most once a second
+    view integer NOT NULL REFERENCES tapdata.view ON DELETE CASCADE,
+    how text NOT NULL,                       -- delta, groups, keyed, topk; all of it: full, ddl, unknown, cost, error
+    n bigint NOT NULL,
+    ms double precision NOT NULL,            -- in all
+    last_ms double precision NOT NULL,
+    last timestamptz NOT NULL,
+    PRIMARY KEY (view, how)
 ) WITH (fillfactor = 20, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
 
 CREATE TABLE tapdata.view_base (             -- what a view reads directly
@@ -87,5 +98,6 @@ SELECT pg_catalog.pg_extension_config_dump('tapdata.group_state', '');
 SELECT pg_catalog.pg_extension_config_dump('tapdata.view', '');
 SELECT pg_catalog.pg_extension_config_dump('tapdata.view_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('tapdata.view_state', '');
+SELECT pg_catalog.pg_extension_config_dump('tapdata.view_run', '');
 SELECT pg_catalog.pg_extension_config_dump('tapdata.view_base', '');
 SELECT pg_catalog.pg_extension_config_dump('tapdata.view_feed', '');

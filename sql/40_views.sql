@@ -67,6 +67,13 @@ CREATE FUNCTION tapdata.changes(view regclass, since bigint DEFAULT 0, "limit" i
 COMMENT ON FUNCTION tapdata.changes(regclass, bigint, integer) IS
     'What each tick after a given one changed in a live view with the option "changes": rows with how many copies came (weight > 0) or went; whole ticks, about limit rows (null = all)';
 
+CREATE FUNCTION tapdata.change_rows(of anyelement, since bigint DEFAULT 0, "limit" integer DEFAULT NULL,
+        OUT tick bigint, OUT at timestamptz, OUT weight integer, OUT "row" anyelement) RETURNS SETOF record
+    LANGUAGE c STABLE ROWS 1000 SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'td_sql_change_rows';
+COMMENT ON FUNCTION tapdata.change_rows(anyelement, bigint, integer) IS
+    'As changes(), with rows of the view''s own type, which the first argument names: NULL::turnover';
+
 CREATE FUNCTION tapdata.view_tick(view regclass) RETURNS bigint
     LANGUAGE c STABLE SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'td_sql_view_tick';

@@ -28,6 +28,11 @@ CREATE FUNCTION tapdata.group_caught_up(id integer) RETURNS boolean
     AS 'MODULE_PATHNAME', 'td_sql_group_caught_up';
 COMMENT ON FUNCTION tapdata.group_caught_up(integer) IS 'Whether the running worker of a group of views, by its id, holds no change that is not in the views: their freshness is 0 then';
 
+CREATE FUNCTION tapdata.group_standing(id integer) RETURNS text
+    LANGUAGE c STRICT VOLATILE SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'td_sql_group_standing';
+COMMENT ON FUNCTION tapdata.group_standing(integer) IS 'What a group of views, by its id, that streams as the catalog has it does here and now: null where it does stream, else standby, starting or stopped';
+
 CREATE FUNCTION tapdata.extension_created() RETURNS void
     LANGUAGE c SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'td_sql_extension_created';

@@ -61,12 +61,14 @@ COMMENT ON COLUMN tapdata.pipeline_tables.error IS 'What is wrong with this tabl
 CREATE VIEW tapdata.views WITH (security_barrier) AS
     SELECT coalesce(o.view, v.relation::pg_catalog.regclass) AS view, coalesce(o.twin, v.twin::pg_catalog.regclass) AS twin,
         pg_catalog.pg_get_userbyid(v.owner) AS owner, g.name AS group_name,
-        x.status, coalesce(s.exact AND v.fills = s.fills AND x.status <> 'fenced', false) AS exact, CASE WHEN x.of_group THEN gs.since ELSE s.since END AS since,
+        x.status, coalesce(s.exact AND v.fills = s.fills AND x.status <> 'fenced' AND (x.standing IS NULL OR c.relpersistence <> 'u'), false) AS exact, CASE WHEN x.of_group THEN gs.since ELSE s.since END AS since,
         CASE WHEN s.status = 'streaming' THEN gs.snapshot ELSE s.snapshot END AS snapshot,
         CASE WHEN x.status <> 'streaming' THEN NULL
             WHEN tapdata.group_caught_up(g.id) THEN interval '0'
             ELSE greatest(pg_catalog.clock_timestamp() - gs.snapshot_time, interval '0') END AS freshness,
         s.ticks, s.last_tick, s.slow_ms, v.strategy,
+        (SELECT pg_catalog.jsonb_object_agg(r.how, pg_catalog.jsonb_build_object('ticks', r.n, 'ms', pg_catalog.round(r.ms::numeric, 3), 'last_ms', pg_catalog.round(r.last_ms::numeric, 3)))
+            FROM tapdata.view_run r WHERE r.view = v.id) AS executed, s.whole_ms,
         CASE WHEN x.of_group THEN gs.sqlstate WHEN v.fills = s.fills THEN s.sqlstate END AS sqlstate,
         CASE WHEN x.of_group THEN gs.error WHEN v.fills = s.fills THEN s.error END AS error,
         CASE WHEN x.of_group THEN gs.hint WHEN v.fills = s.fills THEN s.hint END AS hint,
@@ -87,13 +89,15 @@ CREATE VIEW tapdata.views WITH (security_barrier) AS
         LEFT JOIN LATERAL (     -- in a restored dump oids are those of other relations
             SELECT pg_catalog.to_regclass(pg_catalog.format('%I.%I', v.table_schema, v.table_name)) AS view,
                 pg_catalog.to_regclass(pg_catalog.format('tapdata_views.%I', v.twin_name)) AS twin) o ON v.home <> tapdata.home()
-        CROSS JOIN LATERAL (SELECT
+        LEFT JOIN pg_catalog.pg_class c ON c.oid = v.relation
+        CROSS JOIN LATERAL (SELECT CASE WHEN gs.status = 'streaming' THEN tapdata.group_standing(g.id) ELSE gs.status END AS standing) w
+        CROSS JOIN LATERAL (SELECT w.standing,
             s.status IS DISTINCT FROM 'failed' AND gs.status IN ('retrying', 'failed', 'waiting_for_worker', 'fenced') AS of_group,
             CASE WHEN s.status IS NULL OR gs.status IS NULL OR v.home <> tapdata.home() OR gs.status = 'fenced' THEN 'fenced'
                 WHEN s.status = 'failed' AND v.fills = s.fills THEN 'failed'
                 WHEN gs.status IN ('retrying', 'failed', 'waiting_for_worker') THEN gs.status
                 WHEN v.fills <> s.fills THEN 'created'
-                WHEN s.status = 'streaming' AND gs.status IN ('created', 'starting', 'stopping', 'stopped') THEN gs.status
+                WHEN s.status = 'streaming' AND w.standing IS NOT NULL THEN w.standing
                 ELSE s.status END AS status) x
     WHERE v.part_of IS NULL AND (pg_catalog.pg_has_role(v.owner, 'USAGE') OR pg_catalog.pg_has_role('pg_monitor', 'USAGE'));
 COMMENT ON VIEW tapdata.views IS 'The live views and how they stand';
@@ -101,15 +105,17 @@ COMMENT ON COLUMN tapdata.views.view IS 'The table of the view';
 COMMENT ON COLUMN tapdata.views.twin IS 'Its definition, as an ordinary view';
 COMMENT ON COLUMN tapdata.views.owner IS 'Role that created it and whose rights it uses';
 COMMENT ON COLUMN tapdata.views.group_name IS 'Views of a group are always at one snapshot';
-COMMENT ON COLUMN tapdata.views.status IS 'created, snapshot (being filled), streaming or failed; or the status of its group where that does not stream: starting, stopping, stopped, retrying, waiting_for_worker, failed or fenced';
-COMMENT ON COLUMN tapdata.views.exact IS 'Equals its query under the snapshot';
+COMMENT ON COLUMN tapdata.views.status IS 'created, snapshot (being filled), streaming or failed; or the status of its group where that does not stream: starting, stopping, stopped, standby (this server is one), retrying, waiting_for_worker, failed or fenced';
+COMMENT ON COLUMN tapdata.views.exact IS 'Equals its query under the snapshot; not said of an unlogged view where its group does not stream: a crash may have emptied it';
 COMMENT ON COLUMN tapdata.views.since IS 'When it got this status';
 COMMENT ON COLUMN tapdata.views.snapshot IS 'Snapshot that it equals its query at';
 COMMENT ON COLUMN tapdata.views.freshness IS 'How old what it shows is, while streaming: 0 when nothing waits to be taken in, else how long ago the snapshot was';
-COMMENT ON COLUMN tapdata.views.ticks IS 'Ticks that changed it';
+COMMENT ON COLUMN tapdata.views.ticks IS 'Ticks that changed it, or computed all of it anew';
 COMMENT ON COLUMN tapdata.views.last_tick IS 'When the last one did';
 COMMENT ON COLUMN tapdata.views.slow_ms IS 'Milliseconds that it takes of each tick, where that is more than max_lag of its group and holds up the other views; else null';
 COMMENT ON COLUMN tapdata.views.strategy IS 'How it is kept: see explain_view()';
+COMMENT ON COLUMN tapdata.views.executed IS 'What ticks have done for it: {"how": {"ticks": how often, "ms": in all, "last_ms": the last time}}. By delta, groups (some computed anew), keyed, topk (the first rows read again); as a whole because of full (see strategy), ddl, unknown (changes), cost (of the changes) or error (in the delta)';
+COMMENT ON COLUMN tapdata.views.whole_ms IS 'Milliseconds that computing all of it took last: a tick whose changes take longer does that instead';
 COMMENT ON COLUMN tapdata.views.sqlstate IS 'SQLSTATE of the last error';
 COMMENT ON COLUMN tapdata.views.error IS 'Last error; empty again once it streams';
 COMMENT ON COLUMN tapdata.views.hint IS 'What to do about it';
@@ -120,6 +126,17 @@ COMMENT ON COLUMN tapdata.views.changes_tick IS 'Number of the last tick of chan
 COMMENT ON COLUMN tapdata.views.changes_from IS 'Changes after this tick are kept: the least that changes() takes';
 COMMENT ON COLUMN tapdata.views.replacing IS 'How the new definition stands that create_view(or_replace => true) gave it: created, snapshot, streaming (takes its place as soon as the view can be locked) or failed; null = there is none';
 COMMENT ON COLUMN tapdata.views.replacing_error IS 'Why the new definition can not take its place; the view goes on with the old one';
+
+-- For who reads them: no status, no definition, and whoever owns them.
+CREATE VIEW tapdata.feeds WITH (security_barrier) AS
+    SELECT v.relation::pg_catalog.regclass AS view, f.tick, f.gone AS changes_from
+    FROM tapdata.view v JOIN tapdata.view_feed f ON f.view = v.id
+    WHERE v.part_of IS NULL AND v.home = tapdata.home() AND (v.options->>'changes')::boolean
+        AND pg_catalog.has_table_privilege(v.relation, 'SELECT') AND NOT pg_catalog.row_security_active(v.relation);
+COMMENT ON VIEW tapdata.feeds IS 'Live views whose changes you may read with changes() and change_rows()';
+COMMENT ON COLUMN tapdata.feeds.view IS 'The table of the view';
+COMMENT ON COLUMN tapdata.feeds.tick IS 'Its last tick, empty until it is filled; a crash may take it back, as long as view_tick() or changes() have not returned it';
+COMMENT ON COLUMN tapdata.feeds.changes_from IS 'Changes after this tick are kept: the least that changes() takes';
 
 CREATE VIEW tapdata.workers WITH (security_barrier) AS
     SELECT pid, kind, database, object, status, since, restarts, memory FROM tapdata.worker_list();

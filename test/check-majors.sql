@@ -27,7 +27,11 @@ INSERT INTO l.query VALUES
     (11, 'texts', 'SELECT s.customer, string_agg(s.day::text, '','' ORDER BY s.id) AS days, count(DISTINCT s.weight) AS weights, count(*) FILTER (WHERE s.weight > 4) AS heavy FROM l.sale s GROUP BY s.customer'),
     (12, 'both', 'SELECT c.id FROM l.customer c UNION SELECT s.customer FROM l.sale s'),
     (13, 'heavy', 'SELECT s.day, count(*) FILTER (WHERE s.weight > 4) AS n, sum(s.amount) FILTER (WHERE s.weight < 5) AS light FROM l.sale s GROUP BY s.day'),
-    (14, 'counted', 'WITH x AS (SELECT s.customer, count(*) AS n FROM l.sale s GROUP BY s.customer) SELECT c.id, x.n FROM l.customer c LEFT JOIN x ON x.customer = c.id');
+    (14, 'counted', 'WITH x AS (SELECT s.customer, count(*) AS n FROM l.sale s GROUP BY s.customer) SELECT c.id, x.n FROM l.customer c LEFT JOIN x ON x.customer = c.id'),
+    (15, 'best', 'SELECT s.customer, c.name, sum(s.amount) AS amount FROM l.sale s LEFT JOIN l.customer c ON c.id = s.customer GROUP BY s.customer, c.name
+        ORDER BY sum(s.weight) DESC NULLS LAST, s.customer, c.name LIMIT 5 OFFSET 1'),
+    (16, 'last_sales', 'SELECT t.id, t.day, c.region FROM (SELECT s.id, s.day, s.customer FROM l.sale s ORDER BY s.day DESC, s.id LIMIT 7) t LEFT JOIN l.customer c ON c.id = t.customer'),
+    (17, 'first_regions', 'SELECT s.id, c.region FROM l.sale s LEFT JOIN l.customer c ON c.id = s.customer ORDER BY c.region DESC, s.id LIMIT 6');
 
 CREATE PROCEDURE l.churn(changes integer) LANGUAGE plpgsql AS $$
 DECLARE

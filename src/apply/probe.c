@@ -31,7 +31,7 @@
 
 static void open_scan(TdWriter *w);
 static void raise_no_index(TdWriter *w);
-static bool same_row(TdWriter *w, const TdValue *values, const Datum *datums);
+static bool same_row(TdWriter *w, const TdValue *values, const Datum *datums, bool *identical);
 
 /* Finds the row into w->found. */
 bool
@@ -102,28 +102,42 @@ raise_no_index(TdWriter *w)
 			 errhint("ALTER TABLE %s ADD PRIMARY KEY (%s);", w->binding->name, columns.data)));
 }
 
-/* A row that equals the image in all its columns, into w->found: a pass over the table. */
+/*
+ * A row that equals the image in all its columns, into w->found: a pass over the table.  One that is the image, if there is one: where 1.0 and
+ * 1.00 are both there, the right one has to go.
+ */
 bool
 td_probe_image(TdWriter *w, const TdValue *values, TdBytes row)
 {
 	TdBinding  *b = w->binding;
 	Datum	   *datums = td_arena_alloc(&w->arena, sizeof(Datum) * b->schema->ncolumns);
 	TableScanDesc scan;
-	bool		found = false;
+	ItemPointerData equal;
+	bool		identical = false;
 
 	for (uint32 i = 0; i < b->schema->ncolumns; i++)
 	{
 		if (values[i].state == TD_VALUE)
 			datums[i] = td_value_datum(b, i, &values[i], row, &w->arena);
 	}
+	ItemPointerSetInvalid(&equal);
 	scan = table_beginscan(w->rel, GetActiveSnapshot(), 0, NULL);
-	while (!found && table_scan_getnextslot(scan, ForwardScanDirection, w->found))
+	while (!identical && table_scan_getnextslot(scan, ForwardScanDirection, w->found))
 	{
-		found = same_row(w, values, datums);
+		if (same_row(w, values, datums, &identical) && !ItemPointerIsValid(&equal))
+			equal = w->found->tts_tid;
 		CHECK_FOR_INTERRUPTS();
 	}
 	table_endscan(scan);
-	return found;
+	return identical || (ItemPointerIsValid(&equal) && table_tuple_fetch_row_version(w->rel, &equal, GetActiveSnapshot(), w->found));
+}
+
+static bool
+is_identical(TdWriter *w, const TdColumnMap *map, Datum a, Datum b)
+{
+	Form_pg_attribute att = TupleDescAttr(RelationGetDescr(w->rel), map->attnum - 1);
+
+	return datum_image_eq(a, b, att->attbyval, att->attlen);
 }
 
 /* Equal by the type's own equality: 1.0 and 1.00, as an index would have it; by bytes where a type has none. */
@@ -133,7 +147,7 @@ same_value(TdWriter *w, const TdColumnMap *map, Datum a, Datum b)
 	Form_pg_attribute att = TupleDescAttr(RelationGetDescr(w->rel), map->attnum - 1);
 	TypeCacheEntry *type;
 
-	if (datum_image_eq(a, b, att->attbyval, att->attlen))
+	if (is_identical(w, map, a, b))
 		return true;
 	/* equal values of these types have equal bytes */
 	if (map->type == TD_TEXT || att->attbyval)
@@ -148,9 +162,10 @@ same_value(TdWriter *w, const TdColumnMap *map, Datum a, Datum b)
 }
 
 static bool
-same_row(TdWriter *w, const TdValue *values, const Datum *datums)
+same_row(TdWriter *w, const TdValue *values, const Datum *datums, bool *identical)
 {
 	TdBinding  *b = w->binding;
+	bool		same = true;
 
 	for (uint32 i = 0; i < b->schema->ncolumns; i++)
 	{
@@ -162,9 +177,13 @@ same_row(TdWriter *w, const TdValue *values, const Datum *datums)
 		stored = slot_getattr(w->found, b->columns[i].attnum, &null);
 		if (null != (values[i].state == TD_NULL))
 			return false;
-		if (!null && !same_value(w, &b->columns[i], stored, datums[i]))
+		if (null)
+			continue;
+		if (!same_value(w, &b->columns[i], stored, datums[i]))
 			return false;
+		same = same && is_identical(w, &b->columns[i], stored, datums[i]);
 	}
+	*identical = same;
 	return true;
 }
 

@@ -128,7 +128,7 @@ extern void td_capture_require(void);	/* 55000 with the lines to change unless t
 extern char *td_capture_lacks(bool *restart);	/* the statements for that; NULL = nothing is missing */
 extern char *td_capture_settings(void); /* those settings, as a sentence */
 extern void td_capture_slot_name(int32 group, char *name /* NAMEDATALEN */ );	/* tapdata_<database oid>_g<group> */
-extern bool td_capture_slot_state(const char *slot, XLogRecPtr *confirmed, bool *lost);	/* false = there is none.  lost: invalidated, WAL removed */
+extern bool td_capture_slot_state(const char *slot, XLogRecPtr *confirmed, bool *lost);	/* false = there is none.  lost: invalidated, WAL removed, of an older timeline.  Not during recovery */
 extern void td_capture_slot_drop(const char *slot); /* waits until nobody uses it; no error when it is missing */
 extern XLogRecPtr td_capture_flush(void);	/* flushes WAL to the insert position (stepping back over a page header) and returns it */
 

@@ -264,14 +264,15 @@ ddl_of_other(TdDecoder *d)
 	put_ddl(d, InvalidOid);
 }
 
-/* Fields of a composite type stand in the columns of any table. */
+/* Fields of a composite type stand in the columns of any table; an ordinary view, its owner and options, in the query of any live one. */
 static void
 ddl_of_relation(TdDecoder *d, Oid relid)
 {
 	List	   *roots = td_relation_roots(d, relid);
+	char		kind = get_rel_relkind(relid);
 	ListCell   *lc;
 
-	if (get_rel_relkind(relid) == RELKIND_COMPOSITE_TYPE)
+	if (kind == RELKIND_COMPOSITE_TYPE || kind == RELKIND_VIEW)
 		ddl_of_other(d);
 	foreach(lc, roots)
 		ddl_of_root(d, lfirst(lc));

@@ -17,6 +17,9 @@
  */
 #include "postgres.h"
 
+#include <unistd.h>
+
+#include "access/timeline.h"
 #include "access/xlog.h"
 #include "access/xlog_internal.h"
 #include "access/xlogutils.h"
@@ -45,6 +48,7 @@ typedef struct State
 } State;
 
 static bool slot_look(const char *slot, State *state);
+static bool is_readable(XLogRecPtr from);
 static void slot_refuse(const char *slot, const State *state);
 static void wait_until_free(const char *slot);
 static void slot_make(TdDecoder *d);
@@ -96,8 +100,25 @@ td_capture_slot_state(const char *slot, XLogRecPtr *confirmed, bool *lost)
 	if (!slot_look(slot, &state))
 		return false;
 	*confirmed = state.data.confirmed_flush;
-	*lost = state.lost;
+	*lost = state.lost || (state.data.restart_lsn != InvalidXLogRecPtr && !is_readable(state.data.restart_lsn));
 	return true;
+}
+
+/*
+ * A slot that came along with a copy of the files (a backup that was recovered, a primary that was made a standby) did not keep its catalog
+ * rows while WAL was replayed: what is before the timeline of now can't be trusted to be decoded.  Nor can what is not there.
+ */
+static bool
+is_readable(XLogRecPtr from)
+{
+	TimeLineID	timeline = GetWALInsertionTimeLine();
+	TimeLineHistoryEntry *now = linitial(readTimeLineHistory(timeline));
+	XLogSegNo	segment;
+	char		path[MAXPGPATH];
+
+	XLByteToSeg(from, segment, wal_segment_size);
+	XLogFilePath(path, timeline, segment, wal_segment_size);
+	return from >= now->begin && access(path, F_OK) == 0;
 }
 
 void
@@ -233,6 +254,7 @@ td_slot_open(TdDecoder *d)
 	const char *slot = d->control->slot;
 	State		state;
 
+	td_capture_require();
 	CheckLogicalDecodingRequirements();
 	if (slot_look(slot, &state))
 	{

@@ -38,7 +38,7 @@ static bool preloaded = false;	/* by shared_preload_libraries: there may be work
 void
 td_catalog_init(void)
 {
-	preloaded = process_shared_preload_libraries_in_progress;
+	preloaded = process_shared_preload_libraries_in_progress && !IsBinaryUpgrade;
 	DefineCustomIntVariable("tapdata.log_retention",
 							"How long entries of tapdata.log are kept.",
 							"0 keeps them for ever.",
@@ -262,6 +262,15 @@ td_col_bool(uint64 row, int col)
 	Datum		v = column(row, col, &null);
 
 	return !null && DatumGetBool(v);
+}
+
+double
+td_col_float(uint64 row, int col)
+{
+	bool		null;
+	Datum		v = column(row, col, &null);
+
+	return null ? 0 : DatumGetFloat8(v);
 }
 
 TimestampTz

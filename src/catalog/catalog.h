@@ -101,10 +101,7 @@ extern void td_table_loading(int32 id, int32 n, Oid relation, const char *skip_t
 extern void td_table_cursor(int32 id, int32 n, const char *cursor, int64 rows_more);
 extern void td_table_status(int32 id, int32 n, const char *status, const char *error);
 
-/*
- * Moves the status (src/workers/README.md has the table of legal moves; an illegal one raises XX000).  Clears the error columns and
- * retry columns when the new status is streaming, stopped or completed.  Writes a log entry when the status changes.
- */
+/* Moves the status (src/workers/README.md has the legal moves; else XX000), logs a change.  Streaming, stopped or completed: clears the error and retry columns. */
 extern void td_pipeline_set_status(int32 id, const char *status);
 /* The worker failed: retrying with retry_at (1 s doubling to 60 s) for a retryable error within 60 minutes of the first, else failed. */
 extern void td_pipeline_set_error(int32 id, const TdError *err);
@@ -120,6 +117,7 @@ typedef struct TdView
 	int			timeout_ms;		/* option "timeout": of one tick of it; 0 = none */
 	char	   *status, *snapshot;	/* state */
 	bool		exact, filled;
+	double		whole_ms;		/* what computing it took last; 0 = not known */
 	TdError    *error;			/* NULL = none */
 } TdView;
 
@@ -130,12 +128,8 @@ typedef struct TdGroup
 	uint64		bound;			/* LSN, 0 = none */
 	TdError    *error;			/* NULL = none */
 } TdGroup;
-
-typedef struct TdIdentity
-{
-	Oid			relation, index;	/* index: only for 'i' */
-	char		kind;			/* d, n, i */
-} TdIdentity;
+#define TD_INDEX_COMMENT "live views of tapdata find rows of this table by it"	/* tells an index of theirs from a user's, in a restored dump too */
+typedef struct TdIdentity {Oid relation, index; char kind;} TdIdentity;	/* kind: d, n, i; index: only for 'i' */
 extern TdGroup *td_group_load(int32 id);	/* NULL = gone */
 extern List *td_group_views(int32 id);	/* of TdView *, each after those it reads */
 extern TdView *td_view_load(int32 id);	/* NULL = gone */
@@ -147,8 +141,10 @@ extern void td_group_set_status(int32 id, const char *status);	/* as td_pipeline
 extern void td_group_set_error(int32 id, const TdError *err);
 /* Status of one view; err NULL clears the error.  "streaming" sets exact; "snapshot" and "failed" keep the snapshot it still equals (NULL = as it is), exact = false. */
 extern void td_view_set_status(int32 id, const char *status, const char *snapshot, const TdError *err);
-extern void td_view_filled(int32 id, const char *snapshot);	/* by the fill worker, in its transaction */
-extern void td_view_count(int32 id, int64 ticks_more, int64 recomputes_more, double last_ms);
+extern void td_view_filled(int32 id, const char *snapshot, double whole_ms);	/* by the fill worker, in its transaction */
+extern void td_view_count(int32 id, int64 ticks_more, int64 recomputes_more, double last_ms, double whole_ms);	/* whole_ms 0 = as it is */
+extern void td_view_count_runs(int32 id, const char *how, int64 more, double ms_more, double last_ms);
+extern List *td_view_runs(int32 id);	/* of TdPair *: how, and how often and long in words; the most frequent first */
 extern void td_view_set_slow(int32 id, double ms);	/* what it takes of each tick of its group, which is too much; 0 = it is not */
 /* Definitions of views (view_define.c), written by sessions in their transactions; rights are the affair of who calls. */
 extern void td_view_options_check(List *options, bool is_new);	/* of TdPair *; 22023 with the closest name */
@@ -159,7 +155,7 @@ extern void td_view_alter(const TdView *v, List *options);	/* merged; nulls remo
 extern void td_view_refill(int32 id);	/* status 'created' for its worker */
 extern List *td_views_reading(Oid relation);	/* of TdView *: directly */
 extern List *td_views_follow(void); /* after DDL: forgets those whose table is gone, takes over names and owners; of TdView *: with a new one */
-extern Bitmapset *td_view_columns(Oid relation);	/* that views read directly of it */
+extern Bitmapset *td_view_columns(Oid relation);	/* of which views that read it directly need old values: all that they read, or none where a change computes each of them as a whole */
 extern List *td_identities(void);	/* of TdIdentity *: replica identities changed for views, as they were */
 extern void td_identity_keep(const TdIdentity *was, bool keep); /* only the first is kept; or forgets it */
 extern void td_write_guard(Oid relation, bool on);	/* locks it */

@@ -52,6 +52,7 @@ extern char *td_col_text(uint64 row, int col);	/* NULL = null */
 extern List *td_col_words(uint64 row, int col); /* text[] */
 extern int64 td_col_int(uint64 row, int col);	/* smallint, int, bigint, oid; 0 for null */
 extern bool td_col_bool(uint64 row, int col);
+extern double td_col_float(uint64 row, int col);	/* 0 for null */
 extern TimestampTz td_col_time(uint64 row, int col, bool *null);
 extern List *td_col_all(int col);	/* that column of all rows, as words */
 

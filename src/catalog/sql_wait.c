@@ -17,6 +17,7 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "access/xlog.h"
 #include "catalog/catalog_internal.h"
 #include "miscadmin.h"
 #include "storage/latch.h"
@@ -82,6 +83,12 @@ td_sql_wait_pipeline(PG_FUNCTION_ARGS)
 void
 td_require_clean_transaction(const char *function, const char *what)
 {
+	if (RecoveryInProgress())
+		ereport(ERROR,
+				(errcode(ERRCODE_READ_ONLY_SQL_TRANSACTION),
+				 errmsg("%s can't be used during recovery", function),
+				 errdetail("This server is a standby: what it shows is what the primary had committed, no worker of tapdata runs here."),
+				 errhint("Call it on the primary; or here, once this server was promoted.")));
 	if (IsolationUsesXactSnapshot())
 		ereport(ERROR,
 				(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),

@@ -38,7 +38,7 @@
 	"least(extract(epoch FROM coalesce((v.options->>'timeout')::interval, '5 min')) * 1000, 2147483647)::integer, " \
 	"CASE WHEN v.fills = s.fills THEN s.status ELSE 'created' END, s.exact AND v.fills = s.fills, s.filled AND v.fills = s.fills, s.snapshot::text, " \
 	"s.sqlstate, s.error, s.detail, s.hint, coalesce((v.options->>'changes')::boolean, false), coalesce(v.part_of, 0), coalesce(v.query, v.twin), " \
-	"coalesce((v.options->>'allow_full')::boolean, false), v.version, coalesce(v.replaces, 0) " \
+	"coalesce((v.options->>'allow_full')::boolean, false), v.version, coalesce(v.replaces, 0), coalesce(s.whole_ms, 0) " \
 	"FROM tapdata.view v JOIN tapdata.view_state s ON s.view = v.id JOIN pg_class c ON c.oid = v.relation "
 
 static List *read_views(MemoryContext caller);
@@ -78,6 +78,7 @@ read_views(MemoryContext caller)
 		v->allow_full = td_col_bool(i, 22);
 		v->version = td_col_int(i, 23);
 		v->replaces = td_col_int(i, 24);
+		v->whole_ms = td_col_float(i, 25);
 		views = lappend(views, v);
 		MemoryContextSwitchTo(inner);
 	}
@@ -150,6 +151,7 @@ td_view_of(Oid relation, bool missing_ok)
 
 	if (views != NIL || missing_ok)
 		return only(views);
+	td_home_require();			/* in a restored dump it may be one by its name */
 	name = get_rel_name(relation);
 	ereport(ERROR,
 			(errcode(ERRCODE_UNDEFINED_OBJECT),

@@ -222,19 +222,20 @@ log_dropped(void)
 		td_log("info", "view", names[i], owners[i], &entry);
 }
 
-/* A restored dump has twins, state tables and the indexes that a view can't do without (by name, where they could be the user's) without the dependency that makes them parts of their view. */
+/* A restored dump has twins, state tables and indexes without the dependency that makes them parts of their view, or of their table. */
 void
 td_views_bind(void)
 {
 	static TdStatement loose = {
-		"SELECT p.oid, v.relation, EXISTS (SELECT FROM tapdata.view n WHERE n.relation = p.oid AND n.replaces IS NOT NULL) FROM tapdata.view v JOIN pg_class p ON p.oid = v.twin OR p.oid = v.query OR p.oid IN (SELECT m.relation FROM tapdata.view m WHERE m.part_of = v.id) OR "
-		"(p.relnamespace = 'tapdata_state'::regnamespace AND p.relkind = 'r' AND p.relname ~ ('^v' || v.id || '_([0-9]+|c)$')) OR "
-		"p.oid IN (SELECT i.indexrelid FROM pg_index i JOIN pg_depend x ON x.classid = 'pg_class'::regclass AND x.objid = i.indexrelid "
-		"AND x.refclassid = 'pg_proc'::regclass AND x.refobjid = 'tapdata.row_hash'::regproc WHERE i.indrelid = v.relation) OR "
-		"p.oid IN (SELECT i.indexrelid FROM pg_index i WHERE i.indrelid = v.relation AND NOT i.indisunique AND v.strategy = 'keyed' AND (v.part_of IS NOT NULL OR p.relname ~ '_part_idx[0-9]*$')) "
-		"WHERE v.home = $1 AND EXISTS (SELECT FROM pg_class c WHERE c.oid = v.relation) AND NOT EXISTS (SELECT FROM pg_depend d "
-	"WHERE d.classid = 'pg_class'::regclass AND d.objid = p.oid AND d.refobjid = v.relation AND d.refobjsubid = 0 AND (d.deptype = 'i' OR d.deptype = 'a' AND p.relkind = 'r'))", NULL};
-	uint64		n = TD_RUN(&loose, td_arg_text(td_home()));
+		"WITH v AS (SELECT v.* FROM tapdata.view v JOIN pg_class c ON c.oid = v.relation WHERE v.home = $1), "
+		"part AS (SELECT p.oid AS part, v.relation AS whole, EXISTS (SELECT FROM tapdata.view n WHERE n.relation = p.oid AND n.replaces IS NOT NULL) AS replaces "
+		"FROM v JOIN pg_class p ON p.oid = v.twin OR p.oid = v.query OR p.oid IN (SELECT m.relation FROM tapdata.view m WHERE m.part_of = v.id) OR "
+		"(p.relnamespace = 'tapdata_state'::regnamespace AND p.relkind = 'r' AND p.relname ~ ('^v' || v.id || '_([0-9]+|c)$'))), "
+		"of_table AS (SELECT i.indexrelid AS part, i.indrelid AS whole, false AS replaces FROM pg_index i WHERE obj_description(i.indexrelid, 'pg_class') = $2 AND "
+		"i.indrelid IN (SELECT relation FROM v UNION ALL SELECT p.part FROM part p)) "
+		"SELECT part, whole, replaces FROM (TABLE part UNION ALL TABLE of_table) l WHERE NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass "
+	"AND d.objid = l.part AND d.refobjid = l.whole AND d.refobjsubid = 0 AND (d.deptype = 'i' OR (d.deptype = 'a' AND l.replaces)))", NULL};
+	uint64		n = TD_RUN(&loose, td_arg_text(td_home()), td_arg_text(TD_INDEX_COMMENT));
 
 	for (uint64 i = 0; i < n; i++)
 	{
@@ -249,13 +250,17 @@ td_views_bind(void)
 
 /* ---- replica identities ---- */
 
-/* The columns of a relation that views read of it directly. */
+/*
+ * The columns of a relation whose old values views that read it directly need: all that
+ * they read; none where a change computes each of these views as a whole.
+ */
 Bitmapset *
 td_view_columns(Oid relation)
 {
 	static TdStatement used = {
 		"SELECT DISTINCT unnest(b.columns)::integer FROM tapdata.view_base b JOIN tapdata.view v ON v.id = b.view "
-	"WHERE b.relation = $1 AND " TD_OIDS_ARE_OURS, NULL};
+		"WHERE b.relation = $1 AND " TD_OIDS_ARE_OURS " AND EXISTS (SELECT FROM tapdata.view_base o JOIN tapdata.view v ON v.id = o.view "
+	"WHERE o.relation = b.relation AND v.strategy <> 'full' AND " TD_OIDS_ARE_OURS ")", NULL};
 	MemoryContext caller = CurrentMemoryContext;
 	TdCatalogScope scope;
 	Bitmapset  *columns = NULL;

@@ -19,11 +19,26 @@
  */
 #include "postgres.h"
 
+#include "access/xlog.h"
 #include "catalog/catalog_internal.h"
 #include "catalog/namespace.h"
 #include "utils/lsyscache.h"
 
+#define HISTORY INT64CONST(1000000000000)
+#define AFTER "greatest(f.tick, $2) + 1 "	/* the next number; $2 = history() */
+
+static TdArg history(void);
 static int64 number_of(TdStatement *statement, int32 id);
+
+/*
+ * The numbers of each timeline of the server begin anew, higher: those that a lost primary gave after a standby took over, or after the
+ * moment that a backup was recovered to, are never given again.
+ */
+static TdArg
+history(void)
+{
+	return td_arg_int8((GetWALInsertionTimeLine() - 1) * HISTORY);
+}
 
 /* By its name, which says whose it is. */
 Oid
@@ -56,12 +71,12 @@ void
 td_feed_turned_on(int32 id)
 {
 	static TdStatement turn_on = {
-		"INSERT INTO tapdata.view_feed AS f (view, tick) SELECT $1, CASE WHEN s.snapshot IS NOT NULL THEN 0 END FROM tapdata.view_state s WHERE s.view = $1 "
-	"ON CONFLICT (view) DO UPDATE SET tick = f.tick + 1, gone = coalesce(f.tick + 1, 0)", NULL};
+		"INSERT INTO tapdata.view_feed AS f (view, tick, gone) SELECT $1, CASE WHEN s.snapshot IS NOT NULL THEN $2 END, $2 FROM tapdata.view_state s WHERE s.view = $1 "
+	"ON CONFLICT (view) DO UPDATE SET tick = CASE WHEN f.tick IS NOT NULL THEN " AFTER "END, gone = CASE WHEN f.tick IS NOT NULL THEN " AFTER "ELSE $2 END", NULL};
 	TdCatalogScope scope;
 
 	td_catalog_enter(&scope);
-	TD_RUN(&turn_on, td_arg_int4(id));
+	TD_RUN(&turn_on, td_arg_int4(id), history());
 	td_catalog_leave(&scope);
 }
 
@@ -73,7 +88,7 @@ number_of(TdStatement *statement, int32 id)
 	int64		number;
 
 	td_catalog_enter(&scope);
-	if (TD_RUN(statement, td_arg_int4(id)) != 1)
+	if (TD_RUN(statement, td_arg_int4(id), history()) != 1)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("view %d has a table of changes, but no row in tapdata.view_feed", id)));
@@ -85,7 +100,7 @@ number_of(TdStatement *statement, int32 id)
 int64
 td_feed_next(int32 id)
 {
-	static TdStatement next = {"UPDATE tapdata.view_feed SET tick = coalesce(tick, 0) + 1 WHERE view = $1 RETURNING tick", NULL};
+	static TdStatement next = {"UPDATE tapdata.view_feed AS f SET tick = " AFTER "WHERE view = $1 RETURNING tick", NULL};
 
 	return number_of(&next, id);
 }
@@ -94,7 +109,7 @@ void
 td_feed_loaded(int32 id)
 {
 	static TdStatement loaded = {
-	"UPDATE tapdata.view_feed SET tick = coalesce(tick + 1, 0), gone = coalesce(tick + 1, 0) WHERE view = $1 RETURNING tick", NULL};
+	"UPDATE tapdata.view_feed AS f SET tick = CASE WHEN f.tick IS NULL THEN $2 ELSE " AFTER "END, gone = CASE WHEN f.tick IS NULL THEN $2 ELSE " AFTER "END WHERE view = $1 RETURNING tick", NULL};
 
 	(void) number_of(&loaded, id);
 }

@@ -22,6 +22,15 @@
 #include "utils/fmgrprotos.h"
 #include "utils/pg_lsn.h"
 
+static TdArg
+arg_float(double v, bool null)
+{
+	return (TdArg)
+	{
+		FLOAT8OID, Float8GetDatum(v), null
+	};
+}
+
 static void log_view(const char *name, Oid owner, const char *status, const TdError *err);
 
 /* The checkpoint.  NULL, INT64_MIN and 0 leave a column as it is. */
@@ -132,30 +141,70 @@ log_view(const char *name, Oid owner, const char *status, const TdError *err)
 
 /* The rows are there, as of that snapshot; the next tick takes the view in. */
 void
-td_view_filled(int32 id, const char *snapshot)
+td_view_filled(int32 id, const char *snapshot, double whole_ms)
 {
 	static TdStatement filled = {
-		"UPDATE tapdata.view_state SET filled = true, snapshot = $2::pg_snapshot, snapshot_time = clock_timestamp() "
+		"UPDATE tapdata.view_state SET filled = true, snapshot = $2::pg_snapshot, snapshot_time = clock_timestamp(), whole_ms = $3 "
 	"WHERE view = $1", NULL};
 	TdCatalogScope scope;
 
 	td_catalog_enter(&scope);
-	TD_RUN(&filled, td_arg_int4(id), td_arg_text(snapshot));
+	TD_RUN(&filled, td_arg_int4(id), td_arg_text(snapshot), arg_float(whole_ms, false));
 	td_catalog_leave(&scope);
 }
 
 /* Counters; written at most once a second. */
 void
-td_view_count(int32 id, int64 ticks_more, int64 recomputes_more, double last_ms)
+td_view_count(int32 id, int64 ticks_more, int64 recomputes_more, double last_ms, double whole_ms)
 {
 	static TdStatement count = {
-		"UPDATE tapdata.view_state SET ticks = ticks + $2, recomputes = recomputes + $3, last_tick = clock_timestamp(), last_tick_ms = $4 "
+		"UPDATE tapdata.view_state SET ticks = ticks + $2, recomputes = recomputes + $3, last_tick = CASE WHEN $2 > 0 THEN clock_timestamp() ELSE last_tick END, "
+		"last_tick_ms = $4, whole_ms = coalesce($5, whole_ms) "
 	"WHERE view = $1", NULL};
 	TdCatalogScope scope;
 
 	td_catalog_enter(&scope);
-	TD_RUN(&count, td_arg_int4(id), td_arg_int8(ticks_more), td_arg_int8(recomputes_more), (TdArg) {FLOAT8OID, Float8GetDatum(last_ms), false});
+	TD_RUN(&count, td_arg_int4(id), td_arg_int8(ticks_more), td_arg_int8(recomputes_more), arg_float(last_ms, false), arg_float(whole_ms, whole_ms == 0));
 	td_catalog_leave(&scope);
+}
+
+void
+td_view_count_runs(int32 id, const char *how, int64 more, double ms_more, double last_ms)
+{
+	static TdStatement count = {
+		"INSERT INTO tapdata.view_run AS r (view, how, n, ms, last_ms, last) VALUES ($1, $2, $3, $4, $5, clock_timestamp()) "
+	"ON CONFLICT (view, how) DO UPDATE SET n = r.n + excluded.n, ms = r.ms + excluded.ms, last_ms = excluded.last_ms, last = excluded.last", NULL};
+	TdCatalogScope scope;
+
+	td_catalog_enter(&scope);
+	TD_RUN(&count, td_arg_int4(id), td_arg_text(how), td_arg_int8(more), arg_float(ms_more, false), arg_float(last_ms, false));
+	td_catalog_leave(&scope);
+}
+
+List *
+td_view_runs(int32 id)
+{
+	static TdStatement look = {
+		"SELECT how, format('%s, %s ms in all, %s ms the last time', n, round(ms::numeric, 3), round(last_ms::numeric, 3)) "
+	"FROM tapdata.view_run WHERE view = $1 ORDER BY n DESC, how", NULL};
+	MemoryContext caller = CurrentMemoryContext;
+	List	   *runs = NIL;
+	TdCatalogScope scope;
+
+	td_catalog_enter(&scope);
+	TD_RUN(&look, td_arg_int4(id));
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		MemoryContext inner = MemoryContextSwitchTo(caller);
+		TdPair	   *run = palloc0(sizeof(TdPair));
+
+		run->name = td_col_text(i, 1);
+		run->value = td_col_text(i, 2);
+		runs = lappend(runs, run);
+		MemoryContextSwitchTo(inner);
+	}
+	td_catalog_leave(&scope);
+	return runs;
 }
 
 void
@@ -165,6 +214,6 @@ td_view_set_slow(int32 id, double ms)
 	TdCatalogScope scope;
 
 	td_catalog_enter(&scope);
-	TD_RUN(&set, td_arg_int4(id), (TdArg) {FLOAT8OID, Float8GetDatum(ms), ms == 0});
+	TD_RUN(&set, td_arg_int4(id), arg_float(ms, ms == 0));
 	td_catalog_leave(&scope);
 }

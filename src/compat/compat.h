@@ -21,6 +21,7 @@
 #include "access/tableam.h"
 #include "catalog/index.h"
 #include "catalog/pg_namespace.h"
+#include "catalog/pg_proc.h"
 #include "commands/tablecmds.h"
 #include "executor/executor.h"
 #include "optimizer/optimizer.h"
@@ -29,6 +30,7 @@
 #include "replication/origin.h"
 #include "replication/reorderbuffer.h"
 #include "replication/slot.h"
+#include "rewrite/rewriteManip.h"
 #include "storage/latch.h"
 #include "utils/acl.h"
 #include "utils/acl.h"
@@ -71,6 +73,16 @@ td_schema_allows_compat(Oid schema, Oid role, AclMode mode)
 	return object_aclcheck(NamespaceRelationId, schema, role, mode) == ACLCHECK_OK;
 #else
 	return pg_namespace_aclcheck(schema, role, mode) == ACLCHECK_OK;
+#endif
+}
+
+static inline bool
+td_function_allows_compat(Oid function, Oid role)
+{
+#if PG_VERSION_NUM >= 160000
+	return object_aclcheck(ProcedureRelationId, function, role, ACL_EXECUTE) == ACLCHECK_OK;
+#else
+	return pg_proc_aclcheck(function, role, ACL_EXECUTE) == ACLCHECK_OK;
 #endif
 }
 
@@ -282,6 +294,17 @@ td_flatten_join_alias_vars_compat(Query *query, Node *node)
 	return flatten_join_alias_vars(NULL, query, node);
 #else
 	return flatten_join_alias_vars(query, node);
+#endif
+}
+
+/* The range table of one query behind that of another; since 16 with the permissions that stand apart. */
+static inline void
+td_append_range_table_compat(Query *query, Query *more)
+{
+#if PG_VERSION_NUM >= 160000
+	CombineRangeTables(&query->rtable, &query->rteperminfos, more->rtable, more->rteperminfos);
+#else
+	query->rtable = list_concat(query->rtable, more->rtable);
 #endif
 }
 

@@ -18,6 +18,7 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "access/xlog.h"
 #include "capture/capture.h"
 #include "catalog/catalog.h"
 #include "connector/connector.h"
@@ -45,6 +46,7 @@ static void check_preload(ReturnSetInfo *result);
 static void check_enabled(ReturnSetInfo *result);
 static void check_version(ReturnSetInfo *result);
 static void check_processes(ReturnSetInfo *result);
+static void check_standby(ReturnSetInfo *result);
 static void check_workers(ReturnSetInfo *result);
 static void check_origins(ReturnSetInfo *result);
 static void check_decoding(ReturnSetInfo *result);
@@ -55,6 +57,7 @@ static void check_waiting(ReturnSetInfo *result);
 static void check_orphans(ReturnSetInfo *result);
 static void check_superusers(ReturnSetInfo *result);
 static void check_views(ReturnSetInfo *result);
+static void check_remains(ReturnSetInfo *result);
 
 static void (*const checks[]) (ReturnSetInfo *) = {
 	check_preload,
@@ -71,6 +74,7 @@ static void (*const checks[]) (ReturnSetInfo *) = {
 	check_orphans,
 	check_superusers,
 	check_views,
+	check_remains,
 };
 
 PG_FUNCTION_INFO_V1(td_sql_doctor);
@@ -178,6 +182,17 @@ check_version(ReturnSetInfo *result)
 				  "ALTER EXTENSION tapdata UPDATE; -- or restart the server, if the library is the older one");
 }
 
+/* Nothing of ours runs here.  Slots that came along, of a server that was a primary once, keep WAL for nobody, and are made anew after a promotion. */
+static void
+check_standby(ReturnSetInfo *result)
+{
+	char	   *slots = ask("SELECT string_agg(pg_catalog.format('SELECT pg_catalog.pg_drop_replication_slot(%L);', slot_name), ' ' ORDER BY slot_name) "
+							"FROM pg_catalog.pg_replication_slots WHERE slot_name ~ '^tapdata_[0-9]+_g[0-9]+$' AND NOT active");
+
+	say(result, "processes", slots == NULL, slots ? "this server is a standby, and has replication slots of a time when it was none: they keep WAL for nobody" :
+		"this server is a standby: pipelines and views are kept on the primary", slots);
+}
+
 /* The launcher of the cluster and the supervisor of this database; both may be on their way after CREATE EXTENSION. */
 static void
 check_processes(ReturnSetInfo *result)
@@ -187,6 +202,11 @@ check_processes(ReturnSetInfo *result)
 
 	if (!preloaded() || !td_enabled)
 		return;					/* said already */
+	if (RecoveryInProgress())
+	{
+		check_standby(result);
+		return;
+	}
 	for (int i = 0; i < TD_PROCESS_TRIES && (launchers == 0 || supervisors == 0); i++)
 	{
 		if (i > 0)
@@ -375,4 +395,20 @@ check_views(ReturnSetInfo *result)
 			  "SELECT string_agg(view::text, ', ' ORDER BY view::text) FROM tapdata.views WHERE status = 'waiting_for_worker'",
 			  "none", "no background worker is free",
 			  psprintf("ALTER SYSTEM SET max_worker_processes = %d; -- then restart the server", max_worker_processes * 2));
+}
+
+/* A dump of definitions only has what views are made of, but not the views: the catalog's rows are data. */
+static void
+check_remains(ReturnSetInfo *result)
+{
+	static const char remains[] =
+		"FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind IN ('r', 'v') AND "
+		"n.nspname IN ('tapdata_views', 'tapdata_parts', 'tapdata_state') AND c.relname !~ '^load_' AND "
+		"pg_catalog.pg_has_role('pg_monitor', 'USAGE') AND NOT EXISTS (SELECT FROM tapdata.views)";	/* who sees all of them */
+	char	   *names;
+
+	names = ask(psprintf("SELECT string_agg(pg_catalog.format('%%I.%%I', n.nspname, c.relname), ', ' ORDER BY n.nspname, c.relname) %s", remains));
+	say(result, "remains of views", names == NULL, names ? psprintf("parts of views that are not here, of a dump without data: %s", names) : "none",
+		names ? ask(psprintf("SELECT 'DROP VIEW IF EXISTS ' || string_agg(pg_catalog.format('%%I.%%I', n.nspname, c.relname), ', ') FILTER (WHERE c.relkind = 'v') || ' CASCADE; ' || "
+							 "coalesce('DROP TABLE IF EXISTS ' || string_agg(pg_catalog.format('%%I.%%I', n.nspname, c.relname), ', ') FILTER (WHERE c.relkind = 'r') || ' CASCADE', '') %s", remains)) : NULL);
 }

@@ -23,7 +23,8 @@
 void
 td_view_init(void)
 {
-	td_view_hooks_init();
+	if (!IsBinaryUpgrade)		/* the extension is there then, but none of its tables */
+		td_view_hooks_init();
 	td_read_writes_init();
 	if (process_shared_preload_libraries_in_progress)
 		td_share_init();

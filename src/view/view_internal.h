@@ -76,6 +76,23 @@ typedef struct TdViewColumn
 	bool		not_null;		/* provably */
 } TdViewColumn;
 
+/* One column of an ORDER BY. */
+typedef struct TdOrderItem
+{
+	AttrNumber	attnum;			/* of the table that is read */
+	bool		reverse;		/* DESC */
+	bool		nulls_first;
+} TdOrderItem;
+
+/* The first rows of one table: all that ORDER BY names are its columns. */
+typedef struct TdTopK
+{
+	int64		count;
+	int64		offset;
+	bool		ties;			/* and all that are equal to the last */
+	List	   *order;			/* of TdOrderItem * */
+} TdTopK;
+
 /* A query of a kind that we keep.  Expressions are over query's Vars, but outputs and having of a grouped one, which are over TD_GROUP_VARNO. */
 typedef struct TdShape
 {
@@ -99,6 +116,7 @@ typedef struct TdShape
 	List	   *functions;		/* of oid: used and not built in */
 	List	   *types;			/* of oid: likewise */
 	struct TdKeyed *keyed;		/* NULL = linear: kept by adding up deltas */
+	TdTopK	   *topk;			/* keyed without a key, but cheap: rows are read again by an index; NULL = it is not that */
 } TdShape;
 
 /*
@@ -109,14 +127,24 @@ typedef struct TdShape
 extern TdShape *td_analyze(Query *query, Oid owner, TdError *err);
 
 /*
- * A query that td_analyze refuses, said over parts that it does not: what is left of it, which reads the tables of the parts, or NULL.  make() has the table
- * of a part made (not its rows), for its query and shape; attempts that lead nowhere are rolled back with what it made.
+ * A query that td_analyze refuses, or gives a costly shape, said over parts that it does not: what is left of it, which reads the tables of the parts, or NULL.  make() has the table
+ * of a part made (not its rows), for its query and shape, and the index by which its first rows are read; attempts that lead nowhere are rolled back with what
+ * it made.  shape: what it has without parts; then only parts that are better, none of which a change computes whole.  The first *nparts stay.
  */
 #define TD_MAX_PARTS 8
 
-typedef Oid (*TdMakePart) (Query *query, TdShape *shape, int n, void *arg); /* n: how many there are before it; those made after them were rolled back */
+/* order: of TdOrderItem *, NIL = no index; n: how many there are before it; those made after them were rolled back */
+typedef Oid (*TdMakePart) (Query *query, TdShape *shape, const List *order, int n, void *arg);
 
-extern Query *td_split(Query *query, Oid owner, TdMakePart make, void *arg);
+extern Query *td_split(Query *query, Oid owner, TdMakePart make, void *arg, const TdShape *shape, int *nparts);
+extern bool td_split_helps(const TdShape *shape);	/* may parts be better than the shape that td_analyze gave? */
+
+/* total.c: makes the orders that LIMIT cuts total, at all levels; false = refused.  proofs: unique indexes (oids) without which they would not be */
+extern bool td_make_total(Query *query, List **proofs, TdError *err);
+
+/* topk.c: the index that a table needs for its first rows in an order */
+extern int	td_order_needed(Oid relid, const List *order); /* on so many columns of the order */
+extern char *td_order_text(Oid relid, const List *order, int n);	/* the first n of them, as ORDER BY and CREATE INDEX have them */
 
 /* Are two values of this type that are equal, by the equality of GROUP BY, the same in every respect (1.0 and 1.00 are not)? */
 extern bool td_equal_is_same(Oid type, int32 typmod, Oid collation);
@@ -136,6 +164,7 @@ typedef struct TdExplained
 } TdExplained;
 
 extern List *td_explain(const TdShape *shape);
+extern char *td_explain_spared(const TdShape *part, const List *order);	/* the index without which a part would not be needed; NULL = it is */
 
 /* The columns whose old values are written under a replica identity but FULL; index: of kind 'i' (sql/identity.c). */
 extern Bitmapset *td_identity_columns(Relation rel, char kind, Oid index);
@@ -148,6 +177,13 @@ extern Datum td_settings_now(void);
  * identity.  Equal texts = nothing that matters has changed.
  */
 extern char *td_fingerprint(const TdShape *shape);
+
+/* 42501 unless the role may call all functions that stand in the query (execute.c). */
+extern void td_require_execute(Node *node, Oid role);
+extern void td_shape_require_execute(const TdShape *shape, Oid role);
+
+/* Is all that `now` has more than `before` partitions that were made as such, empty?  Then their rows are in the deltas, and nothing is to be computed anew. */
+extern bool td_fingerprint_grown(const char *before, const char *now);
 
 /* ======== plan/: the shape as statements ======== */
 
@@ -341,6 +377,41 @@ extern int64 td_store_load_end(TdStoreLoad *load);	/* after it is finished; rows
 
 /* ======== maintain/run.c: one view ======== */
 
+/* What was done for a view in a tick (cost.c has their names). */
+typedef enum TdRan
+{
+	TD_RAN_NOTHING,				/* nothing was left of the deltas */
+	TD_RAN_DELTA,				/* its delta was computed and added */
+	TD_RAN_GROUPS,				/* and some groups computed anew */
+	TD_RAN_KEYED,				/* the touched keys were computed anew */
+	TD_RAN_TOPK,				/* the first rows were read again by an index */
+	/* all of it was computed anew: */
+	TD_RAN_FULL,				/* what changed touches every key */
+	TD_RAN_DDL,
+	TD_RAN_UNKNOWN,				/* changes are not known */
+	TD_RAN_COST,				/* the changes would have taken longer */
+	TD_RAN_ERROR				/* the delta has failed */
+} TdRan;
+
+#define TD_RAN_KINDS (TD_RAN_ERROR + 1)
+#define TD_RAN_IS_WHOLE(ran) ((ran) >= TD_RAN_FULL)
+
+typedef struct TdRanCount
+{
+	int64		n;
+	double		ms;
+	double		last_ms;
+} TdRanCount;
+
+/* For tests: one way of several that must give the same rows. */
+typedef enum TdForce
+{
+	TD_FORCE_NONE,
+	TD_FORCE_DELTA,				/* whatever it costs */
+	TD_FORCE_GIVE_UP,			/* each delta, when it is computed */
+	TD_FORCE_WHOLE				/* as if it was known to cost too much */
+} TdForce;
+
 /* A view as the view worker (or a fill worker, or check_view) holds it. */
 typedef struct TdViewRun
 {
@@ -354,20 +425,40 @@ typedef struct TdViewRun
 	struct TdRunKept *kept;		/* of run.c */
 	bool		timed_out;		/* the td_run_tick that raised 57014 ran into the view's timeout: its own error, no cancel of the worker */
 	uint32		version;		/* of td_capture_want that has its columns */
+	/* cost.c */
+	double		whole_ms;		/* what computing all of it took last; 0 = not known */
+	bool		whole_measured; /* in a tick; else by the fill, in another way */
+	TdForce		force;
+	double		force_limit;	/* ms that a delta may take; 0 = as long as the whole */
+	int			force_size;		/* plans for sources of this class, from 1; 0 = of what they have */
 	/* counters not yet in the catalog */
 	int64		ticks;
 	int64		recomputes;
 	double		last_ms;
+	TdRanCount		counts[TD_RAN_KINDS];
 } TdViewRun;
 
 extern TdViewRun *td_run_create(TdView *view, MemoryContext parent);	/* analyses and plans; raises what is wrong */
 extern void td_run_destroy(TdViewRun *run);
 
+extern void td_run_succeed(TdViewRun *run, TdViewRun *old);	/* of the same view, planned anew: takes over what was measured and counted */
+
 /*
  * As its owner, with its settings: computes the view's delta from `deltas`, applies it, and adds the view's own delta to `deltas` under
- * its relation.  A delta that is unknown, or recompute: computes the core anew and applies the difference.  Raises what goes wrong (the caller has a subtransaction, or repeats).
+ * its relation.  A delta that is unknown or costs too much, or a reason for it: computes the core anew and applies the difference.  Raises what goes wrong
+ * (the caller has a subtransaction, or repeats).
  */
-extern void td_run_tick(TdViewRun *run, TdDeltas *deltas, bool recompute);
+extern void td_run_tick(TdViewRun *run, TdDeltas *deltas, TdRan recompute);
+
+/* Is every change answered by computing all of it?  Then nothing of a change but that there is one needs to be known. */
+extern bool td_run_is_whole(const TdViewRun *run);
+
+/* cost.c: counters to the catalog, in a transaction; td_run_counted when it is committed. */
+extern const char *td_ran_name(TdRan ran);
+extern bool td_run_uncounted(const TdViewRun *run);
+extern void td_run_count(const TdViewRun *run);
+extern void td_run_counted(TdViewRun *run);
+extern void td_cost_forget(TdViewRun *run);	/* what was learned of deltas that cost too much */
 
 /* 42501 unless the view's owner may still read every column that it uses. */
 extern void td_run_require_rights(const TdViewRun *run);
@@ -381,12 +472,17 @@ typedef struct TdViewScope
 	Oid			user;
 	int			sec_context;
 	int			guc_level;
+	int			timeout_ms;		/* of the view */
 	bool		armed;			/* statement timeout, at */
 	TimestampTz deadline;
+	TimestampTz limit;			/* armed for this one before that; 0 = it is not */
 } TdViewScope;
 
 extern void td_scope_enter(TdViewScope *scope, const TdView *view, bool tick);	/* tick: also the planner's settings and the timeout */
 extern void td_scope_leave(TdViewScope *scope);
+extern void td_scope_limit(TdViewScope *scope, int ms);	/* an earlier timeout, until (and once more the view's own) */
+extern void td_scope_unlimit(TdViewScope *scope);
+extern bool td_scope_limit_passed(TdViewScope *scope);	/* in PG_CATCH, before that: was it that one? */
 extern bool td_scope_abort(TdViewScope *scope); /* in PG_CATCH after enter with tick, then rethrow: takes the timeout down; true = it was the timeout.  Abort restores user and settings */
 
 /* A statement over in-memory relations, planned once and kept. */
@@ -414,7 +510,7 @@ typedef struct TdLock
 
 extern List *td_view_take_over_locks(const TdView *old, const TdView *new); /* of TdLock *: to be had before the tick's snapshot */
 extern void td_view_take_definition(const TdView *old, const TdView *new);	/* all but the rows, and what follows */
-extern void td_view_take_shape(const TdView *old, const TdView *new, const TdShape *shape); /* keys; then nothing is left of `new` */
+extern void td_view_take_shape(const TdView *old, const TdView *new); /* keys; then nothing is left of `new` */
 
 /* ======== maintain/snapshot.c: 64-bit snapshots ======== */
 

@@ -299,7 +299,7 @@ note_end(Database *d, TimestampTz now)
 
 	d->running = d->present = false;
 	d->probe = true;
-	d->failures = lived || td_database_held(d->oid) ? 0 : d->failures + 1;
+	d->failures = lived || !td_enabled || td_database_held(d->oid) ? 0 : d->failures + 1;
 	/* the first end may be anybody's pg_terminate_backend: no reason to wait */
 	d->next_at = d->failures <= 1 ? now : TimestampTzPlusMilliseconds(now, td_backoff_ms(d->failures - 1));
 }

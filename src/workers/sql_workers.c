@@ -16,6 +16,7 @@
 
 #include <stdio.h>
 
+#include "access/xlog.h"
 #include "catalog/pg_authid.h"
 #include "commands/dbcommands.h"
 #include "fmgr.h"
@@ -38,6 +39,7 @@ PG_FUNCTION_INFO_V1(td_sql_worker_list);
 PG_FUNCTION_INFO_V1(td_sql_extension_created);
 PG_FUNCTION_INFO_V1(td_sql_pipeline_caught_up);
 PG_FUNCTION_INFO_V1(td_sql_group_caught_up);
+PG_FUNCTION_INFO_V1(td_sql_group_standing);
 
 /* The last line of the install script: once it is committed, the launcher looks here. */
 Datum
@@ -66,6 +68,24 @@ Datum
 td_sql_group_caught_up(PG_FUNCTION_ARGS)
 {
 	PG_RETURN_BOOL(caught_up(TD_WORKER_VIEW, PG_GETARG_INT32(0)));
+}
+
+/*
+ * What "streaming" of a group (its id) in the catalog means here and now: null = just that.  After a crash, and on a standby, the catalog says what
+ * was so elsewhere or before; nothing is so until a worker has looked at it.
+ */
+Datum
+td_sql_group_standing(PG_FUNCTION_ARGS)
+{
+	uint64		keeping = 0;
+
+	if (RecoveryInProgress())
+		PG_RETURN_TEXT_P(cstring_to_text("standby"));
+	if (td_shared != NULL)
+		(void) td_worker_covers(TD_WORKER_VIEW, PG_GETARG_INT32(0), 0, &keeping);
+	if (keeping != 0)
+		PG_RETURN_NULL();
+	PG_RETURN_TEXT_P(cstring_to_text(td_shared != NULL && td_enabled ? "starting" : "stopped"));
 }
 
 static bool

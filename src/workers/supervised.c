@@ -53,6 +53,9 @@
 /* Moves with create_view, refresh_view and drop_view, and with nothing else. */
 #define FILLS "(SELECT concat_ws('.', max(v.id), sum(v.fills)) FROM tapdata.view v WHERE v.view_group = s.view_group)"
 
+/* Settings of the server may have been mended since it failed; whether it crashes the server is not tried again. */
+#define RESTARTED "(s.since < pg_postmaster_start_time() AND s.sqlstate IS DISTINCT FROM '57P02')"
+
 const TdSupervisedKind td_supervised_kinds[TD_SUPERVISED_KINDS] = {
 	{
 		.worker = TD_WORKER_PIPELINE,
@@ -73,7 +76,7 @@ const TdSupervisedKind td_supervised_kinds[TD_SUPERVISED_KINDS] = {
 		.forget_failure = true,
 		STATEMENTS("view", "view_group", "group_state", "view_group", "10::oid",
 		"EXISTS (SELECT FROM tapdata.view v WHERE v.view_group = p.id)",
-		"concat_ws('/', " FILLS ", s.ticks, s.snapshot)", "split_part(w.progress, '/', 1) <> " FILLS),
+		"concat_ws('/', " FILLS ", s.ticks, s.snapshot)", "split_part(w.progress, '/', 1) <> " FILLS " OR " RESTARTED),
 		.set_status = td_group_set_status,
 		.set_error = td_group_set_error
 	}

@@ -58,7 +58,7 @@ void
 td_workers_init(void)
 {
 	td_settings_init();
-	if (!process_shared_preload_libraries_in_progress)
+	if (!process_shared_preload_libraries_in_progress || IsBinaryUpgrade)	/* pg_upgrade wants both clusters as they are, and makes what we would refuse */
 		return;
 	next_request = shmem_request_hook;
 	shmem_request_hook = request;

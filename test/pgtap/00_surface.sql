@@ -56,8 +56,11 @@ FROM (VALUES
     ('check_view', 'view regclass, max_rows integer DEFAULT 100, OUT diff text, OUT copies bigint, OUT "row" jsonb', 'SETOF record'),
     ('changes', 'view regclass, since bigint DEFAULT 0, "limit" integer DEFAULT NULL::integer, OUT tick bigint, OUT at timestamp with time zone, OUT weight integer, '
         'OUT "row" jsonb', 'SETOF record'),
+    ('change_rows', 'of anyelement, since bigint DEFAULT 0, "limit" integer DEFAULT NULL::integer, OUT tick bigint, OUT at timestamp with time zone, OUT weight integer, '
+        'OUT "row" anyelement', 'SETOF record'),
     ('view_tick', 'view regclass', 'bigint'),
     ('group_caught_up', 'id integer', 'boolean'),
+    ('group_standing', 'id integer', 'text'),
     ('row_hash', 'VARIADIC "any"', 'bigint')
 ) AS v(f, a, r);
 
@@ -71,8 +74,9 @@ FROM (VALUES
         'retry_at timestamp with time zone, options jsonb'),
     ('pipeline_tables', 'pipeline text, source_table text, target text, status text, rows_loaded bigint, row_estimate bigint, has_key boolean, error text'),
     ('views', 'view regclass, twin regclass, owner name, group_name text, status text, exact boolean, since timestamp with time zone, snapshot pg_snapshot, '
-        'freshness interval, ticks bigint, last_tick timestamp with time zone, slow_ms double precision, strategy text, sqlstate text, error text, hint text, options jsonb, state_tables regclass[], '
+        'freshness interval, ticks bigint, last_tick timestamp with time zone, slow_ms double precision, strategy text, executed jsonb, whole_ms double precision, sqlstate text, error text, hint text, options jsonb, state_tables regclass[], '
         'changes boolean, changes_tick bigint, changes_from bigint, replacing text, replacing_error text'),
+    ('feeds', 'view regclass, tick bigint, changes_from bigint'),
     ('workers', 'pid integer, kind text, database text, object text, status text, since timestamp with time zone, restarts integer, memory bigint'),
     ('errors', 'id bigint, at timestamp with time zone, pipeline text, step text, table_name text, position text, sqlstate text, message text, record jsonb'),
     ('log', 'at timestamp with time zone, level text, kind text, object text, sqlstate text, message text, detail text, hint text')

@@ -34,13 +34,21 @@ SELECT * FROM tapdata.explain_query('SELECT product, string_agg(id::text, '','')
 SELECT * FROM tapdata.explain_query('SELECT id, unnest(ARRAY[1, 2]) FROM orders');
 SELECT * FROM tapdata.explain_query('SELECT id FROM plain');
 
+-- its first rows
+SELECT * FROM tapdata.explain_query('SELECT id, amount FROM orders ORDER BY id DESC LIMIT 3 OFFSET 2');
+SELECT regexp_replace(node, 'v\d+_', 'vN_') AS node, strategy, regexp_replace(regexp_replace(detail, 'v\d+_', 'vN_'), 'about \d+ of', 'about N of') AS detail
+    FROM tapdata.explain_query('SELECT id, amount FROM orders ORDER BY placed NULLS FIRST LIMIT 3');
+SELECT regexp_replace(node, 'v\d+_', 'vN_') AS node, strategy, regexp_replace(regexp_replace(detail, 'v\d+_', 'vN_'), 'about \d+ of', 'about N of') AS detail
+    FROM tapdata.explain_query('SELECT p.name, t.n FROM (SELECT product, sum(amount) AS n FROM orders GROUP BY product ORDER BY n DESC FETCH FIRST 3 ROWS WITH TIES) t JOIN product p ON p.id = t.product');
+
 -- as a whole
-SELECT * FROM tapdata.explain_query('SELECT id FROM orders ORDER BY id LIMIT 3');
 SELECT * FROM tapdata.explain_query('SELECT id, row_number() OVER () FROM orders');
 
 -- what it can't be
 SELECT * FROM tapdata.explain_query('SELECT id FROM orders ORDER BY id');
-SELECT * FROM tapdata.explain_query('SELECT id FROM orders LIMIT 3');
+SELECT * FROM tapdata.explain_query('SELECT id FROM orders OFFSET 3');
+SELECT * FROM tapdata.explain_query('SELECT id FROM orders LIMIT (SELECT count(*) FROM product)');
+SELECT * FROM tapdata.explain_query('SELECT id FROM orders ORDER BY placed OFFSET 1 FETCH FIRST 3 ROWS WITH TIES');
 SELECT * FROM tapdata.explain_query('SELECT id FROM orders FOR UPDATE');
 SELECT * FROM tapdata.explain_query('SELECT id FROM orders TABLESAMPLE SYSTEM (10)');
 SELECT * FROM tapdata.explain_query('SELECT g FROM generate_series(1, 3) g');

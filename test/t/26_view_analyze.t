@@ -129,6 +129,8 @@ like($plan, qr/^  avg\(\(id\)::double precision\) \| computed anew /m, 'floats')
 like($plan, qr/^  HAVING \| filter /m, 'HAVING');
 like(plan_of('SELECT iv, count(*) FROM heap GROUP BY iv'), qr/^  key iv \| watched \| equal values may look different;/m, 'a key that may look different');
 unlike(plan_of('SELECT total, weight, count(*) FROM orders o JOIN lines l ON l.order_id = o.id GROUP BY total, weight'), qr/watched/, 'most do not, or it costs nothing');
+execute('unit', 'CREATE TABLE padded (a char(5), b bpchar)');
+is(join(' ', plan_of('SELECT a, b, count(*) FROM padded GROUP BY a, b') =~ /^  key (\w+) \| watched/mg), 'b', 'texts of one length look alike');
 like(plan_of('SELECT id FROM customers'), qr/old rows of public\.customers \| as it is \|/, 'a key that suffices costs nothing');
 unlike(plan_of('SELECT n FROM live'), qr/old rows/, 'nor does another view');
 execute('unit', 'CREATE TABLE documents (id int PRIMARY KEY, body text)', 'ALTER TABLE documents ALTER body SET STORAGE EXTERNAL',

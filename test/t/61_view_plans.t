@@ -127,11 +127,22 @@ sub aggregate
 		one('min', 'max') . '(' . col($n, 'v', 'b', 'm', 'f', 't', 'u', 'c', 'd', '"Odd ""Name"', 'e', 'a') . ')', one('min', 'max') . '(' . col($n, 'v') . ' * 2)');
 }
 
+# A table, or as much of it as a subquery that only filters and computes gives.
+sub from_item
+{
+	my $t = one(@tables);
+	return $t if chance(0.7);
+	my %made = (v => 'x.v + 1', t => 'lower(x.t)', m => '-x.m', u => "x.u || 'a'", n => 'x.n / 3', c => "coalesce(x.c, 'zz')", k => 'abs(x.k)');
+	my $list = join ', ', map { $made{$_} && chance(0.3) ? "$made{$_} AS $_" : "x.$_" } @names;
+	my $item = "(SELECT $list FROM $t x" . (chance(0.5) ? ' WHERE ' . one('x.v > 0', "x.t <> 'x' OR x.k IS NULL", 'x."ä"') : '') . ')';
+	return chance(0.3) ? "(SELECT * FROM $item y)" : $item;
+}
+
 # Occurrences o1.. with conditions that connect most of them.
 sub from_where
 {
 	my ($n) = @_;
-	my @from = map { one(@tables) . " o$_" } 1 .. $n;
+	my @from = map { from_item() . " o$_" } 1 .. $n;
 	my @where;
 	for my $j (2 .. $n)
 	{

@@ -8,6 +8,7 @@ use lib "$FindBin::Bin/lib";
 use Test::More;
 use File::Copy;
 use TdProcs;
+use Time::HiRes qw(sleep);
 
 my $top = "$FindBin::Bin/../..";
 my $pg = start_server('viewddl', 'max_worker_processes = 32');
@@ -46,6 +47,25 @@ in_one('ALTER TABLE l SET UNLOGGED', 'UPDATE l SET v = v + 100', 'ALTER TABLE l 
 exact('unlogged for a while', qw(of_l sums));
 in_one('ALTER TABLE p1 SET UNLOGGED', 'UPDATE p1 SET v = v + 100', 'ALTER TABLE p1 SET LOGGED');
 exact('a partition likewise', 'of_p');
+
+# ---- a partition whose detaching was interrupted: no snapshot sees it in its table any more, but its changes are still said to be that table's ----
+execute('postgres', 'CREATE TABLE p2 PARTITION OF p FOR VALUES FROM (10) TO (20)', 'ALTER TABLE p2 REPLICA IDENTITY FULL', 'INSERT INTO p VALUES (11, 1), (12, 2)');
+exact('two partitions', 'of_p');
+{
+	my ($writer, $other) = map { psql('postgres', fresh => 1) } 1 .. 2;
+	$writer->begin_work;
+	$writer->do('UPDATE p SET v = v + 1000 WHERE id = 12');
+	$other->do("SET lock_timeout = '500ms'");
+	like(try_do($other, 'ALTER TABLE p DETACH PARTITION p2 CONCURRENTLY'), qr/^55P03/, 'detaching stops half way');
+	$writer->commit;
+	exact('half detached', 'of_p');
+	execute('postgres', 'UPDATE p2 SET v = v + 1', 'DELETE FROM p2 WHERE id = 11', 'UPDATE p SET v = v + 7');
+	exact('and written to', 'of_p');
+	execute('postgres', 'ALTER TABLE p DETACH PARTITION p2 FINALIZE', 'UPDATE p2 SET v = v + 1');
+	exact('detached', 'of_p');
+	execute('postgres', 'ALTER TABLE p ATTACH PARTITION p2 FOR VALUES FROM (10) TO (20)', 'UPDATE p SET v = v + 1');
+	exact('attached', 'of_p');
+}
 execute('postgres', 'VACUUM FULL l', 'UPDATE l SET v = v + 1');
 exact('a table that was only written anew', qw(of_l sums));
 
@@ -169,6 +189,88 @@ my $error = try_do(psql('postgres'), "SELECT tapdata.create_view('of_nobody', 'S
 execute('postgres', 'RESET ROLE');
 like($error, qr/^55000 .*role "?nobody"? may not log in/s, 'a role that may not log in owns no views');
 like($error, qr/ALTER ROLE nobody LOGIN/, '... and is told how it could');
+
+# ---- DDL on partitions that is noise, partitions that come empty, and those that bring rows ----
+{
+	execute('postgres', 'CREATE TABLE pt (id int PRIMARY KEY, g int, v int) PARTITION BY RANGE (id)', 'CREATE TABLE pt1 PARTITION OF pt FOR VALUES FROM (0) TO (100)',
+		'CREATE TABLE pt2 PARTITION OF pt FOR VALUES FROM (100) TO (200) PARTITION BY RANGE (id)', 'CREATE TABLE pt21 PARTITION OF pt2 FOR VALUES FROM (100) TO (150)',
+		'INSERT INTO pt SELECT i, i % 3, i FROM generate_series(0, 149) i');
+	create('of_pt', 'SELECT g, count(*) AS n, sum(v) AS s FROM pt GROUP BY g');
+	create('keyed_pt', 'SELECT id, (SELECT sum(b.v) FROM pt b WHERE b.g = a.id) AS s FROM pt a');
+	my @both = qw(of_pt keyed_pt);
+	my $whole = sub { value('postgres', q(SELECT sum((e.value->>'ticks')::int) FROM tapdata.views v, jsonb_each(v.executed) e WHERE v.view IN ('of_pt'::regclass, 'keyed_pt'::regclass)
+		AND e.key NOT IN ('delta', 'groups', 'keyed'))) // 0 };
+	my $counted = sub { my ($n) = @_; sleep 1.2; return $whole->() };    # counters are written once a second
+	exact('new', @both);
+	my $n = $counted->();
+	my $by_delta = sub
+	{
+		my ($what, @sql) = @_;
+		execute('postgres', @sql);
+		exact($what, @both);
+		execute('postgres', 'UPDATE pt SET v = v + 1 WHERE id < 40');
+		exact("$what, and changes", @both);
+		is($counted->(), $n, "$what: nothing was computed anew") or diag rows('postgres', 'SELECT view, executed FROM tapdata.views WHERE executed IS NOT NULL');
+		$n = $whole->();
+		return;
+	};
+	my $anew = sub
+	{
+		my ($what, @sql) = @_;
+		execute('postgres', @sql);
+		exact($what, @both);
+		cmp_ok($counted->(), '>', $n, "$what: computed anew");
+		$n = $whole->();
+		return;
+	};
+	$by_delta->('noise', 'ALTER TABLE pt1 REPLICA IDENTITY FULL', 'ALTER TABLE pt1 SET (autovacuum_enabled = off)', 'ANALYZE pt', 'CREATE INDEX ON pt (g)', 'ALTER TABLE pt21 ALTER v SET STATISTICS 500',
+		'ALTER TABLE pt1 ADD CHECK (v > -1000)', 'GRANT SELECT ON pt1 TO PUBLIC', 'VACUUM pt1');
+	$by_delta->('a new partition', 'CREATE TABLE pt3 PARTITION OF pt FOR VALUES FROM (200) TO (300)', 'INSERT INTO pt SELECT i, i % 3, i FROM generate_series(200, 210) i');
+	$by_delta->('with changes in its transaction', 'BEGIN', 'UPDATE pt SET v = v * 2 WHERE id < 30', 'CREATE TABLE pt4 PARTITION OF pt FOR VALUES FROM (300) TO (400)', 'INSERT INTO pt VALUES (301, 1, 5), (302, 2, 6)',
+		'DELETE FROM pt WHERE id = 3', 'COMMIT');
+	$by_delta->('one with parts, and a default', 'CREATE TABLE pt5 PARTITION OF pt (v DEFAULT 9) FOR VALUES FROM (400) TO (500) PARTITION BY RANGE (id)', 'CREATE TABLE pt51 PARTITION OF pt5 FOR VALUES FROM (400) TO (450)',
+		'INSERT INTO pt VALUES (401, 1, 1)');
+	$anew->('one that brings rows', 'CREATE TABLE pt6 (LIKE pt)', 'INSERT INTO pt6 VALUES (501, 1, 7)', 'ALTER TABLE pt ATTACH PARTITION pt6 FOR VALUES FROM (500) TO (600)');
+	$anew->('one that was a partition elsewhere', 'CREATE TABLE pt_other (LIKE pt) PARTITION BY RANGE (id)', 'CREATE TABLE pt7 PARTITION OF pt_other FOR VALUES FROM (600) TO (700)', 'INSERT INTO pt_other VALUES (601, 1, 7)',
+		'ALTER TABLE pt_other DETACH PARTITION pt7', 'ALTER TABLE pt ATTACH PARTITION pt7 FOR VALUES FROM (600) TO (700)');
+	$anew->('one that brings parts which were made as such', 'CREATE TABLE pt8 (LIKE pt) PARTITION BY RANGE (id)', 'CREATE TABLE pt81 PARTITION OF pt8 FOR VALUES FROM (700) TO (750)', 'INSERT INTO pt8 VALUES (701, 1, 7)',
+		'ALTER TABLE pt ATTACH PARTITION pt8 FOR VALUES FROM (700) TO (800)');
+	$anew->('rows that were written unlogged', 'BEGIN', 'CREATE UNLOGGED TABLE pt9 PARTITION OF pt FOR VALUES FROM (800) TO (900)', 'INSERT INTO pt VALUES (801, 1, 7)', 'ALTER TABLE pt9 SET LOGGED', 'COMMIT');
+	$anew->('away and back', 'BEGIN', 'ALTER TABLE pt DETACH PARTITION pt3', 'UPDATE pt3 SET v = v + 3', 'ALTER TABLE pt ATTACH PARTITION pt3 FOR VALUES FROM (200) TO (300)', 'COMMIT');
+	$anew->('away and back, a part of a part', 'ALTER TABLE pt2 DETACH PARTITION pt21', 'UPDATE pt21 SET v = v + 3', 'ALTER TABLE pt2 ATTACH PARTITION pt21 FOR VALUES FROM (100) TO (150)');
+	$anew->('away and back with its parts, and one more', 'BEGIN', 'ALTER TABLE pt DETACH PARTITION pt5', 'UPDATE pt5 SET v = v + 3', 'CREATE TABLE pt52 PARTITION OF pt5 FOR VALUES FROM (450) TO (500)', 'INSERT INTO pt5 VALUES (451, 1, 4)',
+		'ALTER TABLE pt ATTACH PARTITION pt5 FOR VALUES FROM (400) TO (500)', 'COMMIT');
+	$anew->('gone', 'DROP TABLE pt6');
+	is(value('postgres', 'SELECT count(*) FROM tapdata.view_state WHERE recomputes > ticks'), 0, 'what is computed anew is a tick');
+	like(rows('postgres', q(SELECT node, strategy, detail FROM tapdata.explain_view('of_pt'))), qr/^  ticks so far\|delta\|\d+, [\d.]+ ms in all, [\d.]+ ms the last time$/m, 'explain_view tells what ticks have done');
+	cmp_ok(value('postgres', q(SELECT whole_ms FROM tapdata.views WHERE view = 'of_pt'::regclass)), '>', 0, 'and how long the whole takes is known');
+	execute('postgres', map { "SELECT tapdata.drop_view('$_')" } @both);
+	is(value('postgres', 'SELECT count(*) FROM tapdata.view_run r WHERE NOT EXISTS (SELECT FROM tapdata.view v WHERE v.id = r.view)'), 0, 'counters go with the view');
+	execute('postgres', 'DROP TABLE pt');
+}
+
+# ---- a view that is always computed as a whole needs no old rows ----
+{
+	my $identity = sub { value('postgres', "SELECT relreplident FROM pg_class WHERE relname = 'tf'") };
+	execute('postgres', 'CREATE TABLE tf (id int PRIMARY KEY, v int)', 'INSERT INTO tf SELECT i, i % 7 FROM generate_series(1, 40) i');
+	$query{ranks} = 'SELECT id, v, rank() OVER (ORDER BY v DESC, id) AS r FROM tf';
+	execute('postgres', "SELECT tapdata.create_view('ranks', '$query{ranks}', '{\"allow_full\": true}')");
+	is($identity->(), 'd', 'its tables stay as they are');
+	exact('new', 'ranks');
+	execute('postgres', 'UPDATE tf SET v = v + id WHERE id < 4', 'DELETE FROM tf WHERE id = 5', 'INSERT INTO tf VALUES (100, 100)');
+	exact('changes', 'ranks');
+	is(value('postgres', q(SELECT count(*) FROM tapdata.log WHERE hint ~ 'public.tf REPLICA')), 0, 'nobody is told to change that');
+	create('keys', 'SELECT id FROM tf WHERE id > 2');
+	is($identity->(), 'f', 'beside another view it does, for that one hears of each change then');
+	execute('postgres', 'UPDATE tf SET v = v + 1');
+	exact('both', qw(ranks keys));
+	execute('postgres', "SELECT tapdata.drop_view('keys')");
+	is($identity->(), 'd', 'without it as before');
+	execute('postgres', 'UPDATE tf SET v = v - 1, id = -id WHERE id < 10');
+	exact('and again', 'ranks');
+	ok(eventually(sub { value('postgres', q(SELECT (executed->'full'->>'ticks')::int FROM tapdata.views WHERE view = 'ranks'::regclass)) }), 'its ticks are told as full');
+	is(value('postgres', q(SELECT jsonb_exists(executed, 'unknown') FROM tapdata.views WHERE view = 'ranks'::regclass)), 0, '... and not as unknown changes');
+}
 
 # ---- a table that somebody has locked: views of other tables are made and go on ----
 my $keeper = psql('postgres', fresh => 1);

@@ -33,6 +33,18 @@ sub view { my ($name, $column) = @_; return value('postgres', "SELECT $column FR
 	exact('and in three', 'of_p');
 }
 
+# ---- an error while check_view locks what it reads ----
+{
+	my ($dbh, $other) = map { psql('postgres', fresh => 1) } 1 .. 2;
+	$other->begin_work;
+	$other->do('LOCK p1');
+	$dbh->do("SET lock_timeout = '300ms'");
+	like(try_do($dbh, "SELECT * FROM tapdata.check_view('of_p')"), qr/^55P03/, 'check_view meets a lock');
+	is(try_do($dbh, 'SELECT 1'), '', 'and leaves its session in no transaction');
+	$other->rollback;
+	is(try_do($dbh, "SELECT * FROM tapdata.check_view('of_p')"), '', 'which can check again');
+}
+
 # ---- table and view get a new owner at once ----
 {
 	execute('postgres', 'CREATE ROLE old_owner LOGIN', 'CREATE ROLE new_owner LOGIN', 'GRANT CREATE, USAGE ON SCHEMA public TO old_owner, new_owner',

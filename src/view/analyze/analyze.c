@@ -298,12 +298,13 @@ check_functions(TdShape *shape, TdError *err)
 }
 
 /* As joins, filters and counters, which are kept by adding up deltas. */
-static TdShape *
-analyze_linear(Query *query, Oid owner, TdError *err)
+TdShape *
+td_linear_analyze(Query *query, Oid owner, TdError *err)
 {
 	TdShape    *shape = palloc0(sizeof(TdShape));
 
 	td_flatten_group_exprs_compat(query);
+	td_pull_up_subqueries(query);
 	shape->query = query;
 	shape->occurrences = palloc0(TD_MAX_OCCURRENCES * sizeof(TdOccurrence));
 	if (!td_check_structure(query, err) || !take_occurrences(shape, (Node *) query->jointree, err) || !check_only(shape, err))
@@ -326,7 +327,10 @@ analyze_linear(Query *query, Oid owner, TdError *err)
 TdShape *
 td_analyze(Query *query, Oid owner, TdError *err)
 {
-	TdShape    *shape = analyze_linear(copyObject(query), owner, err);
+	TdShape    *shape;
 
+	if (query->commandType == CMD_SELECT && (query->limitCount || query->limitOffset))
+		return td_topk_analyze(copyObject(query), owner, err);
+	shape = td_linear_analyze(copyObject(query), owner, err);
 	return shape ? shape : td_keyed_analyze(copyObject(query), owner, err);
 }

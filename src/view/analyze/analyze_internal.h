@@ -29,6 +29,11 @@ typedef enum TdConstruct
 	TD_NOT_ORDER_BY,
 	TD_NOT_LIMIT,
 	TD_NOT_OFFSET,
+	TD_NOT_LIMIT_VALUE,
+	TD_NOT_LIMIT_NEGATIVE,
+	TD_NOT_LIMIT_UNORDERED,
+	TD_NOT_TIES_OFFSET,
+	TD_NOT_SORT_OPERATOR,
 	TD_NOT_ROW_LOCKS,
 	TD_NOT_OUTER_JOIN,
 	TD_NOT_LATERAL,
@@ -43,6 +48,7 @@ typedef enum TdConstruct
 	TD_NOT_WITHOUT_FROM,
 	TD_NOT_WITHOUT_COLUMNS,
 	TD_NOT_TOO_MANY_TABLES,
+	TD_NOT_TOO_MANY_SUBQUERIES,
 	TD_NOT_SUBQUERY,
 	TD_NOT_PARAMETER,
 	TD_NOT_SYSTEM_COLUMN,
@@ -119,6 +125,9 @@ extern bool td_collect_uses(Node *node, TdUses *uses, TdError *err);	/* false = 
 /* filter.c */
 extern Node *td_filters_as_cases(Node *node, void *context);
 
+/* pull_up.c */
+extern void td_pull_up_subqueries(Query *query);
+
 /* group.c: outputs and HAVING over the row of a group. */
 extern bool td_aggregate_kind(const Aggref *aggref, TdAggregateKind *kind); /* false = not one that is counted */
 extern bool td_group_shape(TdShape *shape, TdError *err);
@@ -127,6 +136,7 @@ extern bool td_type_ordered(Oid type);	/* has a default btree operator class */
 /* analyze.c */
 extern bool td_take_outputs(TdShape *shape, TdError *err);	/* columns and outputs */
 extern void td_find_views(TdShape *shape);	/* which occurrences are live views */
+extern TdShape *td_linear_analyze(Query *query, Oid owner, TdError *err);	/* in place */
 
 /* keyed.c: what is kept by the values of a key */
 extern TdShape *td_keyed_analyze(Query *query, Oid owner, TdError *err);	/* in place */
@@ -135,9 +145,18 @@ extern TdShape *td_keyed_analyze(Query *query, Oid owner, TdError *err);	/* in p
 extern bool td_deterministic(Oid collation);	/* equal is identical, as far as the collation goes */
 extern void td_infer_keys(TdShape *shape);	/* columns[].not_null, unique */
 extern List *td_unique_keys(Oid relid, bool inherited); /* of Bitmapset *: columns that are unique among all rows */
+extern Oid	td_unique_index(Oid relid, bool inherited, const Bitmapset *columns);	/* the one that says so */
 extern bool td_equal_columns(Node *qual, Var **left, Var **right);	/* "a = b" of plain columns of two occurrences or one */
 extern Var *td_plain_column(Node *node);	/* a column, maybe relabelled without another equality; NULL = not one */
 extern List *td_and_list(Node *quals);	/* the parts of nested ANDs */
+
+/* topk.c */
+extern TdShape *td_topk_analyze(Query *query, Oid owner, TdError *err);	/* of a query with LIMIT or OFFSET, in place */
+extern bool td_topk_served(const TdShape *shape);	/* is there an index by which the first rows are read? */
+extern Oid	td_order_index(Oid relid, const List *order);	/* that one; InvalidOid = none */
+/* fingerprint.c: a relation; partitions.c: what is below it */
+extern void td_fingerprint_class(StringInfo text, Oid relid, bool whole, bool file);
+extern void td_fingerprint_children(StringInfo text, Oid relid);
 
 /* explain.c, wal_cost.c */
 extern void td_explain_row(List **rows, int level, const char *node, const char *strategy, const char *detail);

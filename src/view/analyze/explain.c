@@ -384,15 +384,77 @@ explain_keyed(List **rows, const TdShape *shape)
 	td_explain_wal(rows, shape);
 }
 
+/* ---- the first rows of an order ---- */
+
+static char *
+rows_text(const TdTopK *topk)
+{
+	if (topk->count == 0)
+		return pstrdup("no row");
+	if (topk->offset > 0)
+		return psprintf(INT64_FORMAT " rows after the first " INT64_FORMAT, topk->count, topk->offset);
+	return psprintf("the first " INT64_FORMAT " rows%s", topk->count, topk->ties ? " and those that are equal to the last" : "");
+}
+
+static void
+explain_topk(List **rows, const TdShape *shape)
+{
+	const TdOccurrence *o = &shape->occurrences[0];
+	const List *order = shape->topk->order;
+	Oid			index = td_order_index(o->relid, order);
+	char	   *columns = td_order_text(o->relid, order, td_order_needed(o->relid, order));
+	char	   *node = psprintf("index on %s (%s)", td_qualified_name(o->relid), columns);
+
+	td_explain_row(rows, 0, "view", "top-k", psprintf("%s by %s, read again when r1 changes; %s%s", rows_text(shape->topk),
+													  td_order_text(o->relid, order, list_length(order)), key_text(shape),
+													  shape->pinned ? "; settings are pinned as they are when the view is made" : ""));
+	td_explain_row(rows, 1, psprintf("r1 %s", td_qualified_name(o->relid)), o->view ? "delta of a view" : "delta",
+				   psprintf("columns: %s", column_names(o->relid, o->columns)));
+	if (OidIsValid(index))
+		td_explain_row(rows, 2, node, "present", psprintf("to read its first rows; %s serves", get_rel_name(index)));
+	else
+		td_explain_row(rows, 2, node, "wanted", psprintf("without it a change reads the whole table; CREATE INDEX ON %s (%s);", td_qualified_name(o->relid), columns));
+	td_explain_wal(rows, shape);
+}
+
+/* The index that would spare a part whose first rows are read, as CREATE INDEX has it; NULL = it is more than a copy of a table. */
+char *
+td_explain_spared(const TdShape *part, const List *order)
+{
+	List	   *plain = NIL;
+	Oid			relid = part->occurrences[0].relid;
+	ListCell   *lc;
+
+	if (part->keyed || part->grouped || part->noccurrences != 1 || part->quals != NIL)
+		return NULL;
+	foreach(lc, order)
+	{
+		TdOrderItem *item = palloc(sizeof(TdOrderItem));
+		const Expr *expr = list_nth_node(TargetEntry, part->outputs, ((TdOrderItem *) lfirst(lc))->attnum - 1)->expr;
+
+		if (!IsA(expr, Var) || ((const Var *) expr)->varattno <= 0)
+			return NULL;
+		*item = *(TdOrderItem *) lfirst(lc);
+		item->attnum = ((const Var *) expr)->varattno;
+		plain = lappend(plain, item);
+	}
+	return psprintf("CREATE INDEX ON %s (%s);", td_qualified_name(relid), td_order_text(relid, plain, td_order_needed(relid, plain)));
+}
+
 List *
 td_explain(const TdShape *shape)
 {
 	List	   *rows = NIL;
 
+	if (shape->topk)
+	{
+		explain_topk(&rows, shape);
+		return rows;
+	}
 	if (shape->keyed && shape->keyed->nkeys == 0)
 	{
 		td_explain_row(&rows, 0, "view", "full", "all of it is computed anew whenever a table in it changes: needs the option {\"allow_full\": true}");
-		td_explain_wal(&rows, shape);
+		td_explain_row(&rows, 1, "old rows", "as it is", "none are needed, but where another view of the same table needs them");
 		return rows;
 	}
 	if (shape->keyed)

@@ -8,6 +8,7 @@
  *		locks on what it looks at: by syscache, and scans of catalogs.  Whatever is
  *		gone is said to be gone.  Replica identity is not in it: capture looks at it
  *		for every change, and making a view on a table must not recompute the others.
+ *		What is below a table is partitions.c's.
  *
  *		The file of a base table is in it: rows that are changed while the table is
  *		unlogged are not in the WAL, but the table gets another file with that.  The
@@ -27,7 +28,6 @@
 #include "catalog/pg_attribute.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_enum.h"
-#include "catalog/pg_inherits.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_ts_config_map.h"
 #include "catalog/pg_ts_dict.h"
@@ -74,8 +74,8 @@ add_column(StringInfo text, Oid relid, AttrNumber attnum)
 }
 
 /* whole: a table that the query names; else one of those below it.  The file tells of rows that were written without WAL of their own. */
-static void
-add_class(StringInfo text, Oid relid, bool whole, bool file)
+void
+td_fingerprint_class(StringInfo text, Oid relid, bool whole, bool file)
 {
 	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
 	Form_pg_class row;
@@ -98,23 +98,6 @@ add_class(StringInfo text, Oid relid, bool whole, bool file)
 	ReleaseSysCache(tuple);
 }
 
-/* Partitions, or what inherits. */
-static void
-add_children(StringInfo text, Oid relid)
-{
-	List	   *children = find_all_inheritors(relid, NoLock, NULL);
-	ListCell   *lc;
-
-	list_sort(children, list_oid_cmp);
-	foreach(lc, children)
-	{
-		if (lfirst_oid(lc) == relid)
-			continue;
-		appendStringInfoString(text, "\n  below ");
-		add_class(text, lfirst_oid(lc), false, true);
-	}
-}
-
 static void
 add_occurrence(StringInfo text, const TdShape *shape, const TdOccurrence *occurrence)
 {
@@ -122,11 +105,11 @@ add_occurrence(StringInfo text, const TdShape *shape, const TdOccurrence *occurr
 	int			attnum = -1;
 
 	appendStringInfo(text, "r%d ", occurrence->n);
-	add_class(text, occurrence->relid, true, occurrence->view == 0);
+	td_fingerprint_class(text, occurrence->relid, true, occurrence->view == 0);
 	while ((attnum = bms_next_member(occurrence->columns, attnum)) >= 0)
 		add_column(text, occurrence->relid, attnum);
 	if (exists && occurrence->inh)
-		add_children(text, occurrence->relid);
+		td_fingerprint_children(text, occurrence->relid);
 	else if (exists && td_holds_rows_of_others(occurrence->relid, true))
 		appendStringInfoString(text, "\n  without those below");
 	appendStringInfoChar(text, '\n');
@@ -304,7 +287,7 @@ add_views(StringInfo text, const List *views)
 		HeapTuple	tuple = SearchSysCache2(RULERELNAME, ObjectIdGetDatum(lfirst_oid(lc)), CStringGetDatum(ViewSelectRuleName));
 
 		appendStringInfoString(text, "view ");
-		add_class(text, lfirst_oid(lc), true, false);
+		td_fingerprint_class(text, lfirst_oid(lc), true, false);
 		if (HeapTupleIsValid(tuple))
 		{
 			appendStringInfo(text, " %08x", hash_bytes((unsigned char *) tuple->t_data + tuple->t_data->t_hoff, tuple->t_len - tuple->t_data->t_hoff));

@@ -177,7 +177,7 @@ uses_type_function(Walk *walk, Oid type, bool input)
 	return LISTED(function, text_functions) || func_volatile(function) == PROVOLATILE_IMMUTABLE;
 }
 
-/* JSON is made of values of a type that is not built in by its cast to json, where it has one. */
+/* JSON is made of values of a type that is not built in by its cast to json, where it has one; of arrays and rows always by their parts. */
 static bool
 uses_json_cast(Walk *walk, Oid type)
 {
@@ -219,11 +219,11 @@ uses_type(Walk *walk, Oid type, bool input)
 		case TYPTYPE_COMPOSITE:
 			return uses_fields(walk, type, input);
 		case TYPTYPE_RANGE:
-			return uses_type(walk, get_range_subtype(type), input);
+			return uses_type(walk, get_range_subtype(type), input) && (input || uses_json_cast(walk, type));
 		case TYPTYPE_MULTIRANGE:
-			return uses_type(walk, get_multirange_range(type), input);
+			return uses_type(walk, get_multirange_range(type), input) && (input || uses_json_cast(walk, type));
 		case TYPTYPE_ENUM:
-			return true;
+			return input || uses_json_cast(walk, type);
 		case TYPTYPE_PSEUDO:
 			walk->type = type;
 			return type == CSTRINGOID || type == UNKNOWNOID;

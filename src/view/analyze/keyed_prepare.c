@@ -11,6 +11,10 @@
  *
  *		What views can't have at any level is refused before.
  *
+ *		Where each of a few queries names the one before it twice, their number
+ *		doubles at each step: what is put in place is counted, and refused before
+ *		it fills the memory.
+ *
  * IDENTIFICATION
  *		src/view/analyze/keyed_prepare.c
  *
@@ -31,12 +35,49 @@
 
 #include "view/analyze/keyed_internal.h"
 
+#define MAX_ENTRIES 4000		/* of the range tables of what is put in place */
+
+typedef struct Preparing
+{
+	Oid			owner;
+	List	  **views;
+	TdError    *err;
+	int			entries;		/* put in place up to now */
+} Preparing;
+
+/* ---- how much ---- */
+
+static bool
+count_entries(Node *node, int *n)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, RangeTblEntry))
+	{
+		(*n)++;
+		return false;
+	}
+	if (IsA(node, Query))
+		return query_tree_walker((Query *) node, count_entries, n, QTW_EXAMINE_RTES_BEFORE);
+	return expression_tree_walker(node, count_entries, n);
+}
+
+/* May a copy of this query be put in place, too? */
+static bool
+has_room(Query *query, Preparing *p)
+{
+	CHECK_FOR_INTERRUPTS();
+	(void) count_entries((Node *) query, &p->entries);
+	return p->entries <= MAX_ENTRIES || td_refuse(p->err, TD_NOT_TOO_MANY_SUBQUERIES, psprintf("%d", MAX_ENTRIES));
+}
+
 /* ---- WITH ---- */
 
 typedef struct Inlining
 {
 	CommonTableExpr *cte;
 	int			depth;			/* below the query that has it */
+	Preparing  *p;
 } Inlining;
 
 /* The entry becomes a subquery, whose columns are called as before. */
@@ -75,8 +116,11 @@ inline_walker(Node *node, Inlining *in)
 
 		if (rte->rtekind == RTE_CTE && strcmp(rte->ctename, in->cte->ctename) == 0 && (int) rte->ctelevelsup == in->depth)
 		{
-			Query	   *copy = copyObject(castNode(Query, in->cte->ctequery));
+			Query	   *copy;
 
+			if (!has_room(castNode(Query, in->cte->ctequery), in->p))
+				return true;
+			copy = copyObject(castNode(Query, in->cte->ctequery));
 			if (in->depth > 0)
 				IncrementVarSublevelsUp((Node *) copy, in->depth, 1);
 			make_subquery(rte, copy);
@@ -86,40 +130,44 @@ inline_walker(Node *node, Inlining *in)
 	return expression_tree_walker(node, inline_walker, in);
 }
 
-/* The first ones first: later ones may name them. */
-static void
-inline_with(Query *query)
+/* The first ones first: later ones may name them.  false = they become too many. */
+static bool
+inline_with(Query *query, Preparing *p)
 {
 	List	   *ctes = query->cteList;
 	ListCell   *lc;
 
 	foreach(lc, ctes)
 	{
-		Inlining	in = {lfirst_node(CommonTableExpr, lc), 0};
+		Inlining	in = {lfirst_node(CommonTableExpr, lc), 0, p};
 
-		query_tree_walker(query, inline_walker, &in, QTW_EXAMINE_RTES_AFTER);
+		if (query_tree_walker(query, inline_walker, &in, QTW_EXAMINE_RTES_AFTER))
+			return false;
 	}
 	query->cteList = NIL;
+	return true;
 }
 
 /* ---- ordinary views ---- */
 
 /* Its query, if it is read with the same rights as the view that reads it. */
 static bool
-expand_view(RangeTblEntry *rte, Oid owner, List **views, TdError *err)
+expand_view(RangeTblEntry *rte, Preparing *p)
 {
 	Relation	rel = table_open(rte->relid, AccessShareLock);
 	const char *name = td_qualified_name(rte->relid);
 	bool		barrier = RelationIsSecurityView(rel);
-	bool		same_owner = rel->rd_rel->relowner == owner;
+	bool		same_owner = rel->rd_rel->relowner == p->owner;
 	Query	   *query = copyObject(get_view_query(rel));
 
-	*views = list_append_unique_oid(*views, rte->relid);
+	*p->views = list_append_unique_oid(*p->views, rte->relid);
 	table_close(rel, NoLock);
 	if (barrier)
-		return td_refuse(err, TD_NOT_BARRIER_VIEW, name);
+		return td_refuse(p->err, TD_NOT_BARRIER_VIEW, name);
 	if (!same_owner)
-		return td_refuse(err, TD_NOT_OTHERS_VIEW, name);
+		return td_refuse(p->err, TD_NOT_OTHERS_VIEW, name);
+	if (!has_room(query, p))
+		return false;
 	make_subquery(rte, query);
 	rte->relid = InvalidOid;
 	rte->relkind = 0;
@@ -130,13 +178,6 @@ expand_view(RangeTblEntry *rte, Oid owner, List **views, TdError *err)
 }
 
 /* ---- all levels ---- */
-
-typedef struct Preparing
-{
-	Oid			owner;
-	List	  **views;
-	TdError    *err;
-} Preparing;
 
 static bool prepare(Query *query, Preparing *p);
 
@@ -170,7 +211,7 @@ prepare_views(Query *query, Preparing *p)
 
 		rti++;
 		if (rte->rtekind == RTE_RELATION && rte->relkind == RELKIND_VIEW && is_in_from((Node *) query->jointree, rti) &&
-			td_view_of_twin(rte->relid) == NULL && !expand_view(rte, p->owner, p->views, p->err))
+			td_view_of_twin(rte->relid) == NULL && !expand_view(rte, p))
 			return false;
 	}
 	return true;
@@ -225,8 +266,7 @@ static bool
 prepare(Query *query, Preparing *p)
 {
 	check_stack_depth();
-	inline_with(query);
-	if (!prepare_views(query, p) || !td_check_keyed_structure(query, p->err))
+	if (!inline_with(query, p) || !prepare_views(query, p) || !td_check_keyed_structure(query, p->err))
 		return false;
 	td_flatten_group_exprs_compat(query);
 	flatten_joins(query);

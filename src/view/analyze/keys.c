@@ -349,39 +349,19 @@ unique_columns(const Facts *facts, int occurrence, Relation rel, Relation index)
 	return columns;
 }
 
-/* Of a table, whatever the query says: of Bitmapset * of attribute numbers. */
-List *
-td_unique_keys(Oid relid, bool inherited)
+/* Of UniqueKey *; facts NULL = whatever the query says. */
+static List *
+unique_indexes(const Facts *facts, int occurrence, Relation rel, bool inherited)
 {
-	Relation	rel = table_open(relid, AccessShareLock);
 	List	   *indexes = RelationGetIndexList(rel);
+	bool		none = td_holds_rows_of_others(RelationGetRelid(rel), inherited);
 	List	   *keys = NIL;
 	ListCell   *lc;
 
 	foreach(lc, indexes)
 	{
 		Relation	index = index_open(lfirst_oid(lc), AccessShareLock);
-		Bitmapset  *columns = td_holds_rows_of_others(relid, inherited) ? NULL : unique_columns(NULL, 0, rel, index);
-
-		if (columns)
-			keys = lappend(keys, columns);
-		index_close(index, NoLock);
-	}
-	list_free(indexes);
-	table_close(rel, NoLock);
-	return keys;
-}
-
-static void
-learn_unique(Facts *facts, int occurrence, Relation rel)
-{
-	List	   *indexes = RelationGetIndexList(rel);
-	ListCell   *lc;
-
-	foreach(lc, indexes)
-	{
-		Relation	index = index_open(lfirst_oid(lc), AccessShareLock);
-		Bitmapset  *columns = unique_columns(facts, occurrence, rel, index);
+		Bitmapset  *columns = none ? NULL : unique_columns(facts, occurrence, rel, index);
 
 		if (columns)
 		{
@@ -389,11 +369,42 @@ learn_unique(Facts *facts, int occurrence, Relation rel)
 
 			unique->index = lfirst_oid(lc);
 			unique->columns = columns;
-			facts->unique[occurrence] = lappend(facts->unique[occurrence], unique);
+			keys = lappend(keys, unique);
 		}
 		index_close(index, NoLock);
 	}
 	list_free(indexes);
+	return keys;
+}
+
+List *
+td_unique_keys(Oid relid, bool inherited)
+{
+	Relation	rel = table_open(relid, AccessShareLock);
+	List	   *keys = unique_indexes(NULL, 0, rel, inherited);
+	ListCell   *lc;
+
+	table_close(rel, NoLock);
+	foreach(lc, keys)
+		lfirst(lc) = ((UniqueKey *) lfirst(lc))->columns;
+	return keys;
+}
+
+Oid
+td_unique_index(Oid relid, bool inherited, const Bitmapset *columns)
+{
+	Relation	rel = table_open(relid, AccessShareLock);
+	List	   *keys = unique_indexes(NULL, 0, rel, inherited);
+	Oid			index = InvalidOid;
+	ListCell   *lc;
+
+	table_close(rel, NoLock);
+	foreach(lc, keys)
+	{
+		if (bms_equal(((UniqueKey *) lfirst(lc))->columns, columns))
+			index = ((UniqueKey *) lfirst(lc))->index;
+	}
+	return index;
 }
 
 /* ---- closure ---- */
@@ -612,8 +623,7 @@ learn(Facts *facts)
 	learn_equality(facts);
 	for (int i = 0; i < shape->noccurrences; i++)
 	{
-		if (!td_holds_rows_of_others(facts->shape->occurrences[i].relid, facts->shape->occurrences[i].inh))
-			learn_unique(facts, i, rels[i]);
+		facts->unique[i] = unique_indexes(facts, i, rels[i], shape->occurrences[i].inh);
 		table_close(rels[i], NoLock);
 	}
 }

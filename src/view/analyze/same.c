@@ -89,7 +89,7 @@ td_equal_is_same(Oid type, int32 typmod, Oid collation)
 		return td_equal_is_same(get_element_type(type), typmod, collation);
 	if (type == NUMERICOID)		/* of one scale */
 		return typmod >= (int32) VARHDRSZ;
-	if (type == BPCHAROID && typmod < (int32) VARHDRSZ) /* not of one length */
-		return false;
+	if (type == BPCHAROID)		/* its operator class knows nothing of typmods; padded to one length it is as text */
+		return typmod >= (int32) VARHDRSZ && has_equal_image(TEXTOID, collation);
 	return has_equal_image(type, collation);
 }

@@ -36,6 +36,7 @@
 typedef struct Part
 {
 	Query	   *query;			/* as it was cut out */
+	const List *order;
 	Oid			table;
 } Part;
 
@@ -48,6 +49,8 @@ typedef struct Splitting
 	int			most;			/* so many parts may be made, */
 	bool		reached;		/* and more would have been */
 	bool		whole;			/* changes of some table may compute a part, or the view, whole */
+	bool		fine;			/* none may be computed anew by many rows at a time */
+	bool		flat;			/* nothing but the first rule, on the query itself */
 	int			attempts;
 } Splitting;
 
@@ -96,11 +99,8 @@ keepable(const Splitting *s, Query *query)
 	TdError		err;
 	TdShape    *shape = td_analyze(query, s->owner, &err);
 
-	for (int i = 0; shape && shape->keyed && !s->whole && i < shape->noccurrences; i++)
-	{
-		if (shape->keyed->private->lineage[i].keys == NIL)
-			return NULL;
-	}
+	if (shape && ((!s->whole && td_split_is_whole(shape)) || (s->fine && td_split_is_coarse(shape)) || (shape->topk && !td_topk_served(shape))))
+		return NULL;
 	return shape;
 }
 
@@ -132,9 +132,25 @@ analyze_part(Splitting *s, Query **query, List *more)
 	return shape;
 }
 
+static bool
+same_order(const List *a, const List *b)
+{
+	if (list_length(a) != list_length(b))
+		return false;
+	for (int i = 0; i < list_length(a); i++)
+	{
+		const TdOrderItem *x = list_nth(a, i);
+		const TdOrderItem *y = list_nth(b, i);
+
+		if (x->attnum != y->attnum || x->reverse != y->reverse || x->nulls_first != y->nulls_first)
+			return false;
+	}
+	return true;
+}
+
 /* The table of a part; InvalidOid = it can't be kept either. */
 static Oid
-part_table(Splitting *s, Query *query, List *more, int depth)
+part_table(Splitting *s, Query *query, const TdHole *hole, int depth)
 {
 	Query	   *original = copyObject(query);
 	TdShape    *shape;
@@ -143,7 +159,7 @@ part_table(Splitting *s, Query *query, List *more, int depth)
 
 	foreach(lc, s->parts)
 	{
-		if (equal(((Part *) lfirst(lc))->query, query))
+		if (equal(((Part *) lfirst(lc))->query, query) && same_order(((Part *) lfirst(lc))->order, hole->order))
 			return ((Part *) lfirst(lc))->table;
 	}
 	if (list_length(s->parts) >= s->most)
@@ -152,7 +168,7 @@ part_table(Splitting *s, Query *query, List *more, int depth)
 		return InvalidOid;
 	}
 	make_storable(query);
-	shape = analyze_part(s, &query, more);
+	shape = analyze_part(s, &query, hole->more);
 	if (shape == NULL)
 	{
 		query = split(s, query, depth + 1);
@@ -163,7 +179,8 @@ part_table(Splitting *s, Query *query, List *more, int depth)
 		return InvalidOid;
 	part = palloc0(sizeof(Part));
 	part->query = original;
-	part->table = s->make(query, shape, list_length(s->parts), s->arg);
+	part->order = hole->order;
+	part->table = s->make(query, shape, hole->order, list_length(s->parts), s->arg);
 	s->parts = lappend(s->parts, part);
 	return part->table;
 }
@@ -174,7 +191,7 @@ fill_hole(Splitting *s, const TdHole *hole, int depth)
 {
 	RangeTblEntry *rte = hole->rte;
 	Query	   *query = rte->subquery;
-	Oid			table = part_table(s, copyObject(query), hole->more, depth);
+	Oid			table = part_table(s, copyObject(query), hole, depth);
 	List	   *names = NIL;
 
 	if (!OidIsValid(table))
@@ -250,15 +267,18 @@ attempt(Splitting *s, Query *query, const List *holes, int depth)
 static Query *
 split(Splitting *s, Query *query, int depth)
 {
+	static const TdSplitRule of_cut[] = {td_split_topk, NULL};
+	const TdSplitRule *rules = td_cuts(query) ? of_cut : td_split_rules;
+
 	check_stack_depth();
-	if (depth > MAX_DEPTH)
+	if (depth > (s->flat ? 1 : MAX_DEPTH))
 		return NULL;
-	for (int rule = 0; td_split_rules[rule]; rule++)
+	for (int rule = 0; rules[rule]; rule++)
 	{
 		for (int variant = 0;; variant++)
 		{
 			List	   *holes = NIL;
-			Query	   *rewritten = td_split_rules[rule] (copyObject(query), variant, &holes);
+			Query	   *rewritten = rules[rule] (copyObject(query), variant, &holes);
 			Query	   *result;
 
 			if (rewritten == NULL || s->attempts++ >= MAX_ATTEMPTS)
@@ -286,9 +306,9 @@ fewest_parts(Splitting *s, Query *query)
 	return result;
 }
 
-/* Rather more parts than that a change computes one of them whole. */
+/* An ordinary view may be replaced by another one, of which parts would not know but those that have it in their query as it stands. */
 Query *
-td_split(Query *query, Oid owner, TdMakePart make, void *arg)
+td_split(Query *query, Oid owner, TdMakePart make, void *arg, const TdShape *shape, int *nparts)
 {
 	Splitting	s = {owner, make, arg};
 	Query	   *result = NULL;
@@ -296,10 +316,23 @@ td_split(Query *query, Oid owner, TdMakePart make, void *arg)
 	List	   *views = NIL;
 	TdError		err;
 
-	/* an ordinary view may be replaced by another one, of which the parts would not know */
-	if (copy->commandType != CMD_SELECT || copy->limitCount || copy->limitOffset || (copy->sortClause && !copy->hasDistinctOn) || !td_keyed_prepare(copy, owner, &views, &err) || views != NIL)
+	*nparts = 0;
+	if (copy->commandType != CMD_SELECT || (copy->sortClause && !copy->hasDistinctOn && !td_cuts(copy)) || !td_keyed_prepare(copy, owner, &views, &err))
 		return NULL;
-	result = fewest_parts(&s, copy);
+	s.flat = views != NIL;
+	if (s.flat)
+		copy = copyObject(query);
+	if (s.flat && !td_cuts(copy))
+		return NULL;
+	s.fine = shape && td_split_is_coarse(shape);
+	if (s.fine)
+		result = fewest_parts(&s, copy);
+	s.fine = false;
+	if (result == NULL && (shape == NULL || shape->topk || td_split_is_whole(shape)))
+		result = fewest_parts(&s, copy);	/* rather more parts than that a change computes one of them whole */
 	s.whole = true;
-	return result ? result : fewest_parts(&s, copy);
+	if (result == NULL && shape == NULL)
+		result = fewest_parts(&s, copy);
+	*nparts = list_length(s.parts);
+	return result;
 }

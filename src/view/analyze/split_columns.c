@@ -91,6 +91,16 @@ td_split_collect(Node *node, Index rti, List **vars)
 	return !c.whole;
 }
 
+/* Is an entry read as a row?  The table of a part may have more columns. */
+bool
+td_split_reads_row(Query *query, Index rti)
+{
+	Columns		c = {0, rti};
+
+	query_tree_walker(query, collect, &c, QTW_IGNORE_JOINALIASES);
+	return c.whole;
+}
+
 /* ---- replacing ---- */
 
 /* The column of the part that stands for it; 0 = none. */

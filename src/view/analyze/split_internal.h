@@ -16,20 +16,28 @@
 #define TD_SPLIT_INTERNAL_H
 
 #include "view/analyze/keyed_internal.h"
+#include "view/analyze/topk_internal.h"
 
 typedef struct TdHole
 {
 	RangeTblEntry *rte;			/* a subquery in FROM of some level */
 	List	   *more;			/* of List * of Expr *: columns of which one list may be added, to be its key */
+	List	   *order;			/* of TdOrderItem *: the index that it needs, NIL = none */
 } TdHole;
 
 typedef Query *(*TdSplitRule) (Query *query, int variant, List **holes);
 
-extern const TdSplitRule td_split_rules[];	/* split_rules.c; NULL at the end.  Those that make fewer and smaller parts come first */
+extern Query *td_split_topk(Query *query, int variant, List **holes);	/* split_rules.c: the rule of queries that LIMIT cuts */
+extern const TdSplitRule td_split_rules[];	/* of all others; NULL at the end.  Those that make fewer and smaller parts come first */
+
+/* split_worth.c */
+extern bool td_split_is_whole(const TdShape *shape);	/* does a change of some table compute all of it? */
+extern bool td_split_is_coarse(const TdShape *shape);	/* are there many rows to a key? */
 
 /* split_columns.c: columns of range table entries, at all depths below a level */
 extern bool td_split_collect(Node *node, Index rti, List **vars);	/* of Var *, rti 0 = all; false = a whole row or a system column is among them */
 extern Node *td_split_replace(Node *node, List *exprs, Index from, Index rti);	/* expressions (Vars of entry `from`, or with 0 any) by columns 1.. of entry rti */
+extern bool td_split_reads_row(Query *query, Index rti);	/* is the entry read as a whole row? */
 extern bool td_split_reads_outer(Query *query); /* is it correlated? */
 
 #endif							/* TD_SPLIT_INTERNAL_H */

@@ -7,6 +7,8 @@
  *		As split.c.  Each rule is an identity of SQL, for multisets of rows: what is
  *		cut out keeps its FROM, WHERE and grouping whole.
  *
+ *		 topk		what LIMIT cuts: all of its rows, of which the first are read by
+ *					an index
  *		 scalar		an uncorrelated (SELECT aggregates ...) has one row always: it is
  *					joined
  *		 from		a subquery in FROM
@@ -171,6 +173,87 @@ is_simple(const Query *query)
 		!is_grouped(query) && !query->distinctClause && !query->windowClause && !query->hasSubLinks && !is_cut(query);
 }
 
+/* ---- topk ---- */
+
+/* The columns of the part that it is read by. */
+static List *
+order_of_part(const List *sort, List *tlist)
+{
+	List	   *order = NIL;
+	ListCell   *lc;
+
+	foreach(lc, sort)
+	{
+		const SortGroupClause *clause = lfirst_node(SortGroupClause, lc);
+		TdOrderItem *item = palloc0(sizeof(TdOrderItem));
+
+		if (!td_sort_direction(clause, &item->reverse, &item->nulls_first))
+			return NIL;
+		item->attnum = get_sortgroupref_tle(clause->tleSortGroupRef, tlist)->resno;
+		order = lappend(order, item);
+	}
+	return order;
+}
+
+/* What it could be called in explanations; NULL = nothing that is shorter than itself. */
+static char *
+name_of(const Expr *expr, const Query *query)
+{
+	if (IsA(expr, Var) && ((const Var *) expr)->varlevelsup == 0 && ((const Var *) expr)->varattno > 0)
+		return get_rte_attribute_name(rt_fetch(((const Var *) expr)->varno, query->rtable), ((const Var *) expr)->varattno);
+	if (IsA(expr, Aggref))
+		return get_func_name(((const Aggref *) expr)->aggfnoid);
+	return IsA(expr, FuncExpr) ? get_func_name(((const FuncExpr *) expr)->funcid) : NULL;
+}
+
+static Query *
+read_first(Query *query, RangeTblEntry *part, List *order, List **holes)
+{
+	add_hole(holes, part, NIL);
+	((TdHole *) linitial(*holes))->order = order;
+	return query;
+}
+
+/* All of it but LIMIT is the part; what is only ordered by becomes a column of that, too.  A subquery of which nothing is left but its columns is it as it is. */
+Query *
+td_split_topk(Query *query, int variant, List **holes)
+{
+	Query	   *first = makeNode(Query);
+	RangeTblEntry *source = td_topk_source(query);
+	List	   *order;
+	TdError		unused;
+	ListCell   *lc;
+
+	if (source && source->rtekind == RTE_SUBQUERY && !source->lateral && td_topk_order(query, &order, &unused) && variant-- == 0)
+		return read_first(query, source, order, holes);
+	order = order_of_part(query->sortClause, query->targetList);
+	if (variant > 0 || order == NIL)
+		return NULL;
+	first->commandType = CMD_SELECT;
+	first->canSetTag = true;
+	first->sortClause = copyObject(query->sortClause);
+	first->limitCount = query->limitCount;
+	first->limitOffset = query->limitOffset;
+	first->limitOption = query->limitOption;
+	foreach(lc, query->targetList)
+	{
+		TargetEntry *tle = lfirst_node(TargetEntry, lc);
+		TargetEntry *column = makeTargetEntry((Expr *) makeVarFromTargetEntry(1, tle), tle->resno, tle->resname, tle->resjunk);
+
+		column->ressortgroupref = tle->ressortgroupref;
+		first->targetList = lappend(first->targetList, column);
+		if (tle->resjunk)
+			tle->resname = name_of(tle->expr, query);
+		tle->resjunk = false;
+	}
+	query->limitCount = query->limitOffset = NULL;
+	query->limitOption = LIMIT_OPTION_COUNT;
+	if (!query->hasDistinctOn)
+		query->sortClause = NIL;
+	read_only_from(first, subquery_entry(query));
+	return read_first(first, linitial(first->rtable), order, holes);
+}
+
 /* ---- scalar ---- */
 
 static bool
@@ -235,7 +318,7 @@ from_rule(Query *query, int variant, List **holes)
 	{
 		RangeTblEntry *rte = rt_fetch(lfirst_int(lc), query->rtable);
 
-		if (rte->rtekind != RTE_SUBQUERY || rte->lateral || variant-- > 0)
+		if (rte->rtekind != RTE_SUBQUERY || rte->lateral || td_split_reads_row(query, lfirst_int(lc)) || variant-- > 0)
 			continue;
 		add_hole(holes, rte, NIL);
 		return query;
@@ -256,7 +339,7 @@ cut_sublinks(Node *node, List **holes)
 		SubLink    *link = (SubLink *) node;
 		Query	   *inner = castNode(Query, link->subselect);
 
-		if (!is_simple(inner) && !is_cut(inner) && !td_split_reads_outer(inner))
+		if (!is_simple(inner) && !td_split_reads_outer(inner))
 		{
 			Query	   *outer = makeNode(Query);
 			RangeTblEntry *rte = subquery_entry(inner);
@@ -374,7 +457,7 @@ branches_rule(Query *query, int variant, List **holes)
 		Query	   *part = rte->subquery;
 		Query	   *branch;
 
-		if (is_simple(part) || is_cut(part))
+		if (is_simple(part))
 			continue;
 		branch = makeNode(Query);
 		branch->commandType = CMD_SELECT;
@@ -529,6 +612,22 @@ filter_entry(Query *query, Index rti, List *mine, List *others, List **holes)
 	add_hole(holes, rt_fetch(rti, query->rtable), keys_of(old, 1, vars));
 }
 
+/* What may read other entries of FROM, which a filter would take from it. */
+static bool
+reads_entries(const Query *query, const List *entries)
+{
+	ListCell   *lc;
+
+	foreach(lc, entries)
+	{
+		RangeTblEntry *rte = rt_fetch(lfirst_int(lc), query->rtable);
+
+		if (rte->rtekind == RTE_FUNCTION || rte->rtekind == RTE_TABLEFUNC || rte->rtekind == RTE_VALUES || (rte->rtekind == RTE_SUBQUERY && rte->lateral))
+			return true;
+	}
+	return false;
+}
+
 /* Of variant n the n-th table that has such conditions. */
 static Query *
 filter_rule(Query *query, int variant, List **holes)
@@ -542,7 +641,7 @@ filter_rule(Query *query, int variant, List **holes)
 		return NULL;
 	quals = inner_quals((Node *) query->jointree);
 	entries = from_entries((Node *) query->jointree);
-	if (list_length(entries) < 2)
+	if (list_length(entries) < 2 || reads_entries(query, entries))
 		return NULL;
 	foreach(lc, entries)
 	{
@@ -553,8 +652,6 @@ filter_rule(Query *query, int variant, List **holes)
 		bool		sublinks = false;
 		ListCell   *le;
 
-		if (rte->rtekind == RTE_FUNCTION || rte->rtekind == RTE_VALUES || (rte->rtekind == RTE_SUBQUERY && rte->lateral))
-			return NULL;
 		foreach(lq, quals)
 		{
 			if (only_entry(lfirst(lq)) == (Index) lfirst_int(lc))

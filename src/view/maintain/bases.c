@@ -43,6 +43,7 @@ static bool describe(TdBase *base);
 static void bind_layout(TdKeeper *k, TdDeltas *deltas, TdRowLayout *layout);
 static bool map_columns(TdRowLayout *layout, const TdDelta *delta, bool base);
 static TupleDesc desc_of(const TdRowLayout *layout);
+static bool is_being_detached(Oid relid);
 static void warn_partition(Oid relid);
 
 /* ---- what capture is asked for ---- */
@@ -385,6 +386,40 @@ td_rows_add(TdKeeper *k, TdDeltas *deltas, TdRowLayout *layout, MinimalTuple tup
 	layout->delta->nrows++;
 }
 
+/*
+ * A partition that is being detached concurrently (or whose detaching was interrupted) is one no longer for snapshots that see its first half, but for capture
+ * until the second: which rows belong to the table can't be told.
+ */
+static bool
+is_being_detached(Oid relid)
+{
+	bool		detached = false;
+	List	   *children;
+	ListCell   *lc;
+
+	if (get_rel_relkind(relid) != RELKIND_PARTITIONED_TABLE)
+		return false;
+	children = find_inheritance_children_extended(relid, false, NoLock, &detached, NULL);
+	foreach(lc, children)
+		detached = detached || is_being_detached(lfirst_oid(lc));
+	list_free(children);
+	return detached;
+}
+
+void
+td_rows_distrust(TdDeltas *deltas)
+{
+	ListCell   *lc;
+
+	foreach(lc, deltas->list)
+	{
+		TdDelta    *delta = lfirst(lc);
+
+		if (!delta->unknown && is_being_detached(delta->relid))
+			td_deltas_unknown(deltas, delta->relid);
+	}
+}
+
 /* ---- rows out of deltas ---- */
 
 /* To the first row of a delta; the slot is the caller's. */
@@ -471,6 +506,22 @@ td_rows_copy(TdKeeper *k, TdDeltas *to, TdDelta *from)
 
 /* ---- replica identity ---- */
 
+/* Does a view that reads it do better than computing all of itself for each change? */
+static bool
+needs_old_images(TdKeeper *k, Oid relid)
+{
+	ListCell   *lc;
+
+	foreach(lc, k->members)
+	{
+		TdMember   *m = lfirst(lc);
+
+		if (td_member_reads(m, relid) && !td_run_is_whole(m->run))
+			return true;
+	}
+	return false;
+}
+
 /* Says, once a session, which tables must be altered so that changes of a base can be told. */
 void
 td_base_warn_identity(TdKeeper *k, Oid relid)
@@ -479,7 +530,7 @@ td_base_warn_identity(TdKeeper *k, Oid relid)
 	List	   *relids;
 	ListCell   *lc;
 
-	if (base == NULL || base->warned)
+	if (base == NULL || base->warned || !needs_old_images(k, relid))
 		return;
 	base->warned = true;
 	relids = find_all_inheritors(relid, NoLock, NULL);

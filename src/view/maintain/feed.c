@@ -261,8 +261,13 @@ td_feeds_notify(TdKeeper *k)
 	{
 		TdMember   *m = lfirst(lc);
 
-		if (m->run && td_feed_notify(m->run) && k->prune_at == 0)
-			k->prune_at = TimestampTzPlusMilliseconds(now, PRUNE_EVERY_MS);
+		if (m->run && td_feed_notify(m->run) && (k->prune_at == 0 || m->feed_empty))
+		{
+			TimestampTz soon = TimestampTzPlusMilliseconds(now, PRUNE_EVERY_MS);
+
+			k->prune_at = k->prune_at == 0 ? soon : Min(k->prune_at, soon);
+			m->feed_empty = false;
+		}
 		if (m->run && m->run->kept->owed != 0)
 			k->tell_at = TimestampTzPlusMilliseconds(now, TELL_AGAIN_MS);
 	}
@@ -332,9 +337,11 @@ prune_all(TdKeeper *k)
 		TdMember   *m = lfirst(lc);
 		TimestampTz next;
 
+		m->feed_empty = true;
 		if (!m->streams || m->view == NULL || !m->view->changes)
 			continue;
 		next = prune(k, m, end);
+		m->feed_empty = next == 0;
 		if (next != 0 && (k->prune_at == 0 || next < k->prune_at))
 			k->prune_at = next;
 	}

@@ -314,7 +314,11 @@ fill_ended(TdKeeper *k)
 	MemoryContextSwitchTo(k->context);
 	k->members_stale = true;
 	if (filled)
+	{
 		fill->state = TD_FILL_JOINS;
+		if (fill->member->run)
+			fill->member->run->whole_ms = view->whole_ms;
+	}
 	else
 	{
 		if (failed)
@@ -532,7 +536,7 @@ td_fill_join(TdKeeper *k, TdDeltas *deltas)
 	int			rc;
 	ListCell   *lc;
 
-	m->recompute |= fill->recompute;
+	m->recompute = fill->recompute ? TD_RAN_UNKNOWN : m->recompute;
 	foreach(lc, fill->ddl)
 		td_member_take_ddl(m, lfirst(lc));
 	foreach(lc, fill->unknown)
@@ -659,7 +663,7 @@ fill_view(TdView *view, volatile bool *started)
 	run = td_run_create(view, CurrentMemoryContext);
 	ereport(DEBUG1, (errmsg_internal("filling view %s", view->name)));
 	(void) td_run_fill(run);
-	td_view_filled(view->id, td_seen_text(seen));
+	td_view_filled(view->id, td_seen_text(seen), run->whole_ms);
 	(void) td_feed_notify(run);
 	PopActiveSnapshot();
 	CommitTransactionCommand();

@@ -101,17 +101,24 @@ is_empty(Oid relid)
 
 /* ---- in a tick ---- */
 
+/* Measures it: how long it takes until there is something to be written, and that is told of a delta as well. */
 void
-td_recompute(TdTick *t)
+td_recompute(TdTick *t, TdRan why)
 {
 	const TdPlan *plan = t->run->plan;
 	bool		state = plan->nstate > 0;
 	TdStore    *core = state ? td_open_state(t) : td_open_view(t);
 	TupleDesc	desc = td_store_desc(core);
 	TdFeed		feed = {td_tick_net(t, desc), MakeSingleTupleTableSlot(desc, &TTSOpsVirtual), 1, 0};
+	instr_time	start;
 
+	t->ran = why;
+	INSTR_TIME_SET_CURRENT(start);
 	td_execute(t->run, plan->core_sql, 0, NULL, false, td_feed_row, &feed);
 	take_away_rows(state ? t->run->state_relid : t->run->view->relation, desc, feed.net);
+	t->run->whole_ms = td_cost_since(start);
+	t->run->whole_measured = true;
+	t->run->kept->dear_ms = 0;
 	if (state)
 		td_apply_state(t, core, feed.net);
 	else

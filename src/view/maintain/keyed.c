@@ -51,7 +51,7 @@ is_too_many(const TdViewRun *run, int64 n)
 	Relation	rel;
 	double		rows;
 
-	if (n <= FEW_KEYS)
+	if (n <= FEW_KEYS || run->force == TD_FORCE_DELTA)
 		return false;
 	rel = table_open(run->plan->nstate > 0 ? run->state_relid : run->view->relation, RowExclusiveLock);
 	rows = rel->rd_rel->reltuples;
@@ -107,31 +107,21 @@ difference(TdTick *t, TdStore *core, const Parts *p)
 	return feed.net;
 }
 
-/* All of it, which is counted: somebody may wonder why a tick took long. */
-static void
-recompute(TdTick *t)
-{
-	td_recompute(t);
-	t->run->recomputes++;
-}
-
 void
-td_run_keyed(TdTick *t, const Bitmapset *changed, int nsources, const TdSource *sources)
+td_run_keyed(TdTick *t)
 {
 	TdViewRun  *run = t->run;
-	const char *sql = td_delta_text(run, changed);
+	const char *sql = td_delta_text(run, t->touched);
 	Parts		p = {t};
 	TdStore    *core;
 
-	if (sql == NULL)
-	{
-		recompute(t);
-		return;
-	}
 	p.key = MakeSingleTupleTableSlot(td_key_desc(run->shape->keyed->nkeys, run->shape->keyed->keys), &TTSOpsVirtual);
-	td_execute(run, sql, nsources, sources, false, take_key, &p);
+	td_execute(run, sql, t->nsources, t->sources, false, take_key, &p);
 	if (is_too_many(run, p.n))
-		recompute(t);
+	{
+		td_cost_computed(t);
+		td_recompute(t, TD_RAN_COST);
+	}
 	else if (p.n > 0)
 	{
 		core = run->plan->nstate > 0 ? td_open_state(t) : td_open_view(t);

@@ -273,6 +273,8 @@ compute_again(Merge *m)
 	TdViewRun  *run = m->tick->run;
 	ListCell   *lc;
 
+	if (m->again != NIL)
+		m->tick->ran = TD_RAN_GROUPS;
 	foreach(lc, m->again)
 	{
 		TdKeySet   *again = lfirst(lc);
@@ -305,6 +307,7 @@ td_apply_state(TdTick *t, TdStore *state, TdNet *net)
 	TdStore    *view;
 	TdFeed		feed;
 
+	td_cost_computed(t);
 	if (rows > 0)
 	{
 		td_store_apply(state, s);
@@ -319,7 +322,7 @@ td_apply_state(TdTick *t, TdStore *state, TdNet *net)
 
 /* sql gives one row per touched group. */
 void
-td_merge_groups(TdTick *t, const char *sql, int nsources, const TdSource *sources)
+td_merge_groups(TdTick *t, const char *sql)
 {
 	TdStore    *state = td_open_state(t);
 	Merge		m = {t, t->run->plan, state};
@@ -327,7 +330,7 @@ td_merge_groups(TdTick *t, const char *sql, int nsources, const TdSource *source
 	m.net = td_tick_net(t, td_store_desc(state));
 	m.row = MakeSingleTupleTableSlot(td_store_desc(state), &TTSOpsVirtual);
 	m.keys = MakeSingleTupleTableSlot(td_key_desc(m.plan->nkeys, m.plan->state), &TTSOpsVirtual);
-	td_execute(t->run, sql, nsources, sources, false, merge_group, &m);
+	td_execute(t->run, sql, t->nsources, t->sources, false, merge_group, &m);
 	compute_again(&m);
 	td_apply_state(t, state, m.net);
 	ExecDropSingleTupleTableSlot(m.row);

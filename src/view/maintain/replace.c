@@ -248,7 +248,7 @@ take_over(TdKeeper *k, TdMember *m, TdMember *new, TdDeltas *deltas)
 	td_view_take_definition(old, new->view);
 	run = td_run_create(td_view_load(m->id), k->tick_context);
 	td_run_take_rows(run, new->view->relation, deltas);
-	td_view_take_shape(old, new->view, run->shape);
+	td_view_take_shape(old, new->view);
 	if (m->run)
 	{
 		m->run->kept->fed = run->kept->fed;

@@ -41,6 +41,7 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
+#include "utils/rls.h"
 #include "utils/snapmgr.h"
 #include "view/maintain/run_internal.h"
 #include "workers/workers.h"
@@ -71,6 +72,7 @@ plan_view(TdViewRun *run)
 		run->shape = td_analyze_full(query, run->view->owner, &err);
 	if (run->shape == NULL)
 		td_error_raise(&err);
+	td_shape_require_execute(run->shape, run->view->owner);
 	run->plan = td_plan(run->shape);
 	run->fingerprint = td_fingerprint(run->shape);
 	AtEOXact_GUC(false, level);
@@ -151,6 +153,7 @@ td_run_create(TdView *view, MemoryContext parent)
 
 	run->view = view;
 	run->context = context;
+	run->whole_ms = view->whole_ms;
 	PG_TRY();
 	{
 		td_scope_enter(&scope, view, false);
@@ -183,6 +186,16 @@ td_run_destroy(TdViewRun *run)
 	MemoryContextDelete(run->context);
 }
 
+void
+td_run_succeed(TdViewRun *run, TdViewRun *old)
+{
+	run->whole_ms = old->whole_ms;
+	run->whole_measured = old->whole_measured;
+	run->ticks = old->ticks;
+	run->recomputes = old->recomputes;
+	memcpy(run->counts, old->counts, sizeof(run->counts));
+}
+
 /* ---- what must hold before a run ---- */
 
 static bool
@@ -200,7 +213,7 @@ may_read(Oid owner, const TdOccurrence *o)
 	return true;
 }
 
-/* Statements over deltas alone would not ask. */
+/* Statements over deltas alone would not ask, and kept plans not again: BYPASSRLS and memberships go without DDL on the table. */
 void
 td_run_require_rights(const TdViewRun *run)
 {
@@ -209,6 +222,11 @@ td_run_require_rights(const TdViewRun *run)
 		const TdOccurrence *o = &run->shape->occurrences[i];
 		char	   *name;
 
+		if (check_enable_rls(o->relid, run->view->owner, true) == RLS_ENABLED)
+			ereport(ERROR,
+					(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+					 errmsg("row-level security of table %s applies to the owner of view %s now", quote_identifier(get_rel_name(o->relid)), run->view->name),
+					 errhint("Let the owner bypass it (ALTER ROLE ... BYPASSRLS), then call SELECT tapdata.refresh_view('%s').", run->view->name)));
 		if (may_read(run->view->owner, o))
 			continue;
 		name = quote_qualified_identifier(get_namespace_name(get_rel_namespace(o->relid)), get_rel_name(o->relid));
@@ -325,6 +343,7 @@ td_apply_to_view(TdTick *t, TdStore *store, TdNet *net)
 {
 	Tuplestorestate *rows;
 
+	td_cost_computed(t);
 	if (t->deltas == NULL)
 	{
 		rows = td_tick_tuplestore(t);
@@ -485,7 +504,7 @@ add_delta_source(TdSource *sources, int *nsources, const TdDelta *delta)
 
 /* Which occurrences have changed, and with what. */
 static Bitmapset *
-changed_occurrences(TdTick *t, TdSource *sources, int *nsources)
+changed_occurrences(TdTick *t)
 {
 	const TdShape *shape = t->run->shape;
 	Bitmapset  *changed = NULL;
@@ -499,9 +518,9 @@ changed_occurrences(TdTick *t, TdSource *sources, int *nsources)
 		if (delta == NULL || delta->nrows == 0)
 			continue;
 		if (leaf == NULL)
-			add_delta_source(sources, nsources, delta);
-		else if (make_leaf(t, leaf, delta, &sources[*nsources]))
-			(*nsources)++;
+			add_delta_source(t->sources, &t->nsources, delta);
+		else if (make_leaf(t, leaf, delta, &t->sources[t->nsources]))
+			t->nsources++;
 		else
 			continue;
 		changed = bms_add_member(changed, o->n);
@@ -510,46 +529,66 @@ changed_occurrences(TdTick *t, TdSource *sources, int *nsources)
 }
 
 static void
-add_rows(TdTick *t, const char *sql, int nsources, const TdSource *sources)
+add_rows(TdTick *t, const char *sql)
 {
 	TdStore    *store = td_open_view(t);
 	TdFeed		feed = {td_tick_net(t, td_store_desc(store)), NULL, 1, 0};
 
-	td_execute(t->run, sql, nsources, sources, false, td_feed_row, &feed);
+	td_execute(t->run, sql, t->nsources, t->sources, false, td_feed_row, &feed);
 	td_apply_to_view(t, store, feed.net);
 	td_store_close(store);
+}
+
+static void
+add_delta(TdTick *t)
+{
+	const TdViewRun *run = t->run;
+
+	t->ran = run->shape->keyed ? TD_RAN_KEYED : TD_RAN_DELTA;
+	if (run->shape->keyed)
+		td_run_keyed(t);
+	else if (run->plan->grouped)
+		td_merge_groups(t, td_delta_text(t->run, t->touched));
+	else
+		add_rows(t, td_delta_text(t->run, t->touched));
 }
 
 /* The delta of n changed occurrences has 2^n - 1 terms: past a few it costs more than the query does. */
 static void
 run_delta(TdTick *t)
 {
-	TdSource	sources[TD_MAX_OCCURRENCES];
-	int			nsources = 0;
-	Bitmapset  *changed = changed_occurrences(t, sources, &nsources);
+	const TdViewRun *run = t->run;
 
-	if (changed == NULL)
+	t->touched = changed_occurrences(t);
+	if (t->touched == NULL)
 		return;
-	if (t->run->shape->keyed)
-		td_run_keyed(t, changed, nsources, sources);
-	else if (bms_num_members(changed) > MOST_CHANGED)
-	{
-		td_recompute(t);
-		t->run->recomputes++;
-	}
-	else if (t->run->plan->grouped)
-		td_merge_groups(t, td_delta_text(t->run, changed), nsources, sources);
-	else
-		add_rows(t, td_delta_text(t->run, changed), nsources, sources);
+	if (run->shape->keyed && td_delta_text(t->run, t->touched) == NULL)
+		td_recompute(t, run->shape->topk ? TD_RAN_TOPK : TD_RAN_FULL);
+	else if (!run->shape->keyed && bms_num_members(t->touched) > MOST_CHANGED)
+		td_recompute(t, TD_RAN_COST);
+	else if (td_cost_too_much(t) || !td_cost_try(t, add_delta))
+		td_recompute(t, TD_RAN_COST);
+}
+
+static void
+run_whole(TdTick *t)
+{
+	td_recompute(t, t->ran);
 }
 
 /* ---- a run ---- */
 
+bool
+td_run_is_whole(const TdViewRun *run)
+{
+	return run->shape->keyed && run->shape->keyed->nkeys == 0 && !run->shape->topk;
+}
+
 /* Is there anything to do?  What is unknown can only be computed anew. */
 static bool
-is_touched(const TdViewRun *run, TdDeltas *deltas, bool *recompute)
+is_touched(const TdViewRun *run, TdDeltas *deltas, TdRan *recompute)
 {
-	bool		touched = *recompute;
+	bool		touched = *recompute != TD_RAN_NOTHING;
 
 	for (int i = 0; i < run->shape->noccurrences; i++)
 	{
@@ -557,7 +596,8 @@ is_touched(const TdViewRun *run, TdDeltas *deltas, bool *recompute)
 
 		if (delta == NULL)
 			continue;
-		*recompute |= delta->unknown;
+		if (delta->unknown && !*recompute)
+			*recompute = run->shape->topk ? TD_RAN_TOPK : td_run_is_whole(run) ? TD_RAN_FULL : TD_RAN_UNKNOWN;
 		touched |= delta->unknown || delta->nrows > 0;
 	}
 	return touched;
@@ -583,6 +623,8 @@ begin_tick(TdTick *t, TdViewRun *run, TdDeltas *deltas)
 	t->run = run;
 	t->deltas = deltas;
 	t->context = AllocSetContextCreate(CurTransactionContext, "tapdata view run", ALLOCSET_DEFAULT_SIZES);
+	INSTR_TIME_SET_CURRENT(t->began);
+	t->computed_ms = -1;
 	t->store_kb = Max(td_worker_memory / 8, 64);
 	t->net_limit = (Size) t->store_kb * 1024;
 	t->feed = OidIsValid(run->kept->feed_relid);
@@ -600,16 +642,17 @@ end_tick(TdTick *t)
 }
 
 static void
-count_tick(TdTick *t, bool recompute, instr_time start)
+count_tick(TdTick *t)
 {
 	TdViewRun  *run = t->run;
-	instr_time	end;
+	TdRanCount    *count = &run->counts[t->ran];
 
-	INSTR_TIME_SET_CURRENT(end);
-	INSTR_TIME_SUBTRACT(end, start);
-	run->last_ms = INSTR_TIME_GET_MILLISEC(end);
-	run->ticks += recompute || t->changed > 0;
-	run->recomputes += recompute;
+	run->last_ms = td_cost_since(t->began);
+	run->ticks += TD_RAN_IS_WHOLE(t->ran) || t->changed > 0;
+	run->recomputes += TD_RAN_IS_WHOLE(t->ran);
+	count->n++;
+	count->ms += run->last_ms;
+	count->last_ms = run->last_ms;
 }
 
 /* As the owner, in memory that is gone at the end. */
@@ -620,8 +663,11 @@ run_as_owner(TdTick *t, bool tick, void (*body) (TdTick *))
 	TdViewScope scope;
 
 	td_scope_enter(&scope, t->run->view, tick);
+	t->scope = &scope;
 	PG_TRY();
 	{
+		if (tick && t->run->shape->topk)
+			td_scope_by_order();
 		td_run_require_rights(t->run);
 		push_snapshot();
 		body(t);
@@ -639,18 +685,17 @@ run_as_owner(TdTick *t, bool tick, void (*body) (TdTick *))
 }
 
 void
-td_run_tick(TdViewRun *run, TdDeltas *deltas, bool recompute)
+td_run_tick(TdViewRun *run, TdDeltas *deltas, TdRan recompute)
 {
 	TdTick		tick;
-	instr_time	start;
 
 	run->timed_out = false;
 	if (!is_touched(run, deltas, &recompute))
 		return;
-	INSTR_TIME_SET_CURRENT(start);
 	begin_tick(&tick, run, deltas);
-	run_as_owner(&tick, true, recompute ? td_recompute : run_delta);
-	count_tick(&tick, recompute, start);
+	tick.ran = recompute;
+	run_as_owner(&tick, true, recompute ? run_whole : run_delta);
+	count_tick(&tick);
 }
 
 int64
@@ -661,6 +706,7 @@ td_run_fill(TdViewRun *run)
 	run->timed_out = false;
 	begin_tick(&tick, run, NULL);
 	run_as_owner(&tick, false, td_fill);
+	run->whole_ms = td_cost_since(tick.began);
 	return tick.rows;
 }
 

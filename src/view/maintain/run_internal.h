@@ -12,6 +12,7 @@
 #define TD_RUN_INTERNAL_H
 
 #include "fmgr.h"
+#include "portability/instr_time.h"
 #include "util/util.h"
 #include "view/view_internal.h"
 
@@ -26,6 +27,8 @@ typedef struct TdCarried
 /* What run.c keeps of a view besides its plan; in run->context. */
 typedef struct TdRunKept
 {
+	List	   *dear;			/* of TdDear *, of cost.c */
+	double		dear_ms;		/* that deltas have taken which were not much cheaper than the whole, since that was measured */
 	List	   *deltas;			/* of TdText *: delta statements (keyed: those of touched keys) by the set of changed occurrences */
 	List	   *groups;			/* of TdText *: statements that compute groups anew, by the nulls of their keys */
 	TdCarried  *counters;		/* as many as plan->ncounters */
@@ -47,6 +50,16 @@ typedef struct TdTick
 	List	   *stores;			/* of Tuplestorestate *: to be ended */
 	Size		net_limit;		/* memory of one net */
 	int			store_kb;		/* of one tuplestore */
+	TdViewScope *scope;
+	TdRan		ran;
+	/* the delta */
+	Bitmapset  *touched;		/* occurrences that have changed */
+	TdSource	sources[TD_MAX_OCCURRENCES];
+	int			nsources;
+	bool		guarded;		/* it may be given up, */
+	bool		given_up;		/* and was */
+	instr_time	began;
+	double		computed_ms;	/* until there was something to be written; -1 = not yet */
 	int64		changed;		/* rows of the view that were written */
 	int64		rows;			/* fill: that the view has */
 	Oid			from;			/* td_take_rows: the table that has them */
@@ -88,17 +101,23 @@ extern const char *td_delta_text(TdViewRun *run, const Bitmapset *changed);
 extern TupleDesc td_key_desc(int n, const TdStateColumn *columns);
 extern void td_key_sets_add(TdTick *t, List **sets, TupleTableSlot *keys, TupleTableSlot *row);
 
+/* cost.c */
+extern bool td_cost_too_much(TdTick *t);	/* is the delta known to cost more than the whole? */
+extern bool td_cost_try(TdTick *t, void (*body) (TdTick *));	/* computes and writes the delta; false = given up, nothing is written */
+extern void td_cost_computed(TdTick *t);	/* what is to be written is known; whoever writes first says so */
+extern double td_cost_since(instr_time start);
+
 /* keyed.c */
-extern void td_run_keyed(TdTick *t, const Bitmapset *changed, int nsources, const TdSource *sources);
+extern void td_run_keyed(TdTick *t);
 
 /* merge.c */
 extern TdCarried *td_counters(const TdPlan *plan);
-extern void td_merge_groups(TdTick *t, const char *sql, int nsources, const TdSource *sources);
+extern void td_merge_groups(TdTick *t, const char *sql);
 extern void td_apply_state(TdTick *t, TdStore *state, TdNet *net);	/* finishes the net: signed state rows to both tables */
 extern void td_output_of(TdTick *t, TupleDesc desc, Tuplestorestate *s, int64 nrows, TdReceive receive, void *arg);
 
 /* fill_run.c */
-extern void td_recompute(TdTick *t);
+extern void td_recompute(TdTick *t, TdRan why);
 extern void td_fill(TdTick *t);
 extern void td_take_rows(TdTick *t);
 
@@ -106,9 +125,11 @@ extern void td_take_rows(TdTick *t);
 extern Oid	td_feed_look_up(TdViewRun *run);
 extern void td_feed_write(TdTick *t, TupleDesc desc, Tuplestorestate *delta);
 extern bool td_feed_begins(const TdViewRun *run, bool empty);
+extern void td_feed_forget(TdViewRun *run);
 
 /* scope.c */
 extern int	td_scope_write_texts(void);
+extern void td_scope_by_order(void);
 
 /* statement.c */
 extern void td_statements_forget(TdViewRun *run);

@@ -61,6 +61,16 @@ static const Setting tick_settings[] = {
 	{"random_page_cost", "1.1"},
 };
 
+/* The first rows of a table come by an index, whatever the planner thinks of its size. */
+static const Setting order_settings[] = {
+	{"enable_indexscan", "on"},
+	{"enable_indexonlyscan", "on"},
+	{"enable_incremental_sort", "on"},
+	{"enable_seqscan", "off"},
+	{"enable_bitmapscan", "off"},
+	{"enable_sort", "off"},
+};
+
 /* Until the end of the scope, unless it is so already. */
 static void
 set(const char *name, const char *value)
@@ -100,13 +110,13 @@ set_pinned(List *pinned)
 
 /* A timeout that runs already (a user's own, in a backend) stays. */
 static void
-arm(TdViewScope *scope, int timeout_ms)
+arm(TdViewScope *scope)
 {
-	if (timeout_ms <= 0 || get_timeout_active(STATEMENT_TIMEOUT))
+	if (scope->timeout_ms <= 0 || get_timeout_active(STATEMENT_TIMEOUT))
 		return;
 	scope->armed = true;
-	scope->deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), timeout_ms);
-	enable_timeout_after(STATEMENT_TIMEOUT, timeout_ms);
+	scope->deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), scope->timeout_ms);
+	enable_timeout_after(STATEMENT_TIMEOUT, scope->timeout_ms);
 }
 
 static void
@@ -137,8 +147,49 @@ td_scope_enter(TdViewScope *scope, const TdView *view, bool tick)
 		set("work_mem", memory);
 	}
 	set_pinned(view->settings);
-	if (tick)
-		arm(scope, view->timeout_ms);
+	scope->timeout_ms = tick ? view->timeout_ms : 0;
+	arm(scope);
+}
+
+/* An earlier timeout than the view's, for what can be given up; none where a user's own runs. */
+void
+td_scope_limit(TdViewScope *scope, int ms)
+{
+	TimestampTz limit = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), ms);
+
+	if (scope->armed ? limit >= scope->deadline : get_timeout_active(STATEMENT_TIMEOUT))
+		return;
+	if (!scope->armed)
+		scope->deadline = DT_NOEND;
+	scope->armed = true;
+	scope->limit = limit;
+	enable_timeout_at(STATEMENT_TIMEOUT, limit);
+}
+
+/* The view has its whole timeout from here on: what was given up is not its fault. */
+void
+td_scope_unlimit(TdViewScope *scope)
+{
+	if (scope->limit == 0)
+		return;
+	scope->limit = 0;
+	disarm(scope);
+	arm(scope);
+}
+
+/* In PG_CATCH: was it the limit? */
+bool
+td_scope_limit_passed(TdViewScope *scope)
+{
+	return scope->limit != 0 && geterrcode() == ERRCODE_QUERY_CANCELED && GetCurrentTimestamp() >= scope->limit;
+}
+
+/* Within a scope, of a tick. */
+void
+td_scope_by_order(void)
+{
+	for (int i = 0; i < lengthof(order_settings); i++)
+		set(order_settings[i].name, order_settings[i].value);
 }
 
 /* Within a scope, while expressions are written as text.  To be ended by AtEOXact_GUC. */

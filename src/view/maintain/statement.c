@@ -69,10 +69,12 @@ typedef struct Receiver
 } Receiver;
 
 static int
-size_class(double rows)
+size_class(const TdViewRun *run, double rows)
 {
 	int			i = 0;
 
+	if (run->force_size > 0)
+		return (run->force_size - 1) % lengthof(size_classes);
 	while (rows > size_classes[i].most)
 		i++;
 	return i;
@@ -81,7 +83,7 @@ size_class(double rows)
 /* ---- kept plans ---- */
 
 static bool
-fits(const KeptPlan *kept, const char *sql, uint32 hash, int nsources, const TdSource *sources, bool parallel)
+fits(const TdViewRun *run, const KeptPlan *kept, const char *sql, uint32 hash, int nsources, const TdSource *sources, bool parallel)
 {
 	if (kept->plan == NULL || kept->hash != hash || kept->parallel != parallel || kept->nsources != nsources || strcmp(kept->sql, sql) != 0)
 		return false;
@@ -89,7 +91,7 @@ fits(const KeptPlan *kept, const char *sql, uint32 hash, int nsources, const TdS
 	{
 		const KeptSource *s = &kept->sources[i];
 
-		if (s->size != size_class(sources[i].nrows) || strcmp(s->name, sources[i].name) != 0 || !equalTupleDescs(s->desc, sources[i].desc))
+		if (s->size != size_class(run, sources[i].nrows) || strcmp(s->name, sources[i].name) != 0 || !equalTupleDescs(s->desc, sources[i].desc))
 			return false;
 	}
 	return true;
@@ -125,7 +127,7 @@ prepare(TdViewRun *run, const char *sql, uint32 hash, int nsources, const TdSour
 	{
 		kept->sources[i].name = pstrdup(sources[i].name);
 		kept->sources[i].desc = CreateTupleDescCopy(sources[i].desc);
-		kept->sources[i].size = size_class(sources[i].nrows);
+		kept->sources[i].size = size_class(run, sources[i].nrows);
 	}
 	MemoryContextSwitchTo(run->context);
 	run->statements = lcons(kept, run->statements);
@@ -148,7 +150,7 @@ kept_plan(TdViewRun *run, const char *sql, int nsources, const TdSource *sources
 	{
 		KeptPlan   *kept = list_nth(run->statements, i);
 
-		if (!fits(kept, sql, hash, nsources, sources, parallel))
+		if (!fits(run, kept, sql, hash, nsources, sources, parallel))
 			continue;
 		for (int j = i; j > 0; j--)
 			lfirst(list_nth_cell(run->statements, j)) = list_nth(run->statements, j - 1);
@@ -203,7 +205,7 @@ finish(DestReceiver *self)
 }
 
 static void
-show_sources(int nsources, const TdSource *sources)
+show_sources(const TdViewRun *run, int nsources, const TdSource *sources)
 {
 	for (int i = 0; i < nsources; i++)
 	{
@@ -213,7 +215,7 @@ show_sources(int nsources, const TdSource *sources)
 		enr->md.reliddesc = InvalidOid;
 		enr->md.tupdesc = sources[i].desc;
 		enr->md.enrtype = ENR_NAMED_TUPLESTORE;
-		enr->md.enrtuples = size_classes[size_class(sources[i].nrows)].planned;
+		enr->md.enrtuples = size_classes[size_class(run, sources[i].nrows)].planned;
 		enr->reldata = sources[i].rows;
 		if (SPI_register_relation(enr) != SPI_OK_REL_REGISTER)
 			elog(ERROR, "in-memory relation \"%s\" can't be registered", sources[i].name);
@@ -230,7 +232,7 @@ td_execute(TdViewRun *run, const char *sql, int nsources, const TdSource *source
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
 	receiver.row = AllocSetContextCreate(CurrentMemoryContext, "tapdata row", ALLOCSET_DEFAULT_SIZES);
-	show_sources(nsources, sources);
+	show_sources(run, nsources, sources);
 	memset(&options, 0, sizeof(options));
 	options.read_only = true;
 	options.must_return_tuples = true;

@@ -9,9 +9,10 @@
  *		its memory is in one context below the caller's.
  *
  *		A delta is applied as deletes, then updates, then inserts, so that no
- *		unique index is violated on the way by a delta that leaves it whole,
- *		unless values of a user's own index are swapped by updates.  Each step is
- *		a command of its own: it sees what the one before it did.
+ *		unique index is violated on the way by a delta that leaves it whole.
+ *		Updates may swap values of a unique index of the user's own: where there is
+ *		one, they are a delete and an insert.  Each step is a command of its own: it
+ *		sees what the one before it did.
  *
  *		No trigger is fired.  The relation stays locked (RowExclusiveLock) until
  *		the transaction ends.
@@ -48,6 +49,20 @@ own_snapshot(void)
 	return snapshot;
 }
 
+/* Is there a unique index besides the one that rows are found by? */
+static bool
+has_other_unique(const TdStore *s)
+{
+	for (int i = 0; i < s->target.rri->ri_NumIndices; i++)
+	{
+		Relation	index = s->target.rri->ri_IndexRelationDescs[i];
+
+		if (index->rd_index->indisunique && index != s->index)
+			return true;
+	}
+	return false;
+}
+
 TdStore *
 td_store_open(Oid relid, int nkeys, const AttrNumber *keys)
 {
@@ -70,6 +85,7 @@ td_store_open(Oid relid, int nkeys, const AttrNumber *keys)
 	s->input = MakeSingleTupleTableSlot(s->target.desc, &TTSOpsMinimalTuple);
 	s->output = MakeSingleTupleTableSlot(s->target.desc, &TTSOpsVirtual);
 	td_store_probe_open(s);
+	s->swaps = has_other_unique(s);
 	MemoryContextSwitchTo(caller);
 	return s;
 }
@@ -178,18 +194,18 @@ store_input(TdStore *s, MinimalTuple tuple)
 static void
 delete_old(TdStore *s, TdRowPair *pair)
 {
-	if (pair->new_row)
+	if (pair->old_row == NULL || (pair->new_row && !s->swaps))
 		return;
 	store_input(s, pair->old_row);
 	if (!td_store_probe_key(s, s->input, s->keys))
-		td_store_damaged(s, s->input, "A row to delete is not there");
+		td_store_damaged(s, s->input, pair->new_row ? "A row to update is not there" : "A row to delete is not there");
 	td_store_delete_found(s);
 }
 
 static void
 update_old(TdStore *s, TdRowPair *pair)
 {
-	if (pair->old_row == NULL || pair->new_row == NULL)
+	if (pair->old_row == NULL || pair->new_row == NULL || s->swaps)
 		return;
 	store_input(s, pair->new_row);
 	if (!td_store_probe_key(s, s->input, s->keys))
@@ -200,7 +216,7 @@ update_old(TdStore *s, TdRowPair *pair)
 static void
 insert_new(TdStore *s, TdRowPair *pair)
 {
-	if (pair->old_row)
+	if (pair->new_row == NULL || (pair->old_row && !s->swaps))
 		return;
 	store_input(s, pair->new_row);
 	if (s->index == NULL && td_store_probe_key(s, s->input, s->keys))

@@ -149,6 +149,7 @@ struct TdStore
 	Relation	index;
 	IndexInfo  *index_info;
 	bool		by_image;
+	bool		swaps;			/* a unique index of the user's: updates may swap its values */
 	IndexScanDesc scan;
 	int			nskeys;
 	ScanKeyData *skeys;

@@ -193,6 +193,7 @@ attempt(TdKeeper *k, bool careful)
 	MemoryContextSwitchTo(k->tick_context);
 	cut_inbox(k, &cut);
 	hear_of_ddl(&cut);
+	td_rows_distrust(cut.deltas);
 	look_at_horizon(k);
 	td_members_compare(k, cut.ddl);
 	td_members_run(k, cut.deltas, careful);

@@ -150,6 +150,7 @@ typedef struct TdMember
 	bool		told_waiting;	/* for a worker to fill it */
 	bool		missing;		/* a relation of it was gone at the last attempt */
 	bool		seen;			/* mark of td_members_read */
+	bool		feed_empty;		/* had nothing that will expire when it was pruned last: what is written then counts for when to prune again */
 	/* a lock that is not to be had */
 	TimestampTz busy_since;		/* ticks have not had it; 0 = all were to be had */
 	Oid			busy_relid;
@@ -164,7 +165,7 @@ typedef struct TdMember
 	/* of the tick under way */
 	double		tick_ms;
 	bool		touched;
-	bool		recompute;
+	TdRan		recompute;		/* why all of it is to be computed anew; TD_RAN_NOTHING = it is not */
 	bool		compare;		/* DDL: the fingerprint */
 	bool		frozen;			/* failed in it */
 	bool		refill;			/* must be filled anew */
@@ -279,6 +280,7 @@ typedef struct TdKeeper
 /* bases.c */
 extern uint32 td_bases_want(TdKeeper *k);	/* tells capture what all runs read; the version that has it */
 extern TdBase *td_base_find(TdKeeper *k, Oid relid);
+extern void td_rows_distrust(TdDeltas *deltas);	/* unknown is what can't be told */
 extern void td_rows_add(TdKeeper *k, TdDeltas *deltas, TdRowLayout *layout, MinimalTuple tuple);
 extern void td_rows_copy(TdKeeper *k, TdDeltas *to, TdDelta *from); /* all of it, unknown too */
 extern TdRowLayout *td_layout_of(const TdDelta *delta); /* in CurrentMemoryContext */

@@ -28,15 +28,11 @@
 
 #include "access/xact.h"
 #include "access/xlog.h"
-#include "catalog/pg_class.h"
-#include "catalog/pg_inherits.h"
 #include "miscadmin.h"
 #include "util/util.h"
-#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
 #include "utils/snapmgr.h"
-#include "utils/syscache.h"
 
 #include "view/maintain/tick_internal.h"
 
@@ -160,7 +156,8 @@ td_members_reset(TdKeeper *k)
 	{
 		TdMember   *m = lfirst(lc);
 
-		m->touched = m->recompute = m->compare = m->frozen = m->refill = m->aside = m->joined = m->counting = false;
+		m->touched = m->compare = m->frozen = m->refill = m->aside = m->joined = m->counting = false;
+		m->recompute = TD_RAN_NOTHING;
 		td_feed_forget(m->run);
 		m->tick_ms = 0;
 	}
@@ -226,19 +223,13 @@ td_member_plan(TdKeeper *k, TdMember *m, TdError *err)
 	return planned;
 }
 
-/*
- * What DDL on a relation that it reads makes of a member.  A partition or child may have
- * been detached, written to and attached again: nothing has changed then but rows,
- * of which none was captured.
- */
+/* What DDL on a relation that it reads makes of a member; without a position: changes are lost. */
 void
 td_member_take_ddl(TdMember *m, const TdDdl *ddl)
 {
 	m->compare = true;
 	if (ddl->lsn < m->planned)
-		m->recompute = true;
-	if (OidIsValid(ddl->relid) && SearchSysCacheExists1(RELOID, ObjectIdGetDatum(ddl->relid)) && has_subclass(ddl->relid))
-		m->recompute = true;
+		m->recompute = ddl->lsn == InvalidXLogRecPtr ? TD_RAN_UNKNOWN : TD_RAN_DDL;
 }
 
 /* For each relation (InvalidOid: all) named by DDL: who reads it is to be compared, or recomputed at once. */
@@ -289,13 +280,14 @@ plan_anew(TdKeeper *k, TdMember *m)
 	if (strcmp(run->fingerprint, old->fingerprint) == 0)
 	{
 		td_run_destroy(run);
+		td_cost_forget(old);	/* an index may have come */
 		return true;
 	}
-	run->ticks = old->ticks;
-	run->recomputes = old->recomputes;
+	if (!m->recompute && !td_fingerprint_grown(old->fingerprint, run->fingerprint))
+		m->recompute = TD_RAN_DDL;
+	td_run_succeed(run, old);
 	m->run = run;
 	m->planned = GetXLogInsertRecPtr();
-	m->recompute = true;
 	td_run_destroy(old);
 	return capture_covers(k, run);
 }
@@ -370,7 +362,7 @@ run_member(TdKeeper *k, TdMember *m, TdDeltas *deltas, bool careful)
 	{
 		bool		again = !m->recompute && !m->missing && !m->run->timed_out;
 
-		m->recompute |= again;
+		m->recompute = again ? TD_RAN_ERROR : m->recompute;
 		if (!again || !try_member(k, m, deltas, &err))
 			td_member_freeze(k, m, &err);
 	}
@@ -486,11 +478,11 @@ td_member_freeze(TdKeeper *k, TdMember *m, const TdError *err)
 
 /* ---- counters, and the end ---- */
 
-/* Ticks that the catalog does not know of. */
+/* What the catalog does not know of. */
 static bool
 has_uncounted(const TdMember *m)
 {
-	return m->run && (m->streams || m->joined) && !m->frozen && !m->refill && m->run->ticks > 0;
+	return m->run && (m->streams || m->joined) && !m->frozen && !m->refill && td_run_uncounted(m->run);
 }
 
 /* Writes counters that have not been written for a second; not into the row of a view that is being filled, which its fill worker writes. */
@@ -506,7 +498,7 @@ td_members_count(TdKeeper *k)
 
 		if (has_uncounted(m) && TimestampDifferenceExceeds(m->counted, now, COUNT_EVERY_MS))
 		{
-			td_view_count(m->id, m->run->ticks, m->run->recomputes, m->run->last_ms);
+			td_run_count(m->run);
 			m->counting = true;
 		}
 	}
@@ -518,7 +510,7 @@ note_counted(TdMember *m)
 {
 	if (m->counting)
 	{
-		m->run->ticks = m->run->recomputes = 0;
+		td_run_counted(m->run);
 		m->counted = GetCurrentTimestamp();
 	}
 	m->counting = false;

@@ -1,17 +1,20 @@
 /*-------------------------------------------------------------------------
  *
  * changes.c
- *		changes, view_tick: the feed of a view; turning it on and off.
+ *		changes, change_rows, view_tick: the feed of a view; turning it on and off.
  *
  * NOTES
- *		Sessions.  Both functions see exactly what the statement that calls them
+ *		Sessions.  The functions see exactly what the statement that calls them
  *		sees, so that rows of the view, its tick and its changes that are read in
  *		one statement, or in one REPEATABLE READ transaction, are of one moment.
  *		What they return is flushed: no crash takes it back.
  *
  *		The feed's table is the extension's; it is read here by its index, without
  *		SQL.  Rights are those on the view's table.  A row becomes jsonb as the
- *		caller, as it would if he did it himself with a row of the view.
+ *		caller, as it would if he did it himself with a row of the view.  jsonb
+ *		can't tell its own null from SQL's, nor -0 from 0: who needs values as they
+ *		are (connectors/tapdata) takes change_rows, which returns rows of the view's
+ *		own type.
  *
  *		Locks: who turns a feed on or off holds SHARE ROW EXCLUSIVE on the view's
  *		table until his transaction ends; ticks and fills wait meanwhile.
@@ -45,6 +48,8 @@
 #include "utils/rel.h"
 #include "utils/rls.h"
 #include "utils/snapmgr.h"
+#include "utils/typcache.h"
+#include "workers/workers.h"
 
 #include "view/sql/sql_internal.h"
 
@@ -58,6 +63,8 @@ typedef struct Reader
 	IndexScanDesc scan;
 	TupleTableSlot *row;		/* of rel */
 	TupleTableSlot *columns;	/* the view's columns of it */
+	bool		typed;			/* as a row of the view, else as jsonb */
+	TupleTableSlot *of_view;	/* typed: a row of the view */
 	FmgrInfo	to_jsonb;
 	MemoryContext context;		/* of one row */
 	int64		last;			/* tick of the row before; -1 = none */
@@ -68,9 +75,15 @@ static void create_feed(const TdView *view);
 static void drop_feed(Oid feed);
 static TdView *readable(Oid relation);
 static void read_state(const TdView *view, int64 *tick, int64 *gone);
+static bool is_emptied(const TdView *view, int64 tick, int64 gone);
+static bool has_tick(const TdView *view, int64 tick);
+static void raise_foreign(const TdView *view, int64 since, int64 tick) pg_attribute_noreturn();
 static void require_kept(const TdView *view, int64 since, int64 tick, int64 gone);
 static void raise_gone(const TdView *view, int64 first) pg_attribute_noreturn();
+static void return_changes(FunctionCallInfo fcinfo, Oid relation, bool typed);
 static void open_reader(Reader *r, Oid feed, int64 since);
+static void read_typed(Reader *r, const TdView *view);
+static Datum row_of_view(Reader *r);
 static void init_to_jsonb(FmgrInfo *function);
 static bool read_row(Reader *r);
 static void return_row(Reader *r, ReturnSetInfo *result);
@@ -78,6 +91,7 @@ static void close_reader(Reader *r);
 static void flush(void);
 
 PG_FUNCTION_INFO_V1(td_sql_changes);
+PG_FUNCTION_INFO_V1(td_sql_change_rows);
 PG_FUNCTION_INFO_V1(td_sql_view_tick);
 
 /* ---- turning it on and off ---- */
@@ -88,6 +102,8 @@ td_view_follow_feed(int32 id)
 	TdView	   *view = td_view_load(id);
 	Oid			feed = td_feed_table(id);
 
+	if (view == NULL)
+		elog(ERROR, "view %d is gone", id);	/* its table is locked */
 	if (view->changes && view->writable)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -159,7 +175,31 @@ td_sql_view_tick(PG_FUNCTION_ARGS)
 Datum
 td_sql_changes(PG_FUNCTION_ARGS)
 {
-	TdView	   *view = readable(td_required_oid(fcinfo, 0, "view"));
+	return_changes(fcinfo, td_required_oid(fcinfo, 0, "view"), false);
+	return (Datum) 0;
+}
+
+/* tapdata.change_rows(of, since, limit): the view is the one whose row type the first argument has. */
+Datum
+td_sql_change_rows(PG_FUNCTION_ARGS)
+{
+	Oid			type = get_fn_expr_argtype(fcinfo->flinfo, 0);
+	Oid			relation = OidIsValid(type) ? get_typ_typrelid(type) : InvalidOid;
+
+	if (!OidIsValid(relation))
+		ereport(ERROR,
+				(errcode(ERRCODE_DATATYPE_MISMATCH),
+				 errmsg("type %s is not that of the rows of a live view", OidIsValid(type) ? format_type_be(type) : "unknown"),
+				 errhint("Say whose changes you want by a null of its row type: tapdata.change_rows(NULL::turnover, 0).")));
+	return_changes(fcinfo, relation, true);
+	return (Datum) 0;
+}
+
+/* Whole ticks after `since`, until there are `limit` rows. */
+static void
+return_changes(FunctionCallInfo fcinfo, Oid relation, bool typed)
+{
+	TdView	   *view = readable(relation);
 	int64		since = PG_ARGISNULL(1) ? -1 : PG_GETARG_INT64(1);
 	int64		limit = PG_ARGISNULL(2) ? PG_INT64_MAX : PG_GETARG_INT32(2);
 	int64		tick;
@@ -174,8 +214,12 @@ td_sql_changes(PG_FUNCTION_ARGS)
 				 since < 0 ? errhint("tapdata.view_tick() tells which one the rows of the view are at.") : errhint("NULL returns all changes.")));
 	read_state(view, &tick, &gone);
 	require_kept(view, since, tick, gone);
+	if (since > gone && since < tick && !has_tick(view, since))
+		raise_foreign(view, since, tick);
 	InitMaterializedSRF(fcinfo, 0);
 	open_reader(&r, td_feed_table(view->id), since);
+	if (typed)
+		read_typed(&r, view);
 	while ((more = read_row(&r)))
 	{
 		int64		at = DatumGetInt64(r.row->tts_values[0]);
@@ -191,7 +235,6 @@ td_sql_changes(PG_FUNCTION_ARGS)
 	close_reader(&r);
 	if (r.rows > 0)
 		flush();
-	return (Datum) 0;
 }
 
 /* The view, for those who may see every row of it. */
@@ -232,6 +275,22 @@ read_state(const TdView *view, int64 *tick, int64 *gone)
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("the changes of view %s are unlogged, and not on this standby", view->name),
 				 errhint("Read them on the primary.")));
+	if (get_rel_persistence(feed) == RELPERSISTENCE_UNLOGGED && is_emptied(view, *tick, *gone))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("changes of view %s are gone, and it is filled anew", view->name),
+				 errdetail("It is unlogged, and the server was started: a crash may have emptied it."),
+				 errhint("Wait for it first: SELECT tapdata.wait_view(%s).", quote_literal_cstr(view->name))));
+}
+
+/* A crash takes the rows of an unlogged view and of its feed, but not its number, until a worker has looked after it. */
+static bool
+is_emptied(const TdView *view, int64 tick, int64 gone)
+{
+	uint64		keeping;
+
+	(void) td_worker_covers(TD_WORKER_VIEW, view->group, 0, &keeping);
+	return keeping == 0 || strcmp(view->status, "streaming") != 0 || (tick > gone && !has_tick(view, tick));
 }
 
 static void
@@ -240,12 +299,32 @@ require_kept(const TdView *view, int64 since, int64 tick, int64 gone)
 	if (since < gone)
 		raise_gone(view, gone + 1);
 	if (since > tick)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("view %s has had no tick %lld yet", view->name, (long long) since),
-				 errdetail("Its last one is %lld.", (long long) tick),
-				 errhint("That tick is of another view, or of another copy of this database. Read the view together with tapdata.view_tick(%s), and go on from that tick.",
-						 quote_literal_cstr(view->name))));
+		raise_foreign(view, since, tick);
+}
+
+/* Each tick has rows.  One without is that of a server which a standby, or a recovered backup, has taken the place of without having had it. */
+static bool
+has_tick(const TdView *view, int64 tick)
+{
+	Reader		r;
+	bool		has;
+
+	open_reader(&r, td_feed_table(view->id), tick - 1);
+	has = read_row(&r) && DatumGetInt64(r.row->tts_values[0]) == tick;
+	close_reader(&r);
+	return has;
+}
+
+static void
+raise_foreign(const TdView *view, int64 since, int64 tick)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("view %s has had no tick %lld", view->name, (long long) since),
+			 errdetail("Its last one is %lld.", (long long) tick),
+			 errhint("That tick is of another view, or of another copy of this database. Read the view together with tapdata.view_tick(%s), and go on from that tick.",
+					 quote_literal_cstr(view->name))));
+	pg_unreachable();
 }
 
 static void
@@ -288,6 +367,53 @@ open_reader(Reader *r, Oid feed, int64 since)
 	index_rescan(r->scan, &key, 1, NULL, 0);
 }
 
+/* The feed has the columns that the view had when it was turned on. */
+static void
+read_typed(Reader *r, const TdView *view)
+{
+	TupleDesc	columns = r->columns->tts_tupleDescriptor;
+	TupleDesc	desc = lookup_rowtype_tupdesc_copy(get_rel_type_id(view->relation), -1);
+	int			n = 0;
+
+	for (int i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(desc, i);
+
+		if (att->attisdropped)
+			continue;
+		if (n >= columns->natts || TupleDescAttr(columns, n)->atttypid != att->atttypid)
+			break;
+		n++;
+	}
+	if (n != columns->natts)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("the changes of view %s do not have the columns of its query", view->name),
+				 errhint("Turn the option \"changes\" off and on again.")));
+	r->of_view = MakeSingleTupleTableSlot(desc, &TTSOpsVirtual);
+	r->typed = true;
+}
+
+/* The row in r->columns as one of the view: columns that were dropped are null. */
+static Datum
+row_of_view(Reader *r)
+{
+	TupleDesc	desc = r->of_view->tts_tupleDescriptor;
+	int			n = 0;
+
+	ExecClearTuple(r->of_view);
+	for (int i = 0; i < desc->natts; i++)
+	{
+		bool		dropped = TupleDescAttr(desc, i)->attisdropped;
+
+		r->of_view->tts_values[i] = dropped ? (Datum) 0 : r->columns->tts_values[n];
+		r->of_view->tts_isnull[i] = dropped || r->columns->tts_isnull[n];
+		n += !dropped;
+	}
+	ExecStoreVirtualTuple(r->of_view);
+	return ExecFetchSlotHeapTupleDatum(r->of_view);
+}
+
 /* to_jsonb(anyelement) asks its call what it is called for. */
 static void
 init_to_jsonb(FmgrInfo *function)
@@ -322,7 +448,7 @@ return_row(Reader *r, ReturnSetInfo *result)
 	memcpy(r->columns->tts_isnull, r->row->tts_isnull + HEAD_COLUMNS, n * sizeof(bool));
 	ExecStoreVirtualTuple(r->columns);
 	memcpy(values, r->row->tts_values, HEAD_COLUMNS * sizeof(Datum));
-	values[HEAD_COLUMNS] = FunctionCall1(&r->to_jsonb, ExecFetchSlotHeapTupleDatum(r->columns));
+	values[HEAD_COLUMNS] = r->typed ? row_of_view(r) : FunctionCall1(&r->to_jsonb, ExecFetchSlotHeapTupleDatum(r->columns));
 	tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 	ExecClearTuple(r->columns);
 	MemoryContextSwitchTo(old);
@@ -335,6 +461,8 @@ close_reader(Reader *r)
 	index_endscan(r->scan);
 	ExecDropSingleTupleTableSlot(r->row);
 	ExecDropSingleTupleTableSlot(r->columns);
+	if (r->typed)
+		ExecDropSingleTupleTableSlot(r->of_view);
 	MemoryContextDelete(r->context);
 	index_close(r->index, AccessShareLock);
 	table_close(r->rel, AccessShareLock);

@@ -70,15 +70,17 @@ typedef struct TdBag
 static Oid	checked_table;		/* of the check that is being planned */
 
 static void require_all_rows(const TdView *view);
+static char *twin_name(const TdView *view);
 static void check(FunctionCallInfo fcinfo, TdView *view, int64 max_rows);
 static void plan_bag(TdBag *bag);
 static bool skip_rights(Oid relation);
 static bool skip_all_rights(Node *node, void *context);
 static Snapshot prepare(TdView **view, TdBag *query, TdBag *table, TimestampTz end, Snapshot *second);
-static Snapshot try_prepare(TdView *view, TdBag *query, TdBag *table, ResourceOwner owner, Snapshot *second);
-static void plan_both(TdView *view, TdBag *query, TdBag *table);
+static Snapshot attempt(const TdView *view, TdBag *query, TdBag *table, Snapshot *second);
+static bool is_as_it_was(const TdView *view);
+static void plan_both(const TdView *view, TdBag *query, TdBag *table);
 static TdView *require_streaming(TdView *view, TimestampTz end);
-static Snapshot borrow(TdView *view, ResourceOwner owner, Snapshot *second);
+static Snapshot borrow(const TdView *view, ResourceOwner owner, Snapshot *second);
 static void fill_bag(TdBag *bag, Snapshot snapshot);
 static void compare(FunctionCallInfo fcinfo, TdBag *query, TdBag *view, int64 max_rows);
 static char *compare_sql(TupleDesc desc, int64 max_rows);
@@ -121,12 +123,23 @@ require_all_rows(const TdView *view)
 				 errhint("Ask its owner, %s, to check it.", td_role_text(view->owner))));
 }
 
+static char *
+twin_name(const TdView *view)
+{
+	char	   *schema = get_namespace_name(get_rel_namespace(view->twin));
+	char	   *name = get_rel_name(view->twin);
+
+	if (schema == NULL || name == NULL)
+		td_view_raise_dropped(view);
+	return quote_qualified_identifier(schema, name);
+}
+
 /* All of it. */
 static void
 check(FunctionCallInfo fcinfo, TdView *view, int64 max_rows)
 {
 	TimestampTz end = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), CHECK_TIMEOUT_MS);
-	char	   *twin = quote_qualified_identifier(get_namespace_name(get_rel_namespace(view->twin)), get_rel_name(view->twin));
+	char	   *twin = twin_name(view);
 	TdBag		query = {"tapdata$query", psprintf("SELECT * FROM %s", twin)};
 	TdBag		table = {"tapdata$view", psprintf("SELECT * FROM ONLY %s", view->name)};
 	TdViewScope scope;
@@ -180,48 +193,57 @@ skip_all_rights(Node *node, void *context)
 static Snapshot
 prepare(TdView **view, TdBag *query, TdBag *table, TimestampTz end, Snapshot *second)
 {
-	MemoryContext caller = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	volatile Snapshot tick = NULL;
+	Snapshot	tick = NULL;
 
 	while (tick == NULL)
 	{
 		*view = require_streaming(*view, end);
-		BeginInternalSubTransaction(NULL);
-		MemoryContextSwitchTo(caller);
-		PG_TRY();
-		{
-			tick = try_prepare(*view, query, table, owner, second);
-			if (tick)
-				ReleaseCurrentSubTransaction();
-			else
-				RollbackAndReleaseCurrentSubTransaction();
-		}
-		PG_CATCH();
-		{
-			ReThrowError(td_caught_in_subtransaction(caller, owner));
-		}
-		PG_END_TRY();
-		MemoryContextSwitchTo(caller);
-		CurrentResourceOwner = owner;
+		tick = attempt(*view, query, table, second);
 		CHECK_FOR_INTERRUPTS();
 	}
 	return tick;
 }
 
-/* In a subtransaction.  Once all is locked, another definition can't take the view's place any more: has one come before that? */
+/* NULL = in vain.  An error ends the subtransaction as well: left open it would be taken for the user's, who has begun none. */
 static Snapshot
-try_prepare(TdView *view, TdBag *query, TdBag *table, ResourceOwner owner, Snapshot *second)
+attempt(const TdView *view, TdBag *query, TdBag *table, Snapshot *second)
 {
-	TdView	   *now;
+	MemoryContext caller = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	Snapshot volatile tick = NULL;
 
-	plan_both(view, query, table);
-	now = td_view_load(view->id);
-	return now && now->version == view->version ? borrow(view, owner, second) : NULL;
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(caller);
+	PG_TRY();
+	{
+		plan_both(view, query, table);
+		tick = is_as_it_was(view) ? borrow(view, owner, second) : NULL;
+	}
+	PG_CATCH();
+	{
+		ReThrowError(td_caught_in_subtransaction(caller, owner));
+	}
+	PG_END_TRY();
+	if (tick)
+		ReleaseCurrentSubTransaction();
+	else
+		RollbackAndReleaseCurrentSubTransaction();
+	MemoryContextSwitchTo(caller);
+	CurrentResourceOwner = owner;
+	return tick;
+}
+
+/* Once all is locked, another definition can't take the view's place any more: has one come before that? */
+static bool
+is_as_it_was(const TdView *view)
+{
+	TdView	   *now = td_view_load(view->id);
+
+	return now && now->version == view->version;
 }
 
 static void
-plan_both(TdView *view, TdBag *query, TdBag *table)
+plan_both(const TdView *view, TdBag *query, TdBag *table)
 {
 	TdViewScope scope;
 
@@ -235,13 +257,16 @@ plan_both(TdView *view, TdBag *query, TdBag *table)
 static TdView *
 require_streaming(TdView *view, TimestampTz end)
 {
-	TdView	   *now = td_view_streaming(view, end) ? td_view_load(view->id) : NULL;
+	bool		streams = td_view_streaming(view, end);
+	TdView	   *now = td_view_load(view->id);
 
 	if (now == NULL)
+		td_view_raise_dropped(view);
+	if (!streams)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("view %s is not filled yet", view->name),
-				 errdetail("Its status is \"%s\".", td_view_load(view->id)->status),
+				 errdetail("Its status is \"%s\".", now->status),
 				 errhint("Wait for it first: SELECT tapdata.wait_view(%s).", quote_literal_cstr(view->name))));
 	if (GetCurrentTimestamp() >= end)
 		ereport(ERROR,
@@ -253,7 +278,7 @@ require_streaming(TdView *view, TimestampTz end)
 
 /* The snapshot of a tick, and a second one (of owner) under which the view is what that tick left; NULL = not now. */
 static Snapshot
-borrow(TdView *view, ResourceOwner owner, Snapshot *second)
+borrow(const TdView *view, ResourceOwner owner, Snapshot *second)
 {
 	Snapshot	tick;
 	bool		taken = false;

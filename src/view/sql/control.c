@@ -7,7 +7,9 @@
  *		Sessions.  All of them are for the owner of the view.  None writes what a
  *		tick writes: what a worker shall do stands in the definition, and it is
  *		woken at commit.  DROP waits for the tick that has the table locked; a tick
- *		does not wait for DROP.
+ *		does not wait for DROP.  The view is locked first and looked at again then:
+ *		it may have been dropped or renamed, by somebody whose commit our snapshot
+ *		does not see.
  *
  * IDENTIFICATION
  *		src/view/sql/control.c
@@ -17,13 +19,16 @@
 #include "postgres.h"
 
 #include "miscadmin.h"
+#include "storage/lmgr.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
+#include "utils/syscache.h"
 #include "workers/workers.h"
 
 #include "view/sql/sql_internal.h"
 
+static TdView *owned(Oid relation);
 static void require_unread(const TdView *view);
 static List *add_view(List *views, TdView *view);
 static int	by_id(const ListCell *a, const ListCell *b);
@@ -33,9 +38,20 @@ PG_FUNCTION_INFO_V1(td_sql_drop_view);
 PG_FUNCTION_INFO_V1(td_sql_refresh_view);
 PG_FUNCTION_INFO_V1(td_sql_alter_view);
 
-/* The view, for those who may control it. */
+/* The view, for those who may control it; locked until the transaction ends. */
 TdView *
-td_view_owned(Oid relation)
+td_view_owned(Oid relation, LOCKMODE mode)
+{
+	TdView	   *view = owned(relation);
+
+	LockRelationOid(relation, mode);
+	if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(relation)))
+		td_view_raise_dropped(view);
+	return owned(relation);
+}
+
+static TdView *
+owned(Oid relation)
 {
 	TdView	   *view = td_view_of(relation, false);
 
@@ -63,7 +79,7 @@ td_view_wake(const TdView *view)
 Datum
 td_sql_drop_view(PG_FUNCTION_ARGS)
 {
-	TdView	   *view = td_view_owned(td_required_oid(fcinfo, 0, "view"));
+	TdView	   *view = td_view_owned(td_required_oid(fcinfo, 0, "view"), AccessExclusiveLock);
 
 	require_unread(view);
 	td_run_as_caller(psprintf("DROP TABLE %s", view->name));	/* the rest is done by hooks.c, as for a plain DROP TABLE */
@@ -105,7 +121,7 @@ require_unread(const TdView *view)
 Datum
 td_sql_refresh_view(PG_FUNCTION_ARGS)
 {
-	TdView	   *view = td_view_owned(td_required_oid(fcinfo, 0, "view"));
+	TdView	   *view = td_view_owned(td_required_oid(fcinfo, 0, "view"), AccessShareLock);
 	ListCell   *lc;
 
 	td_workers_require();
@@ -155,7 +171,7 @@ by_id(const ListCell *a, const ListCell *b)
 Datum
 td_sql_alter_view(PG_FUNCTION_ARGS)
 {
-	TdView	   *view = td_view_owned(td_required_oid(fcinfo, 0, "view"));
+	TdView	   *view = td_view_owned(td_required_oid(fcinfo, 0, "view"), AccessShareLock);
 	List	   *options;
 
 	if (PG_ARGISNULL(1))

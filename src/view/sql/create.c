@@ -110,7 +110,8 @@ static TdView *
 create(const TdViewName *name, const char *sql, List *options)
 {
 	TdView	   *view = palloc0(sizeof(TdView));
-	Query	   *query = td_query_analyse(sql);
+	List	   *proofs;
+	Query	   *query = td_query_total(td_query_analyse(sql), &proofs);
 	TdParts		parts = {options};
 	const char *full = td_pairs_get(options, "allow_full");
 	TdShape    *shape;
@@ -122,6 +123,7 @@ create(const TdViewName *name, const char *sql, List *options)
 	view->owner = GetUserId();
 	view->relation = td_view_create_table(name, shape, options);
 	view->twin = td_view_create_twin(name->schema, "tapdata_views", td_twin_name(name->schema, name->table), view->relation, td_query_text(query));
+	td_twin_needs(view->twin, proofs);
 	shapes = td_parts_complete(&parts, name, view);
 	td_identity_need(lappend(shapes, td_view_complete(view, options)));
 	td_view_follow_feed(view->id);
@@ -135,7 +137,7 @@ td_view_complete(TdView *view, List *options)
 {
 	TdShape    *shape = td_query_shape(td_twin_query(view->query), view->owner, view->allow_full);
 
-	td_twin_needs(view->query, shape);
+	td_twin_needs(view->query, shape->proofs);
 	add_rows(view, shape, options);
 	if (shape->grouped || (shape->keyed && !shape->keyed->stored))
 		td_view_create_state(view, td_plan(shape), options);

@@ -30,8 +30,9 @@ Datum
 td_sql_explain_query(PG_FUNCTION_ARGS)
 {
 	char	   *sql = td_required_text(fcinfo, 0, "query");
+	List	   *proofs;
 
-	return_explained(fcinfo, td_parts_explain_query(td_query_analyse(sql)));
+	return_explained(fcinfo, td_parts_explain_query(td_query_total(td_query_analyse(sql), &proofs)));
 	return (Datum) 0;
 }
 

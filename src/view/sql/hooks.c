@@ -197,14 +197,18 @@ views_concerned(Node *statement)
 	foreach(lc, td_views_with_readers(views))
 	{
 		TdView	   *view = lfirst(lc);
+		char	   *name = get_rel_name(view->relation);
+		char	   *twin = get_rel_name(view->twin);
 		TdMention  *mention;
 
 		if (view->part_of != 0)	/* its view comes with it */
 			continue;
+		if (name == NULL || twin == NULL)	/* dropped meanwhile, which the transaction's snapshot may not show */
+			continue;
 		mention = palloc(sizeof(TdMention));
-		mention->names[0] = pstrdup(quote_identifier(get_rel_name(view->relation)));
+		mention->names[0] = pstrdup(quote_identifier(name));
 		mention->names[1] = view->name;
-		mention->names[2] = quote_qualified_identifier(get_namespace_name(get_rel_namespace(view->twin)), get_rel_name(view->twin));
+		mention->names[2] = quote_qualified_identifier(get_namespace_name(get_rel_namespace(view->twin)), twin);
 		mention->call = psprintf("SELECT tapdata.drop_view(%s)", quote_literal_cstr(view->name));
 		mentions = lcons(mention, mentions);
 	}
@@ -358,8 +362,12 @@ twin_follows(const TdView *view)
 	char	   *schema = get_namespace_name(get_rel_namespace(view->relation));
 	char	   *table = get_rel_name(view->relation);
 	char	   *name = get_rel_name(view->twin);
-	char	   *twin = quote_qualified_identifier(get_namespace_name(get_rel_namespace(view->twin)), name);
+	char	   *twin;
 	TdCatalogScope scope;
+
+	if (schema == NULL || table == NULL || name == NULL)	/* dropped meanwhile */
+		return;
+	twin = quote_qualified_identifier(get_namespace_name(get_rel_namespace(view->twin)), name);
 
 	td_catalog_enter(&scope);
 	td_run_as_caller(psprintf("ALTER VIEW %s OWNER TO %s", twin, quote_identifier(GetUserNameFromId(view->owner, false))));

@@ -92,7 +92,11 @@ td_identity_need(const List *shapes)
 	}
 }
 
-/* All tables that it reads. */
+/*
+ * All tables that it reads.  Of each, the columns of all views count: capture asks for
+ * them together, and a view that is always computed as a whole needs none by itself,
+ * but beside others its columns must not make a change unknown to those.
+ */
 static List *
 needs_of_shape(List *changes, List **relations, const TdShape *shape)
 {
@@ -101,12 +105,13 @@ needs_of_shape(List *changes, List **relations, const TdShape *shape)
 	for (int i = 0; i < shape->noccurrences; i++)
 	{
 		const TdOccurrence *o = &shape->occurrences[i];
+		const Bitmapset *columns = o->view == 0 ? td_view_columns(o->relid) : NULL;
 
 		if (o->view != 0)
 			continue;
 		foreach(lc, o->inh ? find_all_inheritors(o->relid, AccessShareLock, NULL) : list_make1_oid(o->relid))
 			if (get_rel_relkind(lfirst_oid(lc)) == RELKIND_RELATION && !list_member_oid(*relations, lfirst_oid(lc)))
-				changes = need_of_table(changes, relations, lfirst_oid(lc), o->relid, o->columns);
+				changes = need_of_table(changes, relations, lfirst_oid(lc), o->relid, columns);
 	}
 	return changes;
 }
@@ -315,14 +320,27 @@ restore(const TdIdentity *was)
 		td_identity_keep(was, false);
 }
 
+/* By names, which stay what they are only while the table is locked.  NULL = it is gone. */
+static char *
+set_back_statement(const TdIdentity *was)
+{
+	char	   *schema = get_namespace_name(get_rel_namespace(was->relation));
+	char	   *table = get_rel_name(was->relation);
+	char	   *index = OidIsValid(was->index) ? get_rel_name(was->index) : NULL;
+
+	if (schema == NULL || table == NULL)
+		return NULL;
+	return psprintf("ALTER TABLE ONLY %s REPLICA IDENTITY %s%s", quote_qualified_identifier(schema, table),
+					was->kind == REPLICA_IDENTITY_NOTHING ? "NOTHING" : index ? "USING INDEX " : "DEFAULT",
+					index ? quote_identifier(index) : "");
+}
+
 /* By the extension: the owner agreed when it was changed.  False = it is needed, or could not be locked. */
 static bool
 set_back(const TdIdentity *was, bool unconditional)
 {
 	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(was->relation));
 	bool		changed = HeapTupleIsValid(tuple) && ((Form_pg_class) GETSTRUCT(tuple))->relreplident == REPLICA_IDENTITY_FULL;
-	char	   *index = OidIsValid(was->index) ? get_rel_name(was->index) : NULL;
-	char	   *table;
 	char	   *statement;
 	TdCatalogScope scope;
 	bool		locked;
@@ -332,19 +350,16 @@ set_back(const TdIdentity *was, bool unconditional)
 		ReleaseSysCache(tuple);
 	if (!changed)
 		return true;
-	table = quote_qualified_identifier(get_namespace_name(get_rel_namespace(was->relation)), get_rel_name(was->relation));
-	statement = psprintf("ALTER TABLE ONLY %s REPLICA IDENTITY %s%s", table,
-						 was->kind == REPLICA_IDENTITY_NOTHING ? "NOTHING" : index ? "USING INDEX " : "DEFAULT",
-						 index ? quote_identifier(index) : "");
 	td_catalog_enter(&scope);
 	locked = lock_tables(list_make1_oid(was->relation), 1);
-	needed = locked && !unconditional && still_needed(was); /* who held the lock may have made a view */
-	if (locked && !needed)
+	statement = set_back_statement(was);
+	needed = locked && statement && !unconditional && still_needed(was);	/* who held the lock may have made a view */
+	if (locked && statement && !needed)
 		td_run_as_caller(statement);
 	td_catalog_leave(&scope);
-	if (!locked)
+	if (!locked && statement)
 		ereport(NOTICE,
-				(errmsg("table %s keeps REPLICA IDENTITY FULL, it could not be locked", table),
+				(errmsg("table %s keeps REPLICA IDENTITY FULL, it could not be locked", get_rel_name(was->relation)),
 				 errhint("Run: %s;", statement)));
-	return locked && !needed;
+	return statement == NULL || (locked && !needed);
 }

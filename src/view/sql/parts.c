@@ -27,8 +27,11 @@
 #include "access/xact.h"
 #include "catalog/namespace.h"
 #include "miscadmin.h"
+#include "nodes/plannodes.h"
+#include "tcop/tcopprot.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
+#include "utils/guc.h"
 #include "utils/jsonb.h"
 #include "utils/lsyscache.h"
 
@@ -56,7 +59,7 @@ options_of_parts(List *options)
 
 /* As the extension, then given to the caller. */
 Oid
-td_parts_table(char *table, const TdShape *shape, List *options)
+td_parts_table(char *table, const TdShape *shape, const List *order, List *options)
 {
 	TdViewName	name = {TD_PART_SCHEMA, table, get_namespace_oid(TD_PART_SCHEMA, false)};
 	Oid			caller = GetUserId();
@@ -65,6 +68,8 @@ td_parts_table(char *table, const TdShape *shape, List *options)
 
 	td_catalog_enter(&scope);
 	relation = td_view_create_table(&name, shape, options);
+	if (order)
+		td_view_create_order(&name, order);
 	td_run_as_caller(psprintf("ALTER TABLE " TD_PART_SCHEMA ".%s OWNER TO %s", table, quote_identifier(GetUserNameFromId(caller, false))));
 	td_catalog_leave(&scope);
 	CommandCounterIncrement();
@@ -73,7 +78,7 @@ td_parts_table(char *table, const TdShape *shape, List *options)
 
 /* A draft. */
 static Oid
-make_part(Query *query, TdShape *shape, int n, void *arg)
+make_part(Query *query, TdShape *shape, const List *order, int n, void *arg)
 {
 	TdParts    *parts = arg;
 	TdPart	   *part = palloc0(sizeof(TdPart));
@@ -85,7 +90,7 @@ make_part(Query *query, TdShape *shape, int n, void *arg)
 	view->owner = GetUserId();
 	view->id = list_nth_int(parts->ids, n);
 	view->part_of = llast_int(parts->ids);
-	view->relation = td_parts_table(psprintf("v%d_p%d", view->part_of, n + 1), shape, options_of_parts(parts->options));
+	view->relation = td_parts_table(psprintf("v%d_p%d", view->part_of, n + 1), shape, order, options_of_parts(parts->options));
 	view->twin = view->relation;	/* until it has one */
 	td_view_add(view, options_of_parts(parts->options), DirectFunctionCall1(jsonb_in, CStringGetDatum("{}")), "part");
 	CommandCounterIncrement();
@@ -102,13 +107,17 @@ td_parts_shape(Query *query, TdParts *parts, bool allow_full)
 {
 	TdError		err;
 	TdShape    *shape;
+	int			n = 0;
 
 	memset(&err, 0, sizeof(err));
 	shape = td_analyze(query, GetUserId(), &err);
-	if (shape != NULL)
+	if (shape != NULL && !td_split_helps(shape))
 		return shape;
 	if (!XactReadOnly)
-		parts->rest = td_split(query, GetUserId(), make_part, parts);
+		parts->rest = td_split(query, GetUserId(), make_part, parts, shape, &n);
+	parts->list = list_truncate(parts->list, n);	/* without those that were rolled back */
+	if (parts->rest == NULL && shape != NULL)
+		return shape;
 	return td_query_shape(parts->rest ? parts->rest : query, GetUserId(), allow_full);
 }
 
@@ -162,7 +171,12 @@ td_parts_follow(const TdView *view)
 		return;
 	td_catalog_enter(&scope);
 	foreach(lc, parts)
-		td_run_as_caller(psprintf("ALTER TABLE " TD_PART_SCHEMA ".%s OWNER TO %s", quote_identifier(get_rel_name(((TdView *) lfirst(lc))->relation)), owner));
+	{
+		char	   *name = get_rel_name(((TdView *) lfirst(lc))->relation);
+
+		if (name != NULL)		/* not dropped meanwhile */
+			td_run_as_caller(psprintf("ALTER TABLE " TD_PART_SCHEMA ".%s OWNER TO %s", quote_identifier(name), owner));
+	}
 	if (view->query != view->twin)
 		td_run_as_caller(psprintf("ALTER VIEW " TD_PART_SCHEMA ".v%d_q OWNER TO %s", view->id, owner));
 	td_catalog_leave(&scope);
@@ -171,11 +185,40 @@ td_parts_follow(const TdView *view)
 
 /* ---- explaining ---- */
 
-/* Adds the rows of a part, one level deeper. */
-static List *
-explain_part(List *rows, int n, const TdShape *shape)
+/* As the planner sees it; the query reads tables of parts. */
+static Plan *
+planned(Query *query)
 {
-	List	   *more = td_explain(shape);
+	int			level = td_pin_path();
+	char	   *sql = td_query_sql(query);
+	RawStmt    *raw = linitial_node(RawStmt, pg_parse_query(sql));
+	Query	   *again = linitial_node(Query, pg_analyze_and_rewrite_fixedparams(raw, sql, NULL, 0, NULL));
+	Plan	   *plan = pg_plan_query(again, sql, 0, NULL)->planTree;
+
+	AtEOXact_GUC(false, level);
+	return plan;
+}
+
+/* A part may be much larger than the few rows that are read of it. */
+static List *
+explain_space(List *rows, const TdPart *part, const List *order)
+{
+	TdExplained *e = palloc(sizeof(TdExplained));
+	const Plan *plan = planned(part->query);
+	char	   *spared = td_explain_spared(part->shape, order);
+
+	e->node = pstrdup("    space");
+	e->strategy = pstrdup("copy");
+	e->detail = psprintf("all its rows are stored, about %.0f of %d bytes, and an index on them%s", plan->plan_rows, plan->plan_width,
+						 spared ? psprintf("; none of that if this is there before the view is made: %s", spared) : "");
+	return lappend(rows, e);
+}
+
+/* Adds the rows of a part, one level deeper; read by one of the shapes: its first rows. */
+static List *
+explain_part(List *rows, int n, const TdPart *part, const List *shapes)
+{
+	List	   *more = td_explain(part->shape);
 	ListCell   *lc;
 
 	((TdExplained *) linitial(more))->node = psprintf("part %d", n);
@@ -185,18 +228,52 @@ explain_part(List *rows, int n, const TdShape *shape)
 
 		e->node = psprintf("  %s", e->node);
 	}
-	return list_concat(rows, more);
+	rows = list_concat(rows, more);
+	foreach(lc, shapes)
+	{
+		const TdShape *shape = lfirst(lc);
+
+		if (shape->topk && shape->occurrences[0].relid == part->view->relation)
+			return explain_space(rows, part, shape->topk->order);
+	}
+	return rows;
 }
 
+/* What ticks have done for it, so far as it is written down: nothing yet for a draft. */
 static List *
-explain_parts(const TdShape *top, List *shapes)
+explain_runs(List *rows, const char *indent, int32 view)
 {
-	List	   *rows = td_explain(top);
+	ListCell   *lc;
+
+	foreach(lc, td_view_runs(view))
+	{
+		const TdPair *run = lfirst(lc);
+		TdExplained *e = palloc(sizeof(TdExplained));
+
+		e->node = psprintf("%sticks so far", indent);
+		e->strategy = run->name;
+		e->detail = run->value;
+		rows = lappend(rows, e);
+	}
+	return rows;
+}
+
+/* id: of the view, 0 = it is none yet. */
+static List *
+explain_parts(TdShape *top, int32 id, const List *parts)
+{
+	List	   *rows = explain_runs(td_explain(top), "  ", id);
+	List	   *shapes = list_make1(top);
 	int			n = 0;
 	ListCell   *lc;
 
-	foreach(lc, shapes)
-		rows = explain_part(rows, ++n, lfirst(lc));
+	foreach(lc, parts)
+		shapes = lappend(shapes, ((TdPart *) lfirst(lc))->shape);
+	foreach(lc, parts)
+	{
+		rows = explain_part(rows, ++n, lfirst(lc), shapes);
+		rows = explain_runs(rows, "    ", ((TdPart *) lfirst(lc))->view->id);
+	}
 	return rows;
 }
 
@@ -205,12 +282,8 @@ explain_drafts(Query *query)
 {
 	TdParts		parts = {NIL};
 	TdShape    *shape = td_parts_shape(query, &parts, true);
-	List	   *shapes = NIL;
-	ListCell   *lc;
 
-	foreach(lc, parts.list)
-		shapes = lappend(shapes, ((TdPart *) lfirst(lc))->shape);
-	return explain_parts(shape, shapes);
+	return explain_parts(shape, 0, parts.list);
 }
 
 /* Drafts are made, looked at, and rolled back. */
@@ -241,15 +314,19 @@ td_parts_explain_query(Query *query)
 List *
 td_parts_explain_view(const TdView *view)
 {
-	List	   *shapes = NIL;
+	List	   *parts = NIL;
 	ListCell   *lc;
 
 	foreach(lc, td_view_parts(view->id))
 	{
-		TdView	   *part = lfirst(lc);
+		TdPart	   *part = palloc(sizeof(TdPart));
 
-		if (part->part_of == view->id && part->replaces == 0)
-			shapes = lappend(shapes, td_query_shape(td_twin_query(part->query), view->owner, true));
+		part->view = lfirst(lc);
+		if (part->view->part_of != view->id || part->view->replaces != 0)
+			continue;
+		part->query = td_twin_query(part->view->query);
+		part->shape = td_query_shape(part->query, view->owner, true);
+		parts = lappend(parts, part);
 	}
-	return explain_parts(td_query_shape(td_twin_query(view->query), view->owner, true), shapes);
+	return explain_parts(td_query_shape(td_twin_query(view->query), view->owner, true), view->id, parts);
 }

@@ -52,6 +52,7 @@ td_query_analyse(const char *sql)
 	query = parse_analyze_fixedparams(parse(sql), sql, NULL, 0, NULL);
 	error_context_stack = callback.previous;
 	(void) check_rights((Node *) query, NULL);
+	td_require_execute((Node *) query, GetUserId());
 	return query;
 }
 
@@ -123,6 +124,16 @@ check_rights(Node *node, void *context)
 	return expression_tree_walker(node, check_rights, context);
 }
 
+Query *
+td_query_total(Query *query, List **proofs)
+{
+	TdError		err = {0};
+
+	if (!td_make_total(query, proofs, &err))
+		td_error_raise(&err);
+	return query;
+}
+
 /* Its shape, or the error that says why there is none, and whether it could be had at a price. */
 TdShape *
 td_query_shape(Query *query, Oid owner, bool allow_full)
@@ -139,7 +150,10 @@ td_query_shape(Query *query, Oid owner, bool allow_full)
 		td_error_hint(&err, "%s Or let all of it be computed anew whenever a table in it changes, with the option {\"allow_full\": true}.", pstrdup(err.hint));
 		td_error_raise(&err);
 	}
-	return shape ? shape : full;
+	if (shape == NULL)
+		shape = full;
+	td_shape_require_execute(shape, owner);
+	return shape;
 }
 
 /* As text that means the same under any search_path. */

@@ -339,7 +339,7 @@ refuse_nulls(Oid relation, const char *column)
 {
 	HeapTuple	tuple = OidIsValid(relation) ? SearchSysCacheAttName(relation, column) : NULL;
 	AttrNumber	attnum = InvalidAttrNumber;
-	TdView	   *view;
+	List	   *views;
 
 	if (HeapTupleIsValid(tuple))
 	{
@@ -350,9 +350,11 @@ refuse_nulls(Oid relation, const char *column)
 	}
 	if (attnum <= 0 || !bms_is_member(attnum, td_view_columns(relation)))
 		return;
-	view = linitial(td_views_reading(relation));
+	views = td_views_reading(relation);
+	if (views == NIL)			/* dropped meanwhile */
+		return;
 	ereport(ERROR,
 			(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
 			 errmsg("column \"%s\" of table \"%s\" must stay NOT NULL because a live view reads it", column, get_rel_name(relation)),
-			 errhint("Drop the view first, and create it again afterwards: SELECT tapdata.drop_view(%s).", quote_literal_cstr(view->name))));
+			 errhint("Drop the view first, and create it again afterwards: SELECT tapdata.drop_view(%s).", quote_literal_cstr(((TdView *) linitial(views))->name))));
 }

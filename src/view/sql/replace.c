@@ -56,10 +56,11 @@ static void log_replacing(const TdView *old);
 void
 td_view_replace(Oid existing, const TdViewName *name, const char *sql, List *options)
 {
-	TdView	   *old = td_view_owned(existing);
+	TdView	   *old = td_view_owned(existing, AccessShareLock);
 	TdView	   *pending;
 	List	   *kept;
 	Query	   *query;
+	List	   *proofs;
 	bool		allow_full = false;
 
 	require_owner(old);
@@ -72,7 +73,7 @@ td_view_replace(Oid existing, const TdViewName *name, const char *sql, List *opt
 	options = options_of_new(old, options);
 	if (td_pairs_get(options, "allow_full"))
 		(void) parse_bool(td_pairs_get(options, "allow_full"), &allow_full);
-	query = td_query_analyse(sql);
+	query = td_query_total(td_query_analyse(sql), &proofs);
 	if (pending && strcmp(pending->status, "failed") != 0 && is_defined_so(pending, pending, query, allow_full))
 	{
 		ereport(NOTICE, (errmsg("live view %s is being given this definition already", old->name)));
@@ -87,6 +88,7 @@ td_view_replace(Oid existing, const TdViewName *name, const char *sql, List *opt
 	{
 		TdView	   *new = make(old, name, query, options, allow_full);
 
+		td_twin_needs(new->twin, proofs);
 		require_fits(old, new);
 		log_replacing(old);
 	}
@@ -216,7 +218,7 @@ make(const TdView *old, const TdViewName *name, Query *query, List *options, boo
 	new->part_of = new->replaces = old->id;
 	new->allow_full = allow_full;
 	new->id = parts.ids != NIL ? llast_int(parts.ids) : linitial_int(td_view_reserve(1));
-	new->relation = td_parts_table(psprintf("v%d_r", new->id), shape, options);
+	new->relation = td_parts_table(psprintf("v%d_r", new->id), shape, NIL, options);
 	ObjectAddressSet(table, RelationRelationId, new->relation);
 	ObjectAddressSet(owner, RelationRelationId, old->relation);
 	recordDependencyOn(&table, &owner, DEPENDENCY_AUTO);

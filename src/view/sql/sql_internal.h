@@ -11,10 +11,12 @@
 #define TD_VIEW_SQL_INTERNAL_H
 
 #include "fmgr.h"
+#include "storage/lockdefs.h"
 #include "util/util.h"
 #include "view/view_internal.h"
 
 /* ---- query.c: the user's query ---- */
+extern Query *td_query_total(Query *query, List **proofs);	/* its orders made total, in place; raises what stands against that */
 extern Query *td_query_analyse(const char *sql);	/* as the caller, in his search_path: exactly one SELECT without parameters; rights checked */
 extern TdShape *td_query_shape(Query *query, Oid owner, bool allow_full);	/* raises what stands against it; the query is left alone */
 extern char *td_query_text(Query *query); /* qualified, with twins in place of the tables of live views */
@@ -29,9 +31,11 @@ typedef struct TdViewName
 
 extern void td_view_name(const char *text, TdViewName *name, Oid *existing);	/* where it goes; existing: what is there */
 extern Oid	td_view_create_table(const TdViewName *name, const TdShape *shape, List *options); /* as the caller, with its key */
+extern void td_view_create_order(const TdViewName *name, const List *order);	/* the index by which its first rows are read */
 extern Oid	td_view_create_twin(const char *draft_schema, const char *schema, const char *name, Oid table, const char *query);	/* owned by the caller, goes with the table */
 extern char *td_twin_name(const char *schema, const char *table);	/* one that is free */
-extern void td_twin_needs(Oid twin, const TdShape *shape);	/* what proves the view's key stays */
+extern void td_twin_needs(Oid twin, const List *proofs);	/* unique indexes (oids) that it counts on stay */
+extern List *td_twin_proofs(Oid twin);	/* those */
 extern void td_view_create_state(const TdView *view, const TdPlan *plan, List *options);
 extern void td_view_make_part(Oid part, Oid table);
 extern void td_view_create_index(Oid schema, const char *table, const char *label, const char *columns);	/* that the table can't do without; as the caller */
@@ -45,7 +49,7 @@ extern void td_view_replace(Oid existing, const TdViewName *name, const char *sq
 /* ---- parts.c: hidden views that a view is made of ---- */
 #define TD_PART_SCHEMA "tapdata_parts"
 
-extern Oid	td_parts_table(char *table, const TdShape *shape, List *options);	/* in that schema, the caller's */
+extern Oid	td_parts_table(char *table, const TdShape *shape, const List *order, List *options);	/* in that schema, the caller's */
 typedef struct TdPart
 {
 	TdView	   *view;
@@ -77,13 +81,14 @@ extern void td_identity_restore(void);	/* those that no view needs any more */
 extern void td_identity_restore_all(List *identities);
 
 /* ---- control.c ---- */
-extern TdView *td_view_owned(Oid relation); /* 42501 unless the caller owns it */
+extern TdView *td_view_owned(Oid relation, LOCKMODE mode); /* locked; 42501 unless the caller owns it */
 extern List *td_views_with_readers(List *views);	/* and all above them, each after those it reads */
 extern void td_view_set_options(const TdView *view, List *options);
 extern void td_view_wake(const TdView *view);	/* its worker rereads the catalog after commit */
 
 /* ---- wait.c ---- */
 extern void td_view_require_reader(const TdView *view);
+extern void td_view_raise_dropped(const TdView *view) pg_attribute_noreturn();
 extern void td_view_raise_failure(const TdView *view) pg_attribute_noreturn();
 extern bool td_view_streaming(const TdView *view, TimestampTz end);	/* waits until it streams; false = not in time; raises when it or its group has failed */
 

@@ -22,12 +22,17 @@
  */
 #include "postgres.h"
 
+#include "access/genam.h"
+#include "access/table.h"
 #include "access/xact.h"
 #include "catalog/dependency.h"
+#include "catalog/indexing.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_constraint.h"
+#include "catalog/pg_depend.h"
 #include "catalog/pg_rewrite.h"
+#include "commands/comment.h"
 #include "commands/defrem.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
@@ -35,6 +40,7 @@
 #include "parser/scansup.h"
 #include "rewrite/rewriteSupport.h"
 #include "utils/builtins.h"
+#include "utils/fmgroids.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/ruleutils.h"
@@ -169,7 +175,7 @@ td_view_create_table(const TdViewName *name, const TdShape *shape, List *options
 	append_columns(&sql, shape);
 	append_key(&sql, shape);
 	appendStringInfoString(&sql, ") USING heap");
-	append_storage(&sql, options, shape->grouped);
+	append_storage(&sql, options, shape->grouped || shape->topk);
 	td_run_as_caller(sql.data);
 	CommandCounterIncrement();
 	table = get_relname_relid(name->table, name->schema_oid);
@@ -177,7 +183,7 @@ td_view_create_table(const TdViewName *name, const TdShape *shape, List *options
 		elog(ERROR, "the table of view \"%s\" was not made", name->table);
 	if (shape->unique == NIL)
 		create_hash_index(name->schema_oid, name->table, shape->ncolumns, column_names(shape));
-	if (shape->keyed && shape->keyed->stored && !is_key(shape))
+	if (shape->keyed && shape->keyed->nkeys > 0 && shape->keyed->stored && !is_key(shape))
 		create_part_index(name, shape);
 	AtEOXact_GUC(true, level);
 	return table;
@@ -262,6 +268,7 @@ td_view_create_index(Oid schema, const char *table, const char *label, const cha
 							  quote_qualified_identifier(get_namespace_name(schema), table), columns));
 	CommandCounterIncrement();
 	td_view_make_part(get_relname_relid(index, schema), get_relname_relid(table, schema));
+	CreateComments(get_relname_relid(index, schema), RelationRelationId, 0, TD_INDEX_COMMENT);
 }
 
 static char *
@@ -316,6 +323,15 @@ create_part_index(const TdViewName *name, const TdShape *shape)
 	td_view_create_index(name->schema_oid, name->table, "part", psprintf("(%s)", name_list(keyed->nkeys, columns)));
 }
 
+/* Of a part: a view above it reads its first rows. */
+void
+td_view_create_order(const TdViewName *name, const List *order)
+{
+	Oid			table = get_relname_relid(name->table, name->schema_oid);
+
+	td_view_create_index(name->schema_oid, name->table, "order", psprintf("(%s)", td_order_text(table, order, td_order_needed(table, order))));
+}
+
 /* ---- the twin ---- */
 
 /* Drafted by the caller beside his table; see NOTES. */
@@ -353,18 +369,18 @@ td_twin_name(const char *schema, const char *table)
 }
 
 /*
- * The indexes that prove the view's key can't go without it.  As PostgreSQL does where columns follow from a grouped
- * primary key, the rule depends on the constraint; here also on an index that has none.
+ * The indexes that prove the view's key, or that an order is total, can't go without it.  As PostgreSQL does where columns
+ * follow from a grouped primary key, the rule depends on the constraint; here also on an index that has none.
  */
 void
-td_twin_needs(Oid twin, const TdShape *shape)
+td_twin_needs(Oid twin, const List *proofs)
 {
 	ObjectAddress rule;
 	ObjectAddress proof;
 	ListCell   *lc;
 
 	ObjectAddressSet(rule, RewriteRelationId, get_rewrite_oid(twin, ViewSelectRuleName, false));
-	foreach(lc, shape->proofs)
+	foreach(lc, proofs)
 	{
 		Oid			constraint = get_index_constraint(lfirst_oid(lc));
 
@@ -374,6 +390,32 @@ td_twin_needs(Oid twin, const TdShape *shape)
 			ObjectAddressSet(proof, RelationRelationId, lfirst_oid(lc));
 		recordDependencyOn(&rule, &proof, DEPENDENCY_NORMAL);
 	}
+}
+
+List *
+td_twin_proofs(Oid twin)
+{
+	Relation	depend = table_open(DependRelationId, AccessShareLock);
+	List	   *proofs = NIL;
+	ScanKeyData key[2];
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	ScanKeyInit(&key[0], Anum_pg_depend_classid, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(RewriteRelationId));
+	ScanKeyInit(&key[1], Anum_pg_depend_objid, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(get_rewrite_oid(twin, ViewSelectRuleName, false)));
+	scan = systable_beginscan(depend, DependDependerIndexId, true, NULL, lengthof(key), key);
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		Form_pg_depend d = (Form_pg_depend) GETSTRUCT(tuple);
+
+		if (d->refclassid == ConstraintRelationId)
+			proofs = list_append_unique_oid(proofs, get_constraint_index(d->refobjid));
+		else if (d->refclassid == RelationRelationId && get_rel_relkind(d->refobjid) == RELKIND_INDEX)
+			proofs = list_append_unique_oid(proofs, d->refobjid);
+	}
+	systable_endscan(scan);
+	table_close(depend, AccessShareLock);
+	return proofs;
 }
 
 /* It goes with the table, and can't be dropped without it. */

@@ -254,12 +254,11 @@ take_shape(const TdView *old, const TdView *new)
 
 /* They are there: the table gets its keys, nothing is left of the new one beside it. */
 void
-td_view_take_shape(const TdView *old, const TdView *new, const TdShape *shape)
+td_view_take_shape(const TdView *old, const TdView *new)
 {
 	TdError		entry;
 
-	if (new->query == new->twin)
-		td_twin_needs(old->twin, shape);
+	td_twin_needs(old->twin, td_twin_proofs(new->twin));
 	run_with_ddl(take_shape, old, new);
 	memset(&entry, 0, sizeof(entry));
 	strlcpy(entry.message, "view has its new definition", sizeof(entry.message));

@@ -124,6 +124,15 @@ td_view_streaming(const TdView *view, TimestampTz end)
 	return streaming;
 }
 
+void
+td_view_raise_dropped(const TdView *view)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_UNDEFINED_OBJECT),
+			 errmsg("view %s was dropped meanwhile", view->name)));
+	pg_unreachable();
+}
+
 static bool
 streams(const TdView *view)
 {
@@ -131,9 +140,7 @@ streams(const TdView *view)
 	TdGroup    *group = now ? td_group_load(now->group) : NULL;
 
 	if (group == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("view %s was dropped meanwhile", view->name)));
+		td_view_raise_dropped(view);
 	if (strcmp(group->status, "fenced") == 0)
 		td_home_require();
 	if (strcmp(now->status, "failed") == 0)

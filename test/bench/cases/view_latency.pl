@@ -5,7 +5,7 @@ use warnings;
 use FindBin;
 use lib "$FindBin::Bin/../lib";
 use POSIX ();
-use TdBench qw(pg_server drop_server pg median rounds row quiet say_now live_view exact_view);
+use TdBench qw(pg_server drop_server pg median rounds row quiet say_now live_view exact_view percentile);
 use Time::HiRes qw(sleep time);
 
 my ($writers, $rate, $length, $warm) = (4, 1000, $ENV{TD_BENCH_SECONDS} || 20, 2);
@@ -39,8 +39,6 @@ sub write_paced
 	return;
 }
 
-sub percentile { my ($part, @sorted) = @_; return $sorted[ POSIX::ceil($part * @sorted) - 1 ] / 1000 }
-
 sub measure
 {
 	my ($round) = @_;
@@ -65,7 +63,7 @@ sub measure
 	my @kept = grep { $ok{ $_->[0] } >= ($start + $warm) * 1e6 } @$visible;
 	my @late = sort { $a <=> $b } map { $_->[1] - $ok{ $_->[0] } } @kept;
 	my @times = sort { $a <=> $b } map { $ok{ $_->[0] } } @kept;
-	return [percentile(0.5, @late), percentile(0.99, @late), @kept / (($times[-1] - $times[0]) / 1e6), $late[-1] / 1000];
+	return [percentile(0.5, @late) / 1000, percentile(0.99, @late) / 1000, @kept / (($times[-1] - $times[0]) / 1e6), $late[-1] / 1000];
 }
 
 my @found;

@@ -8,6 +8,8 @@ use warnings;
 use Cwd qw(abs_path);
 use Exporter 'import';
 use File::Basename qw(dirname);
+use File::Copy qw(copy);
+use POSIX ();
 use Time::HiRes qw(sleep time);
 
 our ($top);
@@ -156,6 +158,40 @@ sub item_columns
 }
 push @EXPORT_OK, 'item_columns';
 
+# ---- decoding alone: a spool in a session of its own, by the test module of capture ----
+
+# Builds the module and makes its functions in this server.
+sub decoder
+{
+	my ($pg) = @_;
+	my $library = "$pg->{TD_PG_DATA}/../td_capture_test";
+	system("make -s -C $top/test/unit/td_capture_test PG_CONFIG=$pg->{TD_PG_BIN}/pg_config >&2") == 0 or die "td_capture_test does not build\n";
+	copy("$top/test/unit/td_capture_test/td_capture_test.so", "$library.so") or die "$library.so: $!";
+	chmod 0755, "$library.so";
+	system("$pg->{TD_PG_BIN}/psql", '-qX', '-h', $pg->{PGHOST}, '-p', $pg->{PGPORT}, '-U', 'postgres', '-d', 'postgres', '-v', 'ON_ERROR_STOP=1', '-v', "td_capture_test=$library",
+		'-f', "$top/test/unit/td_capture_test/td_capture_test.sql") == 0 or die "the test functions can't be made\n";
+	return;
+}
+
+# Seconds until so many images of columns (attribute numbers) of a table are in the spool.  The slot is made at the first call and never confirmed, so each begins where the first did.
+sub decode
+{
+	my ($pg, $slot, $table, $columns, $wanted) = @_;
+	my $s = pg($pg);
+	my $images = 0;
+	my $t = timed(sub {
+		$s->do(q{SELECT cap.open(1001, $1)}, undef, $slot);
+		$s->do(q{SELECT cap.want(1, $1, $2)}, undef, "{$table}", qq({"$columns"}));
+		($images) = $s->selectrow_array('SELECT rows FROM cap.spool(600000)');
+	});
+	$s->do('SELECT cap.close()');
+	die "$images images instead of $wanted\n" if $images != $wanted;
+	sleep 0.02 while $s->selectrow_array('SELECT active FROM pg_replication_slots WHERE slot_name = $1', undef, $slot);
+	$s->disconnect;
+	return $t;
+}
+push @EXPORT_OK, qw(decoder decode);
+
 # ---- views: pgbench as the writers ----
 
 # A pgbench database of this scale; the view's query reads its accounts.
@@ -168,7 +204,8 @@ sub pgbench_init
 
 sub pgbench_of { my ($env) = @_; return "PGHOST='$env->{PGHOST}' PGPORT=$env->{PGPORT} PGUSER=postgres '$env->{TD_PG_BIN}/pgbench'" }
 
-# Runs pgbench for some seconds; gives its TPS, and with `log` also the sorted latencies in ms.
+# Runs pgbench for some seconds; gives its TPS, and with `log` also the sorted latencies in ms.  A log that is a sub gets each transaction instead: its client, its
+# number there (from 1), when it was committed (microseconds), ms from when it was meant to begin, and ms that it began later than that.
 sub pgbench_run
 {
 	my ($env, $seconds, $more, $log) = @_;
@@ -180,11 +217,19 @@ sub pgbench_run
 	for my $file (glob "$prefix*")
 	{
 		open my $f, '<', $file or die "$file: $!";
-		while (<$f>) { push @latency, (split)[2] / 1000 }
+		while (<$f>)
+		{
+			my ($client, $n, $took, undef, $s, $us, $lag) = split;
+			if (ref $log) { $log->($client, $n, $s * 1_000_000 + $us, $took / 1000, ($lag // 0) / 1000) }
+			else { push @latency, $took / 1000 }
+		}
 		unlink $file;
 	}
 	return ($tps, sort { $a <=> $b } @latency);
 }
+
+sub percentile { my ($part, @sorted) = @_; return $sorted[ POSIX::ceil($part * @sorted) - 1 ] }
+push @EXPORT_OK, 'percentile';
 
 # A live view, streaming.
 sub live_view

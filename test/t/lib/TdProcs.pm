@@ -9,15 +9,18 @@ use DBI;
 use Exporter 'import';
 use Time::HiRes qw(sleep time);
 
-our @EXPORT = qw(start_server server restart_server psql value rows execute try_do eventually quiet workers worker_pids pid_alive make_pipeline
+our @EXPORT = qw(start_server server server_data clone_server on_server restart_server psql value rows execute try_do eventually quiet workers worker_pids pid_alive make_pipeline
 	status_of reach finish);
 
 my $top = $ENV{TD_TOP} || do { my $f = __FILE__; $f =~ s{/?test/t/lib/[^/]+$}{}; $f eq '' ? '.' : $f };
 my %env;
 my $instance;
+my @started;
 my %handles;
 
 sub server { my (@args) = @_; return system("$top/test/servers/pg", shift @args, $instance, @args) == 0 }
+
+sub server_data { return $env{TD_PG_DATA} }
 
 # A fresh server of that name with these lines of configuration.
 sub start_server
@@ -26,16 +29,41 @@ sub start_server
 	$instance = $name;
 	server('drop');
 	server('start', @conf) or die "no PostgreSQL server\n";
-	%env = map { /^(\w+)=(.*)$/ ? ($1, $2) : () } split /\n/, `$top/test/servers/pg env $instance`;
-	return \%env;
+	push @started, $name;
+	return read_env();
+}
+
+sub read_env { %env = map { /^(\w+)=(.*)$/ ? ($1, $2) : () } split /\n/, `$top/test/servers/pg env $instance 2>/dev/null`; return { %env } }
+
+# A copy of the server in use, not started: see `clone` of test/servers/pg.
+sub clone_server
+{
+	my ($name, $how) = @_;
+	my $from = $instance;
+	on_server($name, sub { server('drop'); server('clone', $from, $how) or die "no copy of the server\n" });
+	push @started, $name;
+	return;
+}
+
+# Everything in the code is done on that server; what it returns.
+sub on_server
+{
+	my ($name, $code) = @_;
+	my ($was, %was) = ($instance, %env);
+	$instance = $name;
+	read_env();
+	my @r = eval { $code->() };
+	my $error = $@;
+	($instance, %env) = ($was, %was);
+	die $error if $error;
+	return wantarray ? @r : $r[0];
 }
 
 # mode: fast, immediate
 sub restart_server
 {
 	my ($mode, @conf) = @_;
-	$_->disconnect for values %handles;
-	%handles = ();
+	close_all();
 	server($mode eq 'immediate' ? 'kill9' : 'stop') or die "could not stop the server\n";
 	server('start', @conf) or die "could not start the server\n";
 	return;
@@ -45,7 +73,7 @@ sub restart_server
 sub connect_to
 {
 	my ($db, $user, $fresh) = @_;
-	my $key = "$db/$user";
+	my $key = "$instance/$db/$user";
 	delete $handles{$key} if !$fresh && $handles{$key} && !$handles{$key}->ping;    # a forked child must not speak on its parent's
 	return $handles{$key} if $handles{$key} && !$fresh;
 	my $dbh = DBI->connect("DBI:Pg:host=$env{PGHOST};port=$env{PGPORT};dbname=$db", $user, '',
@@ -61,7 +89,8 @@ sub psql
 	return connect_to($db, $o{user} // 'postgres', $o{fresh});
 }
 
-sub close_all { $_->disconnect for values %handles; %handles = (); return }
+# Those of the server in use.
+sub close_all { for (grep { m{^\Q$instance\E/} } keys %handles) { $handles{$_}->disconnect; delete $handles{$_} } return }
 
 sub value { my ($db, $sql, @args) = @_; return scalar psql($db)->selectrow_array($sql, undef, @args) }
 sub rows { my ($db, $sql) = @_; return join "\n", map { join '|', map { $_ // '' } @$_ } @{ psql($db)->selectall_arrayref($sql) } }
@@ -147,6 +176,6 @@ sub reach
 			. ", error: " . (value($db, 'SELECT error FROM tapdata.pipeline p JOIN tapdata.pipeline_state s ON s.pipeline = p.id WHERE p.name = ?', $name) // '')); 0 };
 }
 
-sub finish { close_all(); server('drop'); return }
+sub finish { for my $name (@started) { on_server($name, sub { close_all(); server('drop') }) } return }
 
 1;

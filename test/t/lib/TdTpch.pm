@@ -7,7 +7,7 @@ use strict;
 use warnings;
 use Exporter 'import';
 
-our @EXPORT_OK = qw(make_tpch tpch_queries tpch_changes);
+our @EXPORT_OK = qw(make_tpch tpch_queries tpch_changes tpch_batch);
 
 my @tables = (
 	'region (r_regionkey int PRIMARY KEY, r_name char(25) NOT NULL, r_comment varchar(152))',
@@ -34,7 +34,7 @@ my %fill = (
 		FROM generate_series(1, P) i, (SELECT ARRAY['almond', 'azure', 'blue', 'coral', 'drab', 'forest', 'green', 'ivory', 'linen', 'navy', 'olive', 'peru', 'rose', 'tan'] AS c) x},
 	partsupp => q{SELECT i, supplier_of(i, j), 1 + r(i * 4 + j, 1, 9999), 1 + r(i * 4 + j, 2, 99900) / 100.0, 'ps' FROM generate_series(1, P) i, generate_series(0, 3) j},
 	customer => q{SELECT i, 'Customer#' || i, 'address ' || r(i, 1, 1000000), r(i, 2, 25), 10 + r(i, 2, 25) || '-' || r(i, 3, 1000), r(i, 4, 1099999) / 100.0 - 999.99,
-		w(i, 5, ARRAY['AUTOMOBILE', 'BUILDING', 'FURNITURE', 'MACHINERY', 'HOUSEHOLD']), 'c' FROM generate_series(1, C) i},
+		w(i, 5, ARRAY['AUTOMOBILE', 'BUILDING', 'FURNITURE', 'MACHINERY', 'HOUSEHOLD']), 'c' FROM generate_series(FIRST, LAST) i},
 	orders => q{SELECT i, 1 + r(i, 1, C) / 3 * 3 % C, CASE WHEN r(i, 2, 2406) < 1100 THEN 'F' WHEN r(i, 2, 2406) < 1300 THEN 'P' ELSE 'O' END, 1000 + r(i, 3, 50000000) / 100.0, date '1992-01-01' + r(i, 2, 2406),
 		w(i, 4, ARRAY['1-URGENT', '2-HIGH', '3-MEDIUM', '4-NOT SPECIFIED', '5-LOW']), 'Clerk#' || r(i, 5, 100), 0, CASE WHEN r(i, 6, 20) = 0 THEN 'the special bold requests' ELSE 'pending' END
 		FROM generate_series(FIRST, LAST) i},
@@ -54,21 +54,23 @@ sub spelt
 
 sub fill { my ($t, $table, %n) = @_; return "INSERT INTO $t->{schema}.$table " . spelt($t, $fill{$table}, %n) }
 
-# The schema, filled; returns { schema, S, P, C, O, next, first }: what the changes go by.
+# The schema, filled; returns { schema, S, P, C, O, ... }: what the changes go by.  bare: with no index but the primary keys, and
+# filled without looking at foreign keys, which takes half the time.
 sub make_tpch
 {
-	my ($dbh, $schema, $sf, $seed) = @_;
+	my ($dbh, $schema, $sf, $seed, %more) = @_;
 	my %t = (schema => $schema, S => int(10_000 * $sf), P => int(200_000 * $sf), C => int(150_000 * $sf), O => int(1_500_000 * $sf));
 	$dbh->do($_) for ("CREATE SCHEMA $schema", "SET search_path = $schema", map { 'CREATE TABLE ' . s/%s/$schema/gr } @tables);
 	$dbh->do($_) for (
 		"CREATE FUNCTION $schema.r(key bigint, salt int, n int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT ((hashint8extended(\$1, \$2 + ${seed}::bigint * 100) & 4611686018427387903) % \$3)::int'",
 		"CREATE FUNCTION $schema.w(key bigint, salt int, words text[], at int DEFAULT NULL) RETURNS text LANGUAGE sql IMMUTABLE AS 'SELECT words[1 + coalesce(at, $schema.r(key, salt, cardinality(words)))]'",
 		"CREATE FUNCTION $schema.supplier_of(part int, j int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT 1 + (part + j * ($t{S} / 4 + (part - 1) / $t{S})) % $t{S}'");
-	my %all = (FIRST => 1, LAST => $t{O});
-	$dbh->do(fill(\%t, $_, %all)) for qw(region nation supplier part partsupp customer orders lineitem);
-	$dbh->do("CREATE INDEX ON $schema.$_") for @indexes;
+	$dbh->do('SET session_replication_role = replica') if $more{bare};
+	$dbh->do(fill(\%t, $_, FIRST => 1, LAST => $_ eq 'customer' ? $t{C} : $t{O})) for qw(region nation supplier part partsupp customer orders lineitem);
+	$dbh->do('RESET session_replication_role') if $more{bare};
+	if (!$more{bare}) { $dbh->do("CREATE INDEX ON $schema.$_") for @indexes }
 	$dbh->do('ANALYZE');
-	@t{qw(first next)} = (1, $t{O} + 1);
+	@t{qw(first next next_customer)} = (1, $t{O} + 1, $t{C} + 1);
 	return \%t;
 }
 
@@ -101,6 +103,39 @@ sub tpch_changes
 			"UPDATE $s.partsupp SET ps_supplycost = 0.01 WHERE ps_partkey = @{[1 + int rand $t->{P}]}"],
 		['parts', "UPDATE $s.part SET p_size = 1 + p_size % 50, p_type = 'PROMO POLISHED BRASS', p_brand = 'Brand#23', p_name = 'forest green' WHERE p_partkey % 149 = @{[int rand 149]}"]);
 	return @changes;
+}
+
+# Some different numbers from .. to, as a list of SQL.
+sub some_of
+{
+	my ($n, $from, $to) = @_;
+	my %found;
+	$found{ $from + int rand($to - $from + 1) } = 1 while keys %found < $n;
+	return join ', ', sort { $a <=> $b } keys %found;
+}
+
+# The statements of one transaction with the same number of rows at any scale: 150 orders come, 150 go and 150 change with their lines, ten of them
+# their customer; 5 customers come, 5 go, 15 change; 5 suppliers and 40 partsupps change.
+sub tpch_batch
+{
+	my ($t) = @_;
+	my $s = $t->{schema};
+	my ($first, $next, $customer) = @$t{qw(first next next_customer)};
+	my $orders = some_of(150, $first + 150, $next - 1);
+	my $moved = join ', ', (split /, /, $orders)[0 .. 9];
+	my ($days, $cents) = (1 + int rand 300, 1 + int rand 1000);
+	$t->{first} += 150;
+	$t->{next} += 150;
+	$t->{next_customer} += 5;
+	return (fill($t, 'customer', FIRST => $customer, LAST => $customer + 4), map({ fill($t, $_, FIRST => $next, LAST => $next + 149) } qw(orders lineitem)),
+		"DELETE FROM $s.orders WHERE o_orderkey BETWEEN $first AND $first + 149", "DELETE FROM $s.customer WHERE c_custkey BETWEEN @{[$customer - 5]} AND @{[$customer - 1]} AND c_custkey > $t->{C}",
+		"UPDATE $s.lineitem SET l_quantity = 1 + (l_quantity + 23) % 50, l_extendedprice = l_extendedprice + $cents / 100.0, l_discount = (l_discount + 0.03) % 0.11, l_shipdate = l_shipdate + $days,
+			l_receiptdate = l_receiptdate + $days - 30 WHERE l_orderkey IN ($orders)",
+		"UPDATE $s.orders SET o_totalprice = o_totalprice + $cents / 100.0, o_orderdate = o_orderdate - $days WHERE o_orderkey IN ($orders)",
+		"UPDATE $s.orders SET o_custkey = 1 + o_custkey % $t->{C} WHERE o_orderkey IN ($moved)",
+		"UPDATE $s.customer SET c_acctbal = c_acctbal + $cents / 100.0, c_mktsegment = 'BUILDING', c_nationkey = (c_nationkey + 3) % 25 WHERE c_custkey IN (@{[some_of(15, 1, $t->{C})]})",
+		"UPDATE $s.supplier SET s_nationkey = (s_nationkey + 1) % 25 WHERE s_suppkey IN (@{[some_of(5, 1, $t->{S})]})",
+		"UPDATE $s.partsupp SET ps_supplycost = 1 + (ps_supplycost + $cents / 10.0) % 999, ps_availqty = 1 + (ps_availqty + 3001) % 9998 WHERE ps_partkey IN (@{[some_of(10, 1, $t->{P})]})");
 }
 
 # ---- queries ----

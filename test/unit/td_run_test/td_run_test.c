@@ -41,6 +41,9 @@ PG_FUNCTION_INFO_V1(td_run_test_close);
 PG_FUNCTION_INFO_V1(td_run_test_fill);
 PG_FUNCTION_INFO_V1(td_run_test_tick);
 PG_FUNCTION_INFO_V1(td_run_test_texts);
+PG_FUNCTION_INFO_V1(td_run_test_force);
+PG_FUNCTION_INFO_V1(td_run_test_limit);
+PG_FUNCTION_INFO_V1(td_run_test_ran);
 
 static MemoryContext context = NULL;
 static List *runs = NIL;		/* of TdViewRun * */
@@ -56,36 +59,43 @@ shape_of(Oid twin)
 	return shape;
 }
 
-/* (state text: columns of its table, nkeys integer, key integer[], one_group boolean, columns text) */
+/* (state text: columns of its table, nkeys integer, key integer[], one_group boolean, columns text, part text: columns that find what is computed anew) */
 Datum
 td_run_test_describe(PG_FUNCTION_ARGS)
 {
 	TdShape    *shape = shape_of(PG_GETARG_OID(0));
 	TdPlan	   *plan = td_plan(shape);
-	int			n = plan->grouped ? plan->nkeys + 1 + plan->ncounters : 0;
+	int			n = plan->nstate;
 	Datum	   *keys = palloc(sizeof(Datum) * (list_length(shape->unique) + 1));
 	StringInfoData state,
-				columns;
+				columns,
+				part;
 	TupleDesc	desc;
-	Datum		values[5];
-	bool		nulls[5] = {!plan->grouped};
+	Datum		values[6];
+	bool		nulls[6] = {n == 0};
 
 	initStringInfo(&state);
 	initStringInfo(&columns);
+	initStringInfo(&part);
 	for (int i = 0; i < n; i++)
 		appendStringInfo(&state, "%s%s %s%s%s%s", i ? ", " : "", quote_identifier(plan->state[i].name),
 						 format_type_with_typemod(plan->state[i].type, plan->state[i].typmod), OidIsValid(plan->state[i].collation) ? " COLLATE " : "",
-						 OidIsValid(plan->state[i].collation) ? generate_collation_name(plan->state[i].collation) : "", i < plan->nkeys ? "" : i == plan->nkeys ? " NOT NULL" : "");
+						 OidIsValid(plan->state[i].collation) ? generate_collation_name(plan->state[i].collation) : "", plan->grouped && i == plan->nkeys ? " NOT NULL" : "");
 	for (int i = 0; i < shape->ncolumns; i++)
 		appendStringInfo(&columns, "%s%s", i ? ", " : "", quote_identifier(shape->columns[i].name));
 	for (int i = 0; i < list_length(shape->unique); i++)
 		keys[i] = Int32GetDatum(list_nth_int(shape->unique, i));
+	for (int i = 0; shape->keyed && i < shape->keyed->nkeys; i++)
+		appendStringInfo(&part, "%s%s", i ? ", " : "",
+						 quote_identifier(shape->keyed->stored ? shape->columns[shape->keyed->outputs[i] - 1].name : plan->state[i].name));
 	get_call_result_type(fcinfo, NULL, &desc);
 	values[0] = CStringGetTextDatum(state.data);
 	values[1] = Int32GetDatum(plan->nkeys);
 	values[2] = PointerGetDatum(construct_array(keys, list_length(shape->unique), INT4OID, 4, true, TYPALIGN_INT));
 	values[3] = BoolGetDatum(shape->one_group);
 	values[4] = CStringGetTextDatum(columns.data);
+	values[5] = CStringGetTextDatum(part.data);
+	nulls[5] = part.len == 0;
 	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls));
 }
 
@@ -163,6 +173,48 @@ td_run_test_fill(PG_FUNCTION_ARGS)
 	PG_RETURN_INT64(td_run_fill(run_of(PG_GETARG_INT32(0))));
 }
 
+/* force(view integer, way text: see TdForce, size integer: class of sources that plans are for, 0 = as they are) */
+Datum
+td_run_test_force(PG_FUNCTION_ARGS)
+{
+	static const char *const ways[] = {"none", "delta", "give up", "whole"};
+	TdViewRun  *run = run_of(PG_GETARG_INT32(0));
+	char	   *way = text_to_cstring(PG_GETARG_TEXT_PP(1));
+
+	for (int i = 0; i < lengthof(ways); i++)
+		if (strcmp(ways[i], way) == 0)
+			run->force = i;
+	run->force_size = PG_GETARG_INT32(2);
+	PG_RETURN_VOID();
+}
+
+/* limit(view integer, ms float8): so long a delta may take; 0: as measured.  Returns what the last tick has taken */
+Datum
+td_run_test_limit(PG_FUNCTION_ARGS)
+{
+	TdViewRun  *run = run_of(PG_GETARG_INT32(0));
+
+	run->force_limit = PG_GETARG_FLOAT8(1);
+	PG_RETURN_FLOAT8(run->last_ms);
+}
+
+/* ran(view integer) -> text: what its ticks have done since this was asked last, "delta 3 keyed 1" */
+Datum
+td_run_test_ran(PG_FUNCTION_ARGS)
+{
+	TdViewRun  *run = run_of(PG_GETARG_INT32(0));
+	StringInfoData s;
+
+	initStringInfo(&s);
+	for (int i = TD_RAN_NOTHING + 1; i < TD_RAN_KINDS; i++)
+		if (run->counts[i].n > 0)
+			appendStringInfo(&s, "%s%s %lld", s.len ? " " : "", td_ran_name(i), (long long) run->counts[i].n);
+	if (run->recomputes > run->ticks)
+		elog(ERROR, "%lld recomputes in %lld ticks", (long long) run->recomputes, (long long) run->ticks);
+	td_run_counted(run);
+	PG_RETURN_TEXT_P(cstring_to_text(s.data));
+}
+
 /* Rows of a query (all columns of relid and a weight) as its delta. */
 static void
 add_delta(TdDeltas *deltas, Oid relid, const char *query)
@@ -204,7 +256,7 @@ tick_apart(TdViewRun *run, TdDeltas *deltas, bool recompute)
 	BeginInternalSubTransaction(NULL);
 	PG_TRY();
 	{
-		td_run_tick(run, deltas, recompute);
+		td_run_tick(run, deltas, recompute ? TD_RAN_DDL : TD_RAN_NOTHING);
 		ReleaseCurrentSubTransaction();
 	}
 	PG_CATCH();
@@ -254,7 +306,7 @@ td_run_test_tick(PG_FUNCTION_ARGS)
 		if (PG_GETARG_BOOL(4))
 			error = tick_apart(run, deltas, PG_GETARG_BOOL(3));
 		else
-			td_run_tick(run, deltas, PG_GETARG_BOOL(3));
+			td_run_tick(run, deltas, PG_GETARG_BOOL(3) ? TD_RAN_DDL : TD_RAN_NOTHING);
 		if (error)
 			appendStringInfo(&errors, "%s%d: %s", errors.len ? "\n" : "", run->view->id, error);
 	}

@@ -1,6 +1,6 @@
 -- The functions of td_run_test.so (psql -v td_run_test=/path/td_run_test), and views made by hand: no worker knows them.
 CREATE SCHEMA td_run_test;
-CREATE FUNCTION td_run_test.describe(twin regclass, OUT state text, OUT nkeys integer, OUT key integer[], OUT one_group boolean, OUT columns text)
+CREATE FUNCTION td_run_test.describe(twin regclass, OUT state text, OUT nkeys integer, OUT key integer[], OUT one_group boolean, OUT columns text, OUT part text)
     LANGUAGE c AS :'td_run_test', 'td_run_test_describe';
 CREATE FUNCTION td_run_test.texts(twin regclass) RETURNS text LANGUAGE c AS :'td_run_test', 'td_run_test_texts';
 CREATE FUNCTION td_run_test.open(view integer) RETURNS void LANGUAGE c AS :'td_run_test', 'td_run_test_open';
@@ -8,6 +8,10 @@ CREATE FUNCTION td_run_test.close() RETURNS void LANGUAGE c AS :'td_run_test', '
 CREATE FUNCTION td_run_test.fill(view integer) RETURNS bigint LANGUAGE c AS :'td_run_test', 'td_run_test_fill';
 CREATE FUNCTION td_run_test.tick(views integer[], relations regclass[], queries text[], recompute boolean DEFAULT false, apart boolean DEFAULT false)
     RETURNS text LANGUAGE c AS :'td_run_test', 'td_run_test_tick';
+
+CREATE FUNCTION td_run_test.force(view integer, way text, size integer DEFAULT 0) RETURNS void LANGUAGE c AS :'td_run_test', 'td_run_test_force';
+CREATE FUNCTION td_run_test.limit(view integer, ms float8) RETURNS float8 LANGUAGE c AS :'td_run_test', 'td_run_test_limit';
+CREATE FUNCTION td_run_test.ran(view integer) RETURNS text LANGUAGE c AS :'td_run_test', 'td_run_test_ran';
 
 -- Every row gained (+1) or lost (-1) by a table since it was last taken, in log.<table>.
 CREATE SCHEMA log;
@@ -24,7 +28,7 @@ DECLARE
     columns text := (SELECT string_agg(format('($1).%I', attname), ', ' ORDER BY attnum) FROM pg_attribute WHERE attrelid = t AND attnum > 0 AND NOT attisdropped);
 BEGIN
     EXECUTE format('CREATE TABLE log.%I (LIKE %s)', name, t);
-    EXECUTE format('ALTER TABLE log.%I ADD w bigint', name);
+    EXECUTE format('ALTER TABLE log.%I ADD log_weight bigint', name);
     EXECUTE format('CREATE TRIGGER note AFTER INSERT OR UPDATE OR DELETE ON %s FOR EACH ROW EXECUTE FUNCTION td_run_test.note(%L, %L)', t, name, columns);
 END $$;
 
@@ -49,6 +53,9 @@ BEGIN
     ELSIF NOT d.one_group THEN
         EXECUTE format('CREATE INDEX ON %I (tapdata.row_hash(%s))', name, d.columns);
     END IF;
+    IF d.state IS NULL AND d.part IS NOT NULL THEN
+        EXECUTE format('CREATE INDEX ON %I (%s)', name, d.part);
+    END IF;
     EXECUTE format('ALTER TABLE %I OWNER TO %s', name, owner);
     INSERT INTO tapdata.view_group (name) VALUES ('default') ON CONFLICT DO NOTHING;
     INSERT INTO tapdata.view (view_group, owner, relation, table_schema, table_name, twin, twin_name, strategy, options)
@@ -58,7 +65,11 @@ BEGIN
     INSERT INTO tapdata.view_state (view) VALUES (id);
     IF d.state IS NOT NULL THEN
         EXECUTE format('CREATE TABLE tapdata_state.v%s_1 (%s)', id, d.state);
-        IF d.nkeys > 0 THEN
+        IF d.part IS NOT NULL THEN
+            EXECUTE format('CREATE INDEX ON tapdata_state.v%s_1 (%s)', id, d.part);
+            EXECUTE format('CREATE INDEX ON tapdata_state.v%s_1 (tapdata.row_hash(%s))', id, (SELECT string_agg(quote_ident(attname), ', ' ORDER BY attnum)
+                FROM pg_attribute WHERE attrelid = format('tapdata_state.v%s_1', id)::regclass AND attnum > 0));
+        ELSIF d.nkeys > 0 THEN
             EXECUTE format('CREATE UNIQUE INDEX ON tapdata_state.v%s_1 (%s) NULLS NOT DISTINCT', id,
                 (SELECT string_agg('k' || i, ', ') FROM generate_series(1, d.nkeys) i));
         END IF;
@@ -89,7 +100,7 @@ DECLARE
     a text;
 BEGIN
     SELECT relation::regclass AS t, twin::regclass AS q, (SELECT string_agg(CASE WHEN atttypid = 'float8'::regtype
-            THEN format('round(%I::numeric, 1) AS %1$I', attname) ELSE quote_ident(attname) END, ', ' ORDER BY attnum)
+            THEN format('round(%I::numeric, 1) AS %1$I', attname) WHEN atttypid = 'json'::regtype THEN format('%I::text', attname) ELSE quote_ident(attname) END, ', ' ORDER BY attnum)
             FROM pg_attribute WHERE attrelid = relation AND attnum > 0 AND NOT attisdropped) AS c
         INTO v FROM tapdata.view v0 WHERE v0.id = differs.view;
     EXECUTE format('WITH t AS (SELECT %3$s FROM %1$s), q AS (SELECT %3$s FROM %2$s) SELECT string_agg(d, E''\n'') FROM (
