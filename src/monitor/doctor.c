@@ -384,8 +384,20 @@ static void
 check_views(ReturnSetInfo *result)
 {
 	say_names(result, "failed views",
-			  "SELECT string_agg(view::text || ' (' || coalesce(error, '') || ')', ', ' ORDER BY view::text) FROM tapdata.views WHERE status = 'failed'",
-			  "none", "need a person", "SELECT view, error, hint FROM tapdata.views WHERE status = 'failed'; -- mend, then tapdata.refresh_view(view)");
+			  "SELECT string_agg(view::text || ' (' || coalesce(CASE WHEN status = 'failed' THEN error END, 'its new definition: ' || replacing_error, '') || ')', ', ' "
+			  "ORDER BY view::text) FROM tapdata.views WHERE status = 'failed' OR replacing_error IS NOT NULL",
+			  "none", "need a person", "SELECT view, error, hint, replacing_error FROM tapdata.views WHERE status = 'failed' OR replacing_error IS NOT NULL; "
+			  "-- mend, then tapdata.refresh_view(view)");
+	say_names(result, "locked views",
+			  "SELECT string_agg(view::text || ' (' || coalesce(error, '') || ')', ', ' ORDER BY view::text) FROM tapdata.views WHERE status = 'snapshot' AND sqlstate = '55P03'",
+			  "none", "wait for a lock, and are filled anew when it is released",
+			  "SELECT * FROM pg_locks WHERE mode = 'AccessExclusiveLock'; -- who holds it shall end");
+	say_names(result, "new views",
+			  "SELECT string_agg(pg_catalog.format('slot %s, processes %s', s.slot_name, (SELECT string_agg(a.pid::text, ', ' ORDER BY a.xact_start) "
+			  "FROM pg_catalog.pg_stat_activity a WHERE a.backend_xid IS NOT NULL)), ', ') FROM pg_catalog.pg_replication_slots s "
+			  "WHERE s.database = pg_catalog.current_database() AND s.slot_name ~ '^tapdata_[0-9]+_g[0-9]+$' AND s.confirmed_flush_lsn IS NULL",
+			  "none waits", "wait for transactions that were open when their replication slot was begun",
+			  "SELECT pid, xact_start, state, query FROM pg_stat_activity WHERE backend_xid IS NOT NULL ORDER BY xact_start; -- and pg_prepared_xacts: these shall end");
 	say_names(result, "slow views",
 			  "SELECT string_agg(pg_catalog.format('%s takes %s ms of each tick of group %I', view, round(slow_ms), group_name), ', ' ORDER BY view::text) "
 			  "FROM tapdata.views WHERE slow_ms IS NOT NULL AND status = 'streaming'",

@@ -79,6 +79,17 @@ is(rows('postgres', q{SELECT relname, relreplident FROM pg_class WHERE relname I
 execute('postgres', 'UPDATE lt SET v = 2', 'DELETE FROM lt WHERE id = 21');
 exact('changes there', 'of_parts');
 is(value('postgres', q{SELECT coalesce((executed->'unknown'->>'ticks')::int, 0) FROM tapdata.views WHERE view = 'of_parts'::regclass}), 0, '... are known');
+{
+	my $dbh = psql('postgres');
+	my @warned;
+	local $SIG{__WARN__} = sub { push @warned, @_ };
+	local $dbh->{PrintWarn} = 1;
+	$dbh->do('ALTER TABLE lt1 REPLICA IDENTITY DEFAULT');
+	like("@warned", qr/live views need old values of table "lt1" that are not written any more/, 'who takes them away is told');
+	@warned = ();
+	$dbh->do('ALTER TABLE lt1 REPLICA IDENTITY FULL');
+	is("@warned", '', '... and who gives them back is not');
+}
 execute('postgres', q{SELECT tapdata.drop_view('of_parts')});
 is(rows('postgres', q{SELECT relname, relreplident FROM pg_class WHERE relname IN ('lt1', 'lt2', 'later') ORDER BY 1}), "later|d\nlt1|d\nlt2|d", 'it is set back with the view');
 

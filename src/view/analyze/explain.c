@@ -133,6 +133,21 @@ find_index(Oid relid, const Bitmapset *attnums)
 	return found;
 }
 
+static bool
+is_wanted_already(const List *rows, const char *node)
+{
+	ListCell   *lc;
+
+	foreach(lc, rows)
+	{
+		const TdExplained *e = lfirst(lc);
+
+		if (strcmp(e->node + strspn(e->node, " "), node) == 0 && strcmp(e->strategy, "wanted") == 0)
+			return true;
+	}
+	return false;
+}
+
 static void
 explain_index(List **rows, int level, Oid relid, const Bitmapset *attnums, const char *more, const char *purpose)
 {
@@ -142,7 +157,7 @@ explain_index(List **rows, int level, Oid relid, const Bitmapset *attnums, const
 
 	if (OidIsValid(index))
 		td_explain_row(rows, level, node, "present", psprintf("%s; %s serves", purpose, get_rel_name(index)));
-	else
+	else if (!is_wanted_already(*rows, node))
 		td_explain_row(rows, level, node, "wanted", psprintf("%s; CREATE INDEX ON %s (%s%s);", purpose, td_qualified_name(relid), columns, more));
 }
 

@@ -69,6 +69,7 @@ static bool is_mentioned(const char *detail, const TdMention *mention);
 static bool moves_views(Node *statement);
 static void comes_below(Node *statement);
 static void need_below(RangeVar *name);
+static void tell_identity(Node *statement);
 static bool drops_extension(Node *statement);
 static void follow(void);
 static void twin_follows(const TdView *view);
@@ -114,6 +115,7 @@ utility(PlannedStmt *pstmt, const char *query, bool read_only, ProcessUtilityCon
 	}
 	PG_END_TRY();
 	comes_below(statement);
+	tell_identity(statement);
 	if (identities != NIL && !extension_is_there())
 		td_identity_restore_all(identities);
 	if (moves || table_dropped)
@@ -317,6 +319,28 @@ comes_below(Node *statement)
 			need_below(castNode(PartitionCmd, cmd->def)->name);
 		else if (cmd->subtype == AT_AddInherit)
 			need_below(castNode(AlterTableStmt, statement)->relation);
+	}
+}
+
+/* Exact all the same, but at a price that nobody would guess. */
+static void
+tell_identity(Node *statement)
+{
+	Oid			relation;
+	ListCell   *lc;
+
+	if (!IsA(statement, AlterTableStmt))
+		return;
+	foreach(lc, castNode(AlterTableStmt, statement)->cmds)
+	{
+		if (lfirst_node(AlterTableCmd, lc)->subtype != AT_ReplicaIdentity)
+			continue;
+		relation = RangeVarGetRelid(castNode(AlterTableStmt, statement)->relation, NoLock, true);
+		if (OidIsValid(relation) && td_view_of(relation, true) == NULL && td_identity_lacks(relation))
+			ereport(NOTICE,
+					(errmsg("live views need old values of table \"%s\" that are not written any more", get_rel_name(relation)),
+					 errdetail("Each change of it computes them anew."),
+					 errhint("ALTER TABLE %s REPLICA IDENTITY FULL;", quote_qualified_identifier(get_namespace_name(get_rel_namespace(relation)), get_rel_name(relation)))));
 	}
 }
 

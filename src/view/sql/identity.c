@@ -125,6 +125,18 @@ needs_of_shape(List *changes, List **relations, const TdShape *shape)
 	return changes;
 }
 
+bool
+td_identity_lacks(Oid relation)
+{
+	List	   *relations = NIL;
+	ListCell   *lc;
+
+	foreach(lc, lcons_oid(relation, td_tables_above(relation)))
+		if (need_of_table(NIL, &relations, relation, lfirst_oid(lc), td_view_columns(lfirst_oid(lc))) != NIL)
+			return true;
+	return false;
+}
+
 /* A table has come below others, which views read; it is locked, and whoever put it there owns it. */
 void
 td_identity_need_below(Oid relation)

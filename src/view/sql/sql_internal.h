@@ -76,6 +76,7 @@ extern List *td_parts_explain_view(const TdView *view);
 extern void td_view_follow_feed(int32 id);	/* makes or drops it, as the stored options say */
 
 /* ---- identity.c: replica identities of base tables ---- */
+extern bool td_identity_lacks(Oid relation);	/* are old values that views need not written? */
 extern void td_identity_need_below(Oid relation);	/* a partition or child that is new to the tables above it */
 extern void td_identity_need(const List *shapes);	/* of TdShape *; as the caller; the rows of the views are there */
 extern void td_identity_restore(void);	/* those that no view needs any more */
