@@ -33,7 +33,7 @@ my @kinds = $ENV{TD_FUZZ_KINDS} ? split ' ', $ENV{TD_FUZZ_KINDS} : kinds();
 my ($views_of_a_round, $tries_of_a_round, $writing, $alone, $enough) = (12, 150, 5, 2, $ENV{TD_FUZZ_ENOUGH} || 3);    # ... seconds of checks in a round, of one session alone, failures to stop at
 my $seed = seed();
 diag "seed $seed (TD_SEED=$seed repeats this run)";
-my $env = start_server('fuzz', 'max_prepared_transactions = 20', 'max_worker_processes = 32', 'tapdata.read_your_writes_timeout = 60s', $seed % 2 ? 'tapdata.worker_memory = 1MB' : ());
+my $env = start_server('fuzz', 'max_prepared_transactions = 20', 'max_worker_processes = 32', 'tapdata.read_your_writes_timeout = 60s', $ENV{TD_FUZZ_CONF} ? split(/;/, $ENV{TD_FUZZ_CONF}) : $seed % 2 ? 'tapdata.worker_memory = 1MB' : ());
 # one view that stays: with it the workers of its group
 execute('postgres', 'CREATE EXTENSION tapdata', 'CREATE ROLE bob LOGIN', 'GRANT CREATE ON DATABASE postgres TO bob', 'CREATE TABLE kept (id int PRIMARY KEY, a int)', "SELECT tapdata.create_view('kept_too', 'SELECT a, count(*) AS n FROM kept GROUP BY a')");
 if (create_view(psql('postgres'), 'first_rows', 'SELECT id, a FROM kept ORDER BY id LIMIT 3')) { refuses('top-k') } else { push @must, 'top-k' }
@@ -135,11 +135,11 @@ sub watch
 		my $v = pick(@names);
 		wait_views($dbh, $s->{schema}, $v);
 		my $wrong = eval { inexact($dbh, $s->{schema}, $v) };
-		if (!defined $wrong) { die $@ if !$refreshed || ($dbh->state // '') !~ /^(55000|40P01)$/; $count{busy}++; next }    # being filled, a deadlock with DDL
+		if (!defined $wrong) { die $@ if ($dbh->state // '') !~ ($refreshed ? qr/^(55000|40P01)$/ : qr/^40P01$/); $count{busy}++; next }    # being filled; a deadlock with TRUNCATE or DDL
 		return $wrong if $wrong;
 		$count{checks}++;
 		$wrong = eval { feed($dbh, "$s->{schema}.$v") };
-		if (!defined $wrong) { die $@ if !$refreshed || $@ !~ /55000|40P01/; $count{busy}++; next }
+		if (!defined $wrong) { die $@ if $@ !~ ($refreshed ? qr/55000|40P01/ : qr/40P01/); $count{busy}++; next }
 		return $wrong if $wrong;
 	}
 	return '';
@@ -174,6 +174,17 @@ sub read_writes
 		$count{writes}++;
 	}
 	return '';
+}
+
+# How a view that was wrong is once the writers have stopped, and how its parts are.
+sub stands
+{
+	my ($name) = @_;
+	my $dbh = psql('postgres');
+	wait_views($dbh, split /\./, $name);
+	my @parts = @{ $dbh->selectall_arrayref("SELECT p.relation::regclass, p.query::regclass FROM tapdata.view p JOIN tapdata.view v ON v.id = p.part_of WHERE v.relation = '$name'::regclass") };
+	return "once the writers have stopped: " . (inexact($dbh, split /\./, $name) || 'exact') . "\nticks: " . $dbh->selectrow_array("SELECT executed FROM tapdata.views WHERE view = '$name'::regclass") . "\n"
+		. join '', map { my ($t, $q) = @$_; "$t: " . $dbh->selectrow_array("SELECT count(*) FROM ((SELECT w::text FROM ONLY $t w EXCEPT ALL SELECT w::text FROM $q w) UNION ALL (SELECT w::text FROM $q w EXCEPT ALL SELECT w::text FROM ONLY $t w)) x") . " rows wrong\n" } @parts;
 }
 
 sub one_round
@@ -224,6 +235,7 @@ sub one_round
 		my ($name) = $wrong =~ /\b(v\d+)(?:: | has failed)/;
 		my ($v) = $name ? grep { $_->{name} eq "fz.$name" } @views : ();
 		my $report = "round's seed: TD_SEED=$round\n$wrong" . ($v ? "query: " . text($v->{sql}) . "\n" : join '', map { "$_->{name}: " . text($_->{sql}) . "\n" } @views);
+		$report .= eval { stands($v->{name}) } // "what it stands at: $@" if $v;
 		diag $report;    # before the shrinking, which may end otherwise
 		if ($v) { diag 'smallest: ' . (eval { reproduce($dbh, $s, $round, with_sources($v->{name}, @views), $shrinking, $round % 2) } // "none: $@") }
 		push @failures, "TD_SEED=$round: " . $wrong =~ s/\n.*//sr;
