@@ -185,6 +185,13 @@ extern void td_shape_require_execute(const TdShape *shape, Oid role);
 /* Is all that `now` has more than `before` partitions that were made as such, empty?  Then their rows are in the deltas, and nothing is to be computed anew. */
 extern bool td_fingerprint_grown(const char *before, const char *now);
 
+/*
+ * What statements read by, as far as no lock of a reader keeps it as it is: partitions, children, functions.  Equal lists, one taken before the locks and
+ * the snapshot and one after reading = nothing has come or gone between (footing.c).
+ */
+extern List *td_footing(const TdShape *shape);
+extern List *td_footing_of_query(Query *query); /* analysed and rewritten */
+
 /* ======== plan/: the shape as statements ======== */
 
 /*

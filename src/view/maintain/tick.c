@@ -197,6 +197,12 @@ attempt(TdKeeper *k, bool careful)
 	look_at_horizon(k);
 	td_members_compare(k, cut.ddl);
 	td_members_run(k, cut.deltas, careful);
+	if (!td_footing_holds(k))
+	{
+		result = give_up(TD_TICK_AGAIN);
+		td_inbox_return(k->inbox);
+		return result;
+	}
 	checkpoint = needs_checkpoint(k, &cut);
 	if (checkpoint)
 		td_group_checkpoint(k->group, td_seen_text(cut.seen), k->pace.started, cut.bound, k->slot, 1);

@@ -158,6 +158,7 @@ td_members_reset(TdKeeper *k)
 
 		m->touched = m->compare = m->frozen = m->refill = m->aside = m->joined = m->counting = false;
 		m->recompute = TD_RAN_NOTHING;
+		m->footing = NIL;
 		td_feed_forget(m->run);
 		m->tick_ms = 0;
 	}
