@@ -191,6 +191,7 @@ extern bool td_fingerprint_grown(const char *before, const char *now);
  */
 extern List *td_footing(const TdShape *shape);
 extern List *td_footing_of_query(Query *query); /* analysed and rewritten */
+extern uint32 td_footing_hash(const List *footing); /* never 0 */
 
 /* ======== plan/: the shape as statements ======== */
 

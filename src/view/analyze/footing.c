@@ -30,6 +30,7 @@
 #include "access/htup_details.h"
 #include "access/transam.h"
 #include "catalog/pg_inherits.h"
+#include "common/hashfn.h"
 #include "miscadmin.h"
 #include "nodes/nodeFuncs.h"
 #include "utils/syscache.h"
@@ -80,6 +81,17 @@ td_footing(const TdShape *shape)
 	foreach(lc, shape->functions)
 		footing = add_function(footing, lfirst_oid(lc));
 	return footing;
+}
+
+uint32
+td_footing_hash(const List *footing)
+{
+	uint32		hash = 0;
+	ListCell   *lc;
+
+	foreach(lc, footing)
+		hash = hash_combine(hash, murmurhash32(lfirst_oid(lc)));
+	return Max(hash, 1);
 }
 
 /* Callback of check_functions_in_node: never stops it. */

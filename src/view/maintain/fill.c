@@ -33,6 +33,7 @@
 #include "storage/lmgr.h"
 #include "util/util.h"
 #include "utils/guc.h"
+#include "utils/inval.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
@@ -259,6 +260,7 @@ begin_fill(TdKeeper *k, TdMember *m)
 	TdFill	   *fill = &k->fill;
 
 	fill->version = td_bases_want(k);
+	td_share_note_filled(k->group, 0);
 	make_backlog(k);
 	if (!td_worker_start(TD_WORKER_FILL, MyDatabaseId, m->id, m->view->owner, m->view->name, "td_fill_main"))
 	{
@@ -316,6 +318,7 @@ fill_ended(TdKeeper *k)
 	if (filled)
 	{
 		fill->state = TD_FILL_JOINS;
+		fill->footing = td_share_filled();
 		if (fill->member->run)
 			fill->member->run->whole_ms = view->whole_ms;
 	}
@@ -538,15 +541,10 @@ td_fill_join(TdKeeper *k, TdDeltas *deltas)
 
 	m->recompute = fill->recompute ? TD_RAN_UNKNOWN : m->recompute;
 	m->compare = true;			/* nobody has while it did not stream: DDL before its snapshot is in the rows, but maybe not in the run */
+	if (!m->recompute && fill->footing != td_footing_hash(td_footing(m->run->shape)))
+		m->recompute = TD_RAN_DDL;	/* what came and went again meanwhile is in the rows, and in no fingerprint */
 	foreach(lc, fill->ddl)
-	{
-		const TdDdl *ddl = lfirst(lc);
-
-		td_member_take_ddl(m, ddl);
-		/* functions that were others for a while: the fill has called them as they were then */
-		if (!OidIsValid(ddl->relid) && m->run->shape->functions != NIL)
-			m->recompute = TD_RAN_DDL;
-	}
+		td_member_take_ddl(m, lfirst(lc));
 	foreach(lc, fill->unknown)
 		td_deltas_unknown(own, lfirst_oid(lc));
 	foreach(lc, deltas->list)
@@ -661,6 +659,7 @@ fill_view(TdView *view, volatile bool *started)
 	MemoryContext context = CurrentMemoryContext;
 	TdViewRun  *run;
 	TdSeen	   *seen;
+	List	   *footing;
 
 	get_snapshot(view);
 	MemoryContextSwitchTo(context);
@@ -670,7 +669,10 @@ fill_view(TdView *view, volatile bool *started)
 	seen = td_seen_of(GetActiveSnapshot());
 	run = td_run_create(view, CurrentMemoryContext);
 	ereport(DEBUG1, (errmsg_internal("filling view %s", view->name)));
+	footing = td_footing(run->shape);
 	(void) td_run_fill(run);
+	AcceptInvalidationMessages();
+	td_share_note_filled(view->group, equal(footing, td_footing(run->shape)) ? td_footing_hash(footing) : 0);
 	td_view_filled(view->id, td_seen_text(seen), run->whole_ms);
 	(void) td_feed_notify(run);
 	PopActiveSnapshot();

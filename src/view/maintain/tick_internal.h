@@ -190,6 +190,7 @@ typedef struct TdFill
 	TdMember   *member;
 	uint32		version;		/* of capture, with its columns */
 	char	   *snapshot;		/* that was handed over */
+	uint32		footing;		/* by which its rows were computed: td_share_filled */
 	MemoryContext context;
 	TdSpool    *backlog;
 	List	   *layouts;		/* of TdRowLayout *: of rows in the backlog, which name them by position */
@@ -393,5 +394,7 @@ extern void td_budget_step(TdKeeper *k);
 extern void td_share_claim(void);	/* before the tick's snapshot is taken */
 extern bool td_share_served(void);	/* a worker of the group has been past td_share_note_served since the server came up */
 extern void td_share_note_served(void);
+extern void td_share_note_filled(int32 group, uint32 footing);	/* by which footing a fill has computed its rows; 0 = by more than one */
+extern uint32 td_share_filled(void);
 
 #endif							/* TD_TICK_INTERNAL_H */
