@@ -62,6 +62,7 @@ static TdMember *next_member(TdKeeper *k);
 static int	lock_timeout(TdKeeper *k);
 static void make_backlog(TdKeeper *k);
 static void begin_fill(TdKeeper *k, TdMember *m);
+static bool plan_afresh(TdKeeper *k, TdMember *m, TdError *err);
 static bool plan_member(TdKeeper *k, TdMember *m);
 static void no_worker(TdKeeper *k, TdMember *m);
 static void fill_ended(TdKeeper *k);
@@ -186,6 +187,22 @@ fail_later(TdKeeper *k)
 	k->fill.not_before = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), td_backoff_ms(k->fill.failures));
 }
 
+/* Also where it has a run, which may be of long ago: who does not stream is told of no DDL.  false = no run, *err says why. */
+static bool
+plan_afresh(TdKeeper *k, TdMember *m, TdError *err)
+{
+	TdViewRun  *old = m->run;
+	bool		planned = td_member_plan(k, m, err);
+
+	if (old && planned)
+		td_run_succeed(m->run, old);
+	if (old)
+		td_run_destroy(old);
+	if (!planned)
+		m->run = NULL;
+	return planned;
+}
+
 /*
  * The definition as it is now; false = it is not its turn.  A view that can't be
  * planned fails, so does one over a view that has; one that is locked has its
@@ -207,7 +224,7 @@ plan_member(TdKeeper *k, TdMember *m)
 		}
 		td_fill_wait_for_lock(m);
 	}
-	else if (m->run || td_member_plan(k, m, &err))
+	else if (plan_afresh(k, m, &err))
 	{
 		td_member_follow(k, m);
 		planned = could_be_filled(k, m);
@@ -540,7 +557,7 @@ td_fill_join(TdKeeper *k, TdDeltas *deltas)
 	ListCell   *lc;
 
 	m->recompute = fill->recompute ? TD_RAN_UNKNOWN : m->recompute;
-	m->compare = true;			/* nobody has while it did not stream: DDL before its snapshot is in the rows, but maybe not in the run */
+	m->compare = true;			/* nobody has while it did not stream: DDL before its snapshot is in the rows, but not in the run if that was planned before */
 	if (!m->recompute && fill->footing != td_footing_hash(td_footing(m->run->shape)))
 		m->recompute = TD_RAN_DDL;	/* what came and went again meanwhile is in the rows, and in no fingerprint */
 	foreach(lc, fill->ddl)
