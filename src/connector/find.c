@@ -17,6 +17,7 @@
 #include "postgres.h"
 
 #include "connector/connector.h"
+#include "miscadmin.h"
 #include "util/util.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
