@@ -73,7 +73,9 @@ CREATE VIEW tapdata.views WITH (security_barrier) AS
         CASE WHEN x.of_group THEN gs.sqlstate WHEN v.fills = s.fills THEN s.sqlstate END AS sqlstate,
         CASE WHEN x.of_group THEN gs.error WHEN v.fills = s.fills THEN s.error END AS error,
         CASE WHEN x.status = 'fenced' THEN 'If the copy shall run on its own, let the owner of the database call SELECT tapdata.adopt_database()'
-            WHEN x.of_group THEN gs.hint WHEN v.fills = s.fills THEN s.hint END AS hint,
+            WHEN x.of_group THEN gs.hint
+            WHEN x.status = 'failed' THEN coalesce(nullif(s.hint, ''), pg_catalog.format('Mend the cause, then: SELECT tapdata.refresh_view(%L)', pg_catalog.format('%I.%I', v.table_schema, v.table_name)))
+            WHEN v.fills = s.fills THEN s.hint END AS hint,
         v.options,
         ARRAY(SELECT c.oid::pg_catalog.regclass FROM pg_catalog.pg_class c WHERE c.relnamespace IN ('tapdata_state'::pg_catalog.regnamespace, 'tapdata_parts'::pg_catalog.regnamespace)
             AND c.relkind = 'r' AND (c.relname ~ ('^v' || v.id || '_([0-9]+|c|p[0-9]+)$') OR

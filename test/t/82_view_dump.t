@@ -57,7 +57,15 @@ for (['one', '--exit-on-error'], ['parallel', '--exit-on-error', '-j', '2'])
 	is(value($db, "SELECT count(*) FROM tapdata.views WHERE hint !~ 'adopt_database' OR hint IS NULL"), 0, "$db: with what to do");
 	like(try_do(psql($db), "SELECT tapdata.wait_view('delta', '2 s')"), qr/^55000 .*copy/s, "$db: wait_view says so");
 	like(try_do(psql($db), "SELECT * FROM tapdata.changes('delta', 0)"), qr/^55000 .*copy/s, "$db: changes says so");
-	execute($db, 'SELECT tapdata.adopt_database()', 'INSERT INTO t (g, v) VALUES (1, 1)');
+	{
+		my @said;
+		local $SIG{__WARN__} = sub { push @said, @_ };
+		local psql($db)->{PrintWarn} = 1;
+		psql($db)->do('SET client_min_messages = notice; SELECT tapdata.adopt_database()');
+		like("@said", qr/@{[scalar(view_names()) + 3]} views were adopted/, "$db: as many views as there are, without their parts");
+		psql($db)->do('RESET client_min_messages');
+	}
+	execute($db, 'INSERT INTO t (g, v) VALUES (1, 1)');
 	is(inexact_views($db), '', "$db: adopted, exact by itself");
 	is(anatomy($db), $anatomy, "$db: made of the same parts");
 	my $mine = { %$copy };
