@@ -430,7 +430,7 @@ typedef struct TdViewRun
 	List	   *statements;		/* kept plans, by text and layout of the deltas (run.c) */
 	Oid			state_relid;	/* grouped; else InvalidOid */
 	struct TdRunKept *kept;		/* of run.c */
-	bool		timed_out;		/* the td_run_tick that raised 57014 ran into the view's timeout: its own error, no cancel of the worker */
+	bool		own_error;		/* what td_run_tick raised is of the view, though errors like it may pass: its timeout (57014, no cancel of the worker), or a lock that it did not get (55P03) */
 	uint32		version;		/* of td_capture_want that has its columns */
 	/* cost.c */
 	double		whole_ms;		/* what computing all of it took last; 0 = not known */
@@ -491,6 +491,7 @@ extern void td_scope_limit(TdViewScope *scope, int ms);	/* an earlier timeout, u
 extern void td_scope_unlimit(TdViewScope *scope);
 extern bool td_scope_limit_passed(TdViewScope *scope);	/* in PG_CATCH, before that: was it that one? */
 extern bool td_scope_abort(TdViewScope *scope); /* in PG_CATCH after enter with tick, then rethrow: takes the timeout down; true = it was the timeout.  Abort restores user and settings */
+extern void td_scope_forget(void);	/* in the view worker, between transactions: what statements of views have left in the session */
 
 /* A statement over in-memory relations, planned once and kept. */
 typedef struct TdSource

@@ -675,7 +675,7 @@ run_as_owner(TdTick *t, bool tick, void (*body) (TdTick *))
 	}
 	PG_CATCH();
 	{
-		t->run->timed_out = td_scope_abort(&scope);
+		t->run->own_error = td_scope_abort(&scope) || geterrcode() == ERRCODE_LOCK_NOT_AVAILABLE;
 		PG_RE_THROW();
 	}
 	PG_END_TRY();
@@ -689,7 +689,7 @@ td_run_tick(TdViewRun *run, TdDeltas *deltas, TdRan recompute)
 {
 	TdTick		tick;
 
-	run->timed_out = false;
+	run->own_error = false;
 	if (!is_touched(run, deltas, &recompute))
 		return;
 	begin_tick(&tick, run, deltas);
@@ -703,7 +703,7 @@ td_run_fill(TdViewRun *run)
 {
 	TdTick		tick;
 
-	run->timed_out = false;
+	run->own_error = false;
 	begin_tick(&tick, run, NULL);
 	run_as_owner(&tick, false, td_fill);
 	run->whole_ms = td_cost_since(tick.began);
