@@ -44,6 +44,7 @@ typedef struct TdOccurrence
 	bool		inh;			/* with what inherits from it: no ONLY */
 	Bitmapset  *columns;		/* attribute numbers used anywhere in the query, > 0 */
 	List	   *local;			/* quals that read only this occurrence (also in quals) */
+	List	   *unique;			/* linear: of Bitmapset *: its columns that no two rows have in common */
 } TdOccurrence;
 
 typedef enum TdAggregateKind
@@ -125,6 +126,8 @@ typedef struct TdShape
  * inheritance children) and each function (volatile; stable through time, session or data; see functions.c).  Takes no locks beyond what analysis took.
  */
 extern TdShape *td_analyze(Query *query, Oid owner, TdError *err);
+
+extern bool td_equal_columns(Node *qual, Var **left, Var **right);	/* is it "a = b" of plain columns, of two occurrences or one? */
 
 /*
  * A query that td_analyze refuses, or gives a costly shape, said over parts that it does not: what is left of it, which reads the tables of the parts, or NULL.  make() has the table
@@ -272,6 +275,9 @@ extern TdPlan *td_plan(const TdShape *shape);
  * else: output columns and weight.  Reads d_<relid> or l<n> of the changed ones.
  */
 extern char *td_plan_delta(const TdPlan *plan, const Bitmapset *changed);
+
+/* The same said in another way, which may cost less; NULL = there is none. */
+extern char *td_plan_delta_otherwise(const TdPlan *plan, const Bitmapset *changed);
 
 /* State rows of the groups in k, for keys whose nulls are as the mask says (bit i = key i is null); the others are found by =. */
 extern char *td_plan_groups(const TdPlan *plan, uint32 null_mask);

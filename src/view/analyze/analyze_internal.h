@@ -143,10 +143,9 @@ extern TdShape *td_keyed_analyze(Query *query, Oid owner, TdError *err);	/* in p
 
 /* keys.c */
 extern bool td_deterministic(Oid collation);	/* equal is identical, as far as the collation goes */
-extern void td_infer_keys(TdShape *shape);	/* columns[].not_null, unique */
+extern void td_infer_keys(TdShape *shape);	/* columns[].not_null, unique; occurrences[].unique */
 extern List *td_unique_keys(Oid relid, bool inherited); /* of Bitmapset *: columns that are unique among all rows */
 extern Oid	td_unique_index(Oid relid, bool inherited, const Bitmapset *columns);	/* the one that says so */
-extern bool td_equal_columns(Node *qual, Var **left, Var **right);	/* "a = b" of plain columns of two occurrences or one */
 extern Var *td_plain_column(Node *node);	/* a column, maybe relabelled without another equality; NULL = not one */
 extern List *td_and_list(Node *quals);	/* the parts of nested ANDs */
 

@@ -124,6 +124,8 @@ make_quals(TdPlanned *p)
 
 		q->expr = td_names_plain(lfirst(lc));
 		q->reads = td_names_reads(p, q->expr);
+		if (!td_equal_columns(lfirst(lc), &q->left, &q->right))
+			q->left = q->right = NULL;
 	}
 }
 
@@ -351,6 +353,18 @@ td_plan_delta(const TdPlan *plan, const Bitmapset *changed)
 	char	   *rows = td_terms_delta(p, changed);
 
 	return plan->grouped ? td_counters_of_delta(p, rows) : rows;
+}
+
+/* In stages, where that is not how it is said anyway: which way is cheaper depends on how many rows the joins lead to, and the planner has an idea of that. */
+char *
+td_plan_delta_otherwise(const TdPlan *plan, const Bitmapset *changed)
+{
+	const TdPlanned *p = (const TdPlanned *) plan;
+	int			nchanged = bms_num_members(changed);
+
+	if (plan->shape->keyed || nchanged < TD_MIN_STAGED || nchanged > TD_MAX_SIGNED)
+		return NULL;
+	return plan->grouped ? td_counters_of_delta(p, td_stages_delta(p, changed)) : td_stages_delta(p, changed);
 }
 
 /* The row's key i is that of k, or null.  Datums that are null, not rows of nulls. */

@@ -23,6 +23,7 @@
 
 #define TD_W "\"" TD_WEIGHT "\""
 #define TD_MAX_SIGNED 4			/* changed occurrences: up to here by inclusion and exclusion, above by stages */
+#define TD_MIN_STAGED 3			/* from here on stages may cost less */
 
 /* What the columns of one row are called in a text: "" = no such column.  alias NULL: the row can't be named. */
 typedef struct TdRowNames
@@ -46,6 +47,8 @@ typedef struct TdQual
 {
 	Node	   *expr;
 	Bitmapset  *reads;			/* occurrences */
+	Var		   *left;			/* "left = right" of plain columns (varno: rti); NULL = it is not that */
+	Var		   *right;
 	char	   *text;
 } TdQual;
 
