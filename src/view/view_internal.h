@@ -234,6 +234,7 @@ typedef struct TdLineage
 	List	   *path;			/* of int: occurrences to be joined, in this order */
 	List	   *quals;			/* conditions of that join; on those of path alone, too */
 	List	   *keys;			/* of Node *: k1..km, over the last of path, or itself.  NIL = a change touches every key */
+	List	   *compared;		/* of Bitmapset *: several columns of it that equal columns of one other occurrence */
 } TdLineage;
 
 /* What plan/ needs of a keyed query. */

@@ -157,6 +157,13 @@ extern Oid	td_order_index(Oid relid, const List *order);	/* that one; InvalidOid
 extern void td_fingerprint_class(StringInfo text, Oid relid, bool whole, bool file);
 extern void td_fingerprint_children(StringInfo text, Oid relid);
 
+/* statistics.c */
+extern double td_rows_per_value(Oid relid, const Bitmapset *columns);	/* rows that have the same values in these columns; 0 = not known */
+
+/* indexes.c: rows of explain_query on the index by which rows are found by these columns; more: behind them in the index */
+extern void td_explain_index(List **rows, int level, Oid relid, const Bitmapset *attnums, const char *more, const char *purpose);
+extern char *td_column_names(Oid relid, const Bitmapset *attnums);	/* "a, b" */
+
 /* explain.c, wal_cost.c */
 extern void td_explain_row(List **rows, int level, const char *node, const char *strategy, const char *detail);
 extern void td_explain_wal(List **rows, const TdShape *shape);
