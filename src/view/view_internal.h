@@ -127,6 +127,16 @@ typedef struct TdShape
  */
 extern TdShape *td_analyze(Query *query, Oid owner, TdError *err);
 
+/* ranges.c: is an occurrence joined by one comparison alone, "value < bound", of a column that nothing else reads? */
+typedef struct TdRange
+{
+	Node	   *value;			/* over one other occurrence */
+	Var		   *bound;			/* its column */
+} TdRange;
+
+extern bool td_find_range(const TdShape *shape, const TdOccurrence *o, TdRange *range);
+extern Bitmapset *td_range_columns(const TdShape *shape, Oid relid);	/* by which rows between two bounds are sought */
+
 extern bool td_equal_columns(Node *qual, Var **left, Var **right);	/* is it "a = b" of plain columns, of two occurrences or one? */
 
 /*

@@ -156,8 +156,18 @@ explain_probes(List **rows, const TdShape *shape, const TdOccurrence *o)
 
 	foreach(lc, probes)
 		td_explain_index(rows, 3, o->relid, ((Probe *) lfirst(lc))->attnums, "", psprintf("to find its rows for changes of r%d", ((Probe *) lfirst(lc))->from));
-	if (probes == NIL && shape->noccurrences > 1)
+	if (probes == NIL && shape->noccurrences > 1 && td_range_columns(shape, o->relid) == NULL)
 		td_explain_row(rows, 3, "no equality", "scan", "a change of another table reads it whole");
+}
+
+static void
+explain_ranges(List **rows, const TdShape *shape, const TdOccurrence *o)
+{
+	Bitmapset  *columns = td_range_columns(shape, o->relid);
+	int			attnum = -1;
+
+	while ((attnum = bms_next_member(columns, attnum)) >= 0)
+		td_explain_index(rows, 3, o->relid, bms_make_singleton(attnum), "", "to find its rows between an old and a new bound");
 }
 
 static void
@@ -172,6 +182,7 @@ explain_occurrence(List **rows, const TdShape *shape, const TdOccurrence *o)
 		appendStringInfo(&detail, "%s%s", lc == list_head(o->local) ? "; filter: " : " AND ", expression_text(shape, lfirst(lc)));
 	td_explain_row(rows, 2, psprintf("r%d %s", o->n, td_qualified_name(o->relid)), o->view ? "delta of a view" : "delta", detail.data);
 	explain_probes(rows, shape, o);
+	explain_ranges(rows, shape, o);
 }
 
 static void

@@ -102,6 +102,8 @@ typedef struct TdPlanned
 	bool		barrier;		/* arguments are computed once per row, before anything counts them */
 	bool		netted;			/* changed occurrences are read from leaves */
 	char	  **tables;			/* qualified names, by occurrence - 1 */
+	char	  **ranges;			/* by occurrence - 1: a condition on rows of the others, see terms.c; NULL = none */
+	char	  **within;			/* whether it may be added */
 	Bitmapset **columns;		/* by occurrence - 1: those that a leaf needs */
 	TdRowNames *rows;			/* by rti - 1: r<n> with the names of today */
 	int			nrows;
