@@ -114,14 +114,18 @@ lineage_of(const TdKeyedWalk *walk, const TdCandidate *c, int n)
 static void
 note_columns(TdKeyedWalk *walk, const TdLineage *lineage)
 {
-	List	   *vars = pull_var_clause((Node *) list_make3(lineage->local, lineage->quals, lineage->keys), 0);
+	List	   *led = pull_var_clause((Node *) list_make2(lineage->quals, lineage->keys), 0);
+	List	   *vars = list_concat_copy(pull_var_clause((Node *) lineage->local, 0), led);
 	ListCell   *lc;
 
 	foreach(lc, vars)
 	{
-		TdOccurrence *o = &walk->shape->occurrences[lfirst_node(Var, lc)->varno - 1];
+		const Var  *var = lfirst_node(Var, lc);
+		TdOccurrence *o = &walk->shape->occurrences[var->varno - 1];
 
-		o->columns = bms_add_member(o->columns, lfirst_node(Var, lc)->varattno);
+		o->columns = bms_add_member(o->columns, var->varattno);
+		if (list_member_ptr(led, var))
+			o->beyond = bms_add_member(o->beyond, var->varattno);
 	}
 }
 
