@@ -136,7 +136,9 @@ td_tick(TdKeeper *k)
 			td_share_committed(false);
 			td_fill_tick_failed(k);
 			td_inbox_return(k->inbox);
-			again = !careful && k->in_view && (!td_error_passes(edata->sqlerrcode) || edata->sqlerrcode == ERRCODE_QUERY_CANCELED);
+			td_scope_forget();
+			again = !careful && k->in_view && (!td_error_passes(edata->sqlerrcode) || edata->sqlerrcode == ERRCODE_QUERY_CANCELED ||
+											   edata->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE);
 			careful = k->reread;
 			k->reread = again && !k->reread;
 			k->in_view = false;
@@ -217,6 +219,7 @@ attempt(TdKeeper *k, bool careful)
 	PopActiveSnapshot();
 	td_deltas_destroy(cut.deltas);
 	CommitTransactionCommand();
+	td_scope_forget();
 	finish(k, &cut, checkpoint);
 	return TD_TICK_DONE;
 }
