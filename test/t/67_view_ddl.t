@@ -347,5 +347,36 @@ is(wait_for('beside'), '', 'create_view does not wait for a lock that is none of
 $keeper->rollback;
 $keeper->disconnect;
 
+# ---- while a view does not stream: its plan is that of before ----
+execute('postgres', 'CREATE TABLE kin_rows (id int PRIMARY KEY, a int)', 'CREATE TABLE others (id int PRIMARY KEY, a int)', 'INSERT INTO kin_rows SELECT i, i % 5 FROM generate_series(1, 20) i', 'INSERT INTO others SELECT i, i FROM generate_series(1, 20) i',
+	'CREATE VIEW kin AS SELECT id, a FROM kin_rows');
+create('over_kin', 'SELECT q.id, (SELECT count(p.a) FROM kin p WHERE p.a = q.a) AS n FROM others q');
+exact('over an ordinary view', 'over_kin');
+{
+	my $holder = psql('postgres', fresh => 1);
+	$holder->begin_work;
+	$holder->do('LOCK TABLE others');
+	execute('postgres', "SELECT tapdata.refresh_view('over_kin')");
+	ok(eventually(sub { value('postgres', q{SELECT status FROM tapdata.views WHERE view = 'over_kin'::regclass}) eq 'snapshot' }), 'it waits to be filled');
+	execute('postgres', 'CREATE OR REPLACE VIEW kin AS SELECT id, a FROM kin_rows WHERE id > 10', 'UPDATE l SET v = v + 1');
+	exact('a tick has seen another ordinary view', 'of_l');
+	$holder->rollback;
+	exact('filled', 'over_kin');
+	execute('postgres', 'UPDATE others SET a = a % 5', 'UPDATE kin_rows SET a = 2 WHERE id IN (3, 5, 13)');
+	exact('goes on by it', 'over_kin');
+}
+
+# ---- a function is another one while a view is filled, and then the old one again ----
+sub new_twist { my ($n) = @_; execute('postgres', "CREATE OR REPLACE FUNCTION twist(int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS 'BEGIN RETURN \$1 * $n; END'"); return }
+new_twist(1);
+execute('postgres', q{CREATE FUNCTION slowly(int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(0.7); RETURN $1; END'}, 'CREATE TABLE f_rows (id int PRIMARY KEY)', 'INSERT INTO f_rows VALUES (1), (2), (3), (4)');
+create('by_twist', 'SELECT id, slowly(id) AS s, twist(id) AS f FROM f_rows');
+my $asleep = sub { value('postgres', q{SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'}) };
+ok(eventually($asleep), 'it is being filled');
+new_twist(2);
+sleep 1.5;
+ok($asleep->(), 'it still is');
+new_twist(1);
+exact('filled', 'by_twist');
 finish();
 done_testing();
