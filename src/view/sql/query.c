@@ -38,6 +38,8 @@
 
 static RawStmt *parse(const char *sql);
 static void inner_position(void *arg);
+static void require_plan(Query *query, const char *sql);
+static void not_to_be_run(void *arg);
 static bool check_rights(Node *node, void *context);
 static bool use_twins(Node *node, void *context);
 
@@ -47,13 +49,37 @@ td_query_analyse(const char *sql)
 {
 	ErrorContextCallback callback = {error_context_stack, inner_position, (void *) sql};
 	Query	   *query;
+	TdError		err = {0};
 
 	error_context_stack = &callback;
 	query = parse_analyze_fixedparams(parse(sql), sql, NULL, 0, NULL);
 	error_context_stack = callback.previous;
 	(void) check_rights((Node *) query, NULL);
 	td_require_execute((Node *) query, GetUserId());
+	if (!td_check_rows(query, &err))
+		td_error_raise(&err);
+	require_plan(query, sql);
 	return query;
+}
+
+/* What PostgreSQL can't run, as FULL JOIN without an equality, is found when it is planned: rather now than in a worker. */
+static void
+require_plan(Query *query, const char *sql)
+{
+	ErrorContextCallback callback = {error_context_stack, not_to_be_run, NULL};
+
+	if (query->commandType != CMD_SELECT)
+		return;
+	error_context_stack = &callback;
+	(void) pg_plan_query(linitial_node(Query, pg_rewrite_query(copyObject(query))), sql, CURSOR_OPT_PARALLEL_OK, NULL);
+	error_context_stack = callback.previous;
+}
+
+static void
+not_to_be_run(void *arg)
+{
+	if (geterrcode() == ERRCODE_FEATURE_NOT_SUPPORTED)
+		errhint("PostgreSQL can't run the query as it stands. FULL JOIN needs an equality between columns of its two sides.");
 }
 
 static RawStmt *
