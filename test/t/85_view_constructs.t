@@ -1,7 +1,7 @@
 # Every construct of SQL in several forms, over columns of nearly every type (lib/TdConstructs.pm): each is kept, and is exact after each of some random
 # transactions, or is refused in words that say which construct it is.
 #
-# 85_view_constructs.txt has a query and, before it, what is to become of it: the strategy (`, whole` where a change of some table computes all of it), or the
+# lib/constructs.txt has a query and, before it, what is to become of it: the strategy (`, whole` where a change of some table computes all of it), or the
 # error, `0A000 full:` where {"allow_full": true} admits it.  `open` before a query: what it shows for values that are equal is open.
 # Exact is: check_view() finds nothing, and the table is the query's result by plain SQL, as values and as text, or that of the twin where LIMIT leaves open which rows.
 #
@@ -42,7 +42,7 @@ sub verdict
 }
 
 # ---- each is kept or refused ----
-open my $in, '<', "$FindBin::Bin/85_view_constructs.txt" or die;
+open my $in, '<', "$FindBin::Bin/lib/constructs.txt" or die;
 my (@queries, $part);
 while (<$in>)
 {
