@@ -152,6 +152,23 @@ inline_with(Query *query, Preparing *p)
 
 /* ---- ordinary views ---- */
 
+/* CREATE OR REPLACE VIEW adds columns, which queries made before do not name: their rows of the view have them. */
+static void
+name_new_columns(RangeTblEntry *rte)
+{
+	int			known = list_length(rte->eref->colnames);
+	ListCell   *lc;
+
+	foreach(lc, rte->subquery->targetList)
+	{
+		const TargetEntry *tle = lfirst_node(TargetEntry, lc);
+
+		if (!tle->resjunk && tle->resno > known)
+			rte->eref->colnames = lappend(rte->eref->colnames, makeString(pstrdup(tle->resname)));
+	}
+	rte->alias = copyObject(rte->eref);
+}
+
 /* Its query, if it is read with the same rights as the view that reads it. */
 static bool
 expand_view(RangeTblEntry *rte, Preparing *p)
@@ -171,6 +188,7 @@ expand_view(RangeTblEntry *rte, Preparing *p)
 	if (!has_room(query, p))
 		return false;
 	make_subquery(rte, query);
+	name_new_columns(rte);
 	rte->relid = InvalidOid;
 	rte->relkind = 0;
 	rte->rellockmode = 0;
