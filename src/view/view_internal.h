@@ -153,6 +153,9 @@ typedef Oid (*TdMakePart) (Query *query, TdShape *shape, const List *order, int 
 extern Query *td_split(Query *query, Oid owner, TdMakePart make, void *arg, const TdShape *shape, int *nparts);
 extern bool td_split_helps(const TdShape *shape);	/* may parts be better than the shape that td_analyze gave? */
 
+/* refuse.c: no row of a join is a value in the query as the user wrote it; false = one is */
+extern bool td_check_rows(Query *query, TdError *err);
+
 /* total.c: makes the orders that LIMIT cuts total, at all levels; false = refused.  proofs: unique indexes (oids) without which they would not be */
 extern bool td_make_total(Query *query, List **proofs, TdError *err);
 
