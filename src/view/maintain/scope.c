@@ -8,7 +8,8 @@
  *		leave everything is done as the view's owner in a restricted operation:
  *		what runs may neither keep a thing in the session nor get back to the
  *		superuser.  Nested settings cost a microsecond or two each, so one that
- *		is in force already is not set again.
+ *		is in force already is not set again, and the view worker has those of a
+ *		tick all the time.
  *
  *		The timeout of a view is the server's own statement_timeout: its signal
  *		cancels what runs with 57014.  A timer that fires while it is taken down
@@ -130,11 +131,35 @@ disarm(TdViewScope *scope)
 		QueryCancelPending = false;
 }
 
-void
-td_scope_enter(TdViewScope *scope, const TdView *view, bool tick)
+static void
+set_work_mem(void (*set_one) (const char *name, const char *value))
 {
 	char		memory[16];
 
+	snprintf(memory, sizeof(memory), "%d", Max(td_worker_memory / 2, 64));
+	set_one("work_mem", memory);
+}
+
+static void
+set_for_good(const char *name, const char *value)
+{
+	SetConfigOption(name, value, PGC_SUSET, PGC_S_OVERRIDE);
+}
+
+/* The view worker, once: a tick enters a scope for each view that has changed. */
+void
+td_scope_settle(void)
+{
+	for (int i = 0; i < lengthof(basic_settings); i++)
+		set_for_good(basic_settings[i].name, basic_settings[i].value);
+	for (int i = 0; i < lengthof(tick_settings); i++)
+		set_for_good(tick_settings[i].name, tick_settings[i].value);
+	set_work_mem(set_for_good);
+}
+
+void
+td_scope_enter(TdViewScope *scope, const TdView *view, bool tick)
+{
 	memset(scope, 0, sizeof(*scope));
 	GetUserIdAndSecContext(&scope->user, &scope->sec_context);
 	SetUserIdAndSecContext(view->owner, scope->sec_context | SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION);
@@ -143,8 +168,7 @@ td_scope_enter(TdViewScope *scope, const TdView *view, bool tick)
 	if (tick)
 	{
 		set_all(tick_settings, lengthof(tick_settings), view->settings);
-		snprintf(memory, sizeof(memory), "%d", Max(td_worker_memory / 2, 64));
-		set("work_mem", memory);
+		set_work_mem(set);
 	}
 	set_pinned(view->settings);
 	scope->timeout_ms = tick ? view->timeout_ms : 0;
