@@ -30,6 +30,7 @@
 #include "view/maintain/run_internal.h"
 #include "workers/workers.h"
 
+#define OUTERMOST 2				/* nest level of settings in a transaction that has changed none */
 #define OWN_PATH "pg_catalog, pg_temp"
 
 typedef struct Setting
@@ -140,6 +141,8 @@ set_work_mem(void (*set_one) (const char *name, const char *value))
 	set_one("work_mem", memory);
 }
 
+static int	settled_memory = 0;		/* tapdata.worker_memory then; 0 = this is not the view worker */
+
 static void
 set_for_good(const char *name, const char *value)
 {
@@ -155,17 +158,22 @@ td_scope_settle(void)
 	for (int i = 0; i < lengthof(tick_settings); i++)
 		set_for_good(tick_settings[i].name, tick_settings[i].value);
 	set_work_mem(set_for_good);
+	settled_memory = td_worker_memory;
 }
 
 void
 td_scope_enter(TdViewScope *scope, const TdView *view, bool tick)
 {
+	bool		settled;
+
 	memset(scope, 0, sizeof(*scope));
 	GetUserIdAndSecContext(&scope->user, &scope->sec_context);
 	SetUserIdAndSecContext(view->owner, scope->sec_context | SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION);
 	scope->guc_level = NewGUCNestLevel();
-	set_all(basic_settings, lengthof(basic_settings), view->settings);
-	if (tick)
+	settled = settled_memory == td_worker_memory && scope->guc_level == OUTERMOST;
+	if (!settled)
+		set_all(basic_settings, lengthof(basic_settings), view->settings);
+	if (tick && !settled)
 	{
 		set_all(tick_settings, lengthof(tick_settings), view->settings);
 		set_work_mem(set);

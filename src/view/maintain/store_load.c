@@ -46,7 +46,7 @@ require_empty(TdTarget *t)
 	if (found)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("table %s to be filled is not empty", t->name)));
+				 errmsg("table %s to be filled is not empty", td_store_target_name(t))));
 }
 
 TdStoreLoad *
@@ -69,7 +69,7 @@ void
 td_store_load_row(TdStoreLoad *load, TupleTableSlot *slot)
 {
 	if (unlikely(slot->tts_tupleDescriptor->natts < load->target.ncolumns))
-		elog(ERROR, "a row has %d columns, table %s has %d", slot->tts_tupleDescriptor->natts, load->target.name, load->target.ncolumns);
+		elog(ERROR, "a row has %d columns, table %s has %d", slot->tts_tupleDescriptor->natts, td_store_target_name(&load->target), load->target.ncolumns);
 	td_store_target_add(&load->target, slot);
 	load->rows++;
 	if (load->rows == LOAD_INDEXED)
