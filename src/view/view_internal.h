@@ -272,6 +272,8 @@ typedef struct TdLeaf
 {
 	char	   *name;			/* l<n> */
 	int			occurrence;
+	List	   *columns;		/* of char *: names; then the weight */
+	bool		whole;			/* no condition: these columns of all rows */
 	char	   *sql;			/* over d_<relid> */
 } TdLeaf;
 
@@ -508,6 +510,7 @@ typedef struct TdViewScope
 
 extern void td_scope_enter(TdViewScope *scope, const TdView *view, bool tick);	/* tick: also the planner's settings and the timeout */
 extern void td_scope_leave(TdViewScope *scope);
+extern void td_scope_settle(void);	/* the view worker, once: so that enter finds most of it set */
 extern void td_scope_limit(TdViewScope *scope, int ms);	/* an earlier timeout, until (and once more the view's own) */
 extern void td_scope_unlimit(TdViewScope *scope);
 extern bool td_scope_limit_passed(TdViewScope *scope);	/* in PG_CATCH, before that: was it that one? */

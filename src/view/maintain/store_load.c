@@ -46,7 +46,7 @@ require_empty(TdTarget *t)
 	if (found)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("table %s to be filled is not empty", t->name)));
+				 errmsg("table %s to be filled is not empty", td_store_target_name(t))));
 }
 
 /* Values are stored as they are: one of another type would be read as what it is not. */
@@ -60,7 +60,7 @@ require_types(TdTarget *t, TupleDesc desc)
 	if (!same)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATATYPE_MISMATCH),
-				 errmsg("the rows for table %s are not of its type", t->name),
+				 errmsg("the rows for table %s are not of its type", td_store_target_name(t)),
 				 errhint("Cast the columns of the query to plain types, and report this: it is an error of tapdata.")));
 }
 
