@@ -297,6 +297,7 @@ typedef enum TdLocked
 } TdLocked;
 
 extern TdLocked td_lock_touched(TdKeeper *k);	/* but those that it sets aside */
+extern bool td_lock_queue(TdKeeper *k);	/* between ticks; true = what was missing can be had now */
 extern bool td_lock_to_plan(TdMember *m);	/* false = a lock is not to be had now, see td_lock_error */
 extern bool td_member_is_aside(const TdMember *m);
 extern void td_lock_error(const TdMember *m, TdError *err); /* who is in the way */
