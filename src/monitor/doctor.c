@@ -404,7 +404,8 @@ check_views(ReturnSetInfo *result)
 			  "SELECT string_agg(pg_catalog.format('%s takes %s ms of each tick of group %I', view, round(slow_ms), group_name), ', ' ORDER BY view::text) "
 			  "FROM tapdata.views WHERE slow_ms IS NOT NULL AND status = 'streaming'",
 			  "none", "hold up the other views of their group",
-			  "-- drop and create it with the option {\"group\": \"its_own\"}, or allow the group more: SELECT tapdata.alter_view(view, '{\"max_lag\": \"1 s\"}')");
+			  "SELECT view, pg_get_viewdef(twin) FROM tapdata.views WHERE slow_ms IS NOT NULL; -- drop it and create it with that query and the option "
+			  "{\"group\": \"its_own\"}, those that read it likewise; or allow the group more: SELECT tapdata.alter_view(view, '{\"max_lag\": \"1 s\"}')");
 	say_names(result, "old snapshots",
 			  "SELECT string_agg(who, ', ' ORDER BY since) FROM (SELECT pg_catalog.format('process %s', pid), xact_start FROM pg_catalog.pg_stat_activity "
 			  "WHERE datname = pg_catalog.current_database() AND (backend_xmin IS NOT NULL OR backend_xid IS NOT NULL) AND xact_start < " LONG_AGO " "
