@@ -98,6 +98,7 @@ for my $who (sort keys %$first)
 	diag sprintf '%s: %s MB', $who, join ', ', map { sprintf '%.1f', ($_->{$who} // 0) / 1048576 } $first, $middle, $last;
 }
 is_deeply([sort keys %$last], [sort keys %$first], 'no worker was restarted');
+diag sprintf 'WAL kept %.0f MB at most, tables %.1f MB at the end', $wal / 1048576, state_size() / 1048576;
 cmp_ok($wal, '<', $bound{wal}, sprintf 'the slot kept %.0f MB of WAL at most', $wal / 1048576);
 cmp_ok(state_size(), '<', $bound{state}, sprintf 'state, view and catalog tables take %.1f MB', state_size() / 1048576);
 my ($spool) = value('postgres', q{SELECT count(*) FROM pg_ls_dir(coalesce(nullif(current_setting('tapdata.spool_directory'), ''), 'pgsql_tmp_tapdata'), true, false)});

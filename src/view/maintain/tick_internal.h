@@ -150,6 +150,7 @@ typedef struct TdMember
 	bool		told_waiting;	/* for a worker to fill it */
 	bool		missing;		/* a relation of it was gone at the last attempt */
 	bool		seen;			/* mark of td_members_read */
+	int64		feed_from;		/* its feed has no ticks before this one, as far as we know */
 	bool		feed_empty;		/* had nothing that will expire when it was pruned last: what is written then counts for when to prune again */
 	/* a lock that is not to be had */
 	TimestampTz busy_since;		/* ticks have not had it; 0 = all were to be had */
