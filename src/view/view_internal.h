@@ -255,6 +255,8 @@ typedef struct TdLineage
 	List	   *path;			/* of int: occurrences to be joined, in this order */
 	List	   *quals;			/* conditions of that join; on those of path alone, too */
 	List	   *keys;			/* of Node *: k1..km, over the last of path, or itself.  NIL = a change touches every key */
+	List	   *matched;		/* of int: others in which it has a row, or touches no key; and, of each of them, */
+	List	   *matched_quals;	/* the equalities with it and the conditions on it */
 	List	   *compared;		/* of Bitmapset *: several columns of it that equal columns of one other occurrence */
 } TdLineage;
 

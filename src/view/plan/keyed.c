@@ -261,7 +261,9 @@ td_plan_affected(const TdPlan *plan, const Bitmapset *changed)
 		appendStringInfo(&buf, "\nFROM l%d r%d", n, n);
 		foreach(lc, lineage->path)
 			appendStringInfo(&buf, ", %s r%d", p->tables[lfirst_int(lc) - 1], lfirst_int(lc));
-		put_conditions(&buf, p, lineage->quals, "\nWHERE ");
+		foreach(lc, lineage->matched)
+			appendStringInfo(&buf, ", %s r%d", p->tables[lfirst_int(lc) - 1], lfirst_int(lc));
+		put_conditions(&buf, p, list_concat_copy(lineage->quals, lineage->matched_quals), "\nWHERE ");
 	}
 	if (plan->shape->keyed->private->nulls)
 		put_nulls(&buf, p);
