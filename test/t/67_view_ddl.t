@@ -407,5 +407,16 @@ sleep 1.5;
 ok($asleep->(), 'it still is');
 new_twist(1);
 exact('filled', 'by_twist');
+# ---- columns that only a condition, or nothing but the rows, read: a change of them is one, where no key and no condition tells (not DDL; a release nearly had it) ----
+execute('postgres', 'CREATE TABLE cut (id int PRIMARY KEY, a int, o boolean)', 'INSERT INTO cut SELECT i, i % 3, true FROM generate_series(1, 9) i');
+create('cut_rows', 'SELECT o FROM cut ORDER BY id DESC LIMIT 3 OFFSET 1');
+$query{cut_whole} = 'SELECT id, row_number() OVER (ORDER BY id) AS n FROM cut WHERE a > 0 AND o';
+execute('postgres', "SELECT tapdata.create_view('cut_whole', '$query{cut_whole}', '{\"allow_full\": true}')");
+create('cut_key', 'SELECT id, (SELECT count(*) FROM cut d WHERE d.a = c.a AND d.o) AS n FROM cut c WHERE c.o');
+exact('new', qw(cut_rows cut_whole cut_key));
+execute('postgres', 'UPDATE cut SET o = false WHERE id IN (2, 8)');
+exact('one column of them', qw(cut_rows cut_whole cut_key));
+execute('postgres', 'UPDATE cut SET a = NULL WHERE id IN (3, 7)');
+exact('another one', qw(cut_rows cut_whole cut_key));
 finish();
 done_testing();

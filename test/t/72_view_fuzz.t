@@ -194,7 +194,7 @@ sub stands
 	my ($name) = @_;
 	my $dbh = psql('postgres');
 	wait_views($dbh, split /\./, $name);
-	my @parts = @{ $dbh->selectall_arrayref("SELECT p.relation::regclass, p.query::regclass FROM tapdata.view p JOIN tapdata.view v ON v.id = p.part_of WHERE v.relation = '$name'::regclass") };
+	my @parts = @{ $dbh->selectall_arrayref("SELECT p.relation::regclass, coalesce(p.query, p.twin)::regclass FROM tapdata.view p JOIN tapdata.view v ON v.id = p.part_of WHERE v.relation = '$name'::regclass") };
 	return "once the writers have stopped: " . (inexact($dbh, split /\./, $name) || 'exact') . "\nticks: " . $dbh->selectrow_array("SELECT executed FROM tapdata.views WHERE view = '$name'::regclass") . "\n"
 		. join '', map { my ($t, $q) = @$_; "$t: " . $dbh->selectrow_array("SELECT count(*) FROM ((SELECT w::text FROM ONLY $t w EXCEPT ALL SELECT w::text FROM $q w) UNION ALL (SELECT w::text FROM $q w EXCEPT ALL SELECT w::text FROM ONLY $t w)) x") . " rows wrong\n" } @parts;
 }

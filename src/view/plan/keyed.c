@@ -272,19 +272,23 @@ td_plan_affected(const TdPlan *plan, const Bitmapset *changed)
 
 /* ---- the plan ---- */
 
-/* The images that fulfil the conditions on it alone, cut down to what is read beyond them: where only those columns change, nothing is left. */
+/*
+ * The images that fulfil the conditions on it alone, cut down to what is read beyond them: where only those columns change, nothing is left.  Without such
+ * conditions (top-k and keyless views have none here, whatever their queries say) all that is read counts.
+ */
 static TdLeaf *
 make_leaf(const KeyedPlan *p, const TdOccurrence *o, const TdRowNames *row)
 {
 	TdLeaf	   *leaf = palloc0(sizeof(TdLeaf));
 	const List *local = p->plan.shape->keyed->private->lineage[o->n - 1].local;
+	const Bitmapset *columns = local == NIL ? o->columns : o->beyond;
 	StringInfoData buf;
 	int			a = -1;
 
 	leaf->whole = local == NIL;
 	initStringInfo(&buf);
 	appendStringInfoString(&buf, "SELECT ");
-	while ((a = bms_next_member(o->beyond, a)) >= 0)
+	while ((a = bms_next_member(columns, a)) >= 0)
 	{
 		char	   *name = list_nth(row->columns, a - 1);
 
