@@ -432,6 +432,8 @@ try_tick(TdKeeper *k)
 			td_members_read(k);
 			break;
 		case TD_TICK_AGAIN:
+			if (td_lock_queue(k))
+				return 0;
 			break;
 	}
 	MemoryContextSwitchTo(k->context);

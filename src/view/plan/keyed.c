@@ -261,7 +261,9 @@ td_plan_affected(const TdPlan *plan, const Bitmapset *changed)
 		appendStringInfo(&buf, "\nFROM l%d r%d", n, n);
 		foreach(lc, lineage->path)
 			appendStringInfo(&buf, ", %s r%d", p->tables[lfirst_int(lc) - 1], lfirst_int(lc));
-		put_conditions(&buf, p, lineage->quals, "\nWHERE ");
+		foreach(lc, lineage->matched)
+			appendStringInfo(&buf, ", %s r%d", p->tables[lfirst_int(lc) - 1], lfirst_int(lc));
+		put_conditions(&buf, p, list_concat_copy(lineage->quals, lineage->matched_quals), "\nWHERE ");
 	}
 	if (plan->shape->keyed->private->nulls)
 		put_nulls(&buf, p);
@@ -270,6 +272,7 @@ td_plan_affected(const TdPlan *plan, const Bitmapset *changed)
 
 /* ---- the plan ---- */
 
+/* The images that fulfil the conditions on it alone, cut down to what is read beyond them: where only those columns change, nothing is left. */
 static TdLeaf *
 make_leaf(const KeyedPlan *p, const TdOccurrence *o, const TdRowNames *row)
 {
@@ -281,7 +284,7 @@ make_leaf(const KeyedPlan *p, const TdOccurrence *o, const TdRowNames *row)
 	leaf->whole = local == NIL;
 	initStringInfo(&buf);
 	appendStringInfoString(&buf, "SELECT ");
-	while ((a = bms_next_member(o->columns, a)) >= 0)
+	while ((a = bms_next_member(o->beyond, a)) >= 0)
 	{
 		char	   *name = list_nth(row->columns, a - 1);
 
