@@ -50,13 +50,15 @@ check_uses(TdShape *shape, TdError *err)
 	return ok;
 }
 
-/* No key: any change touches everything. */
+/* No key: any change of a column that is read touches everything. */
 static TdKeyed *
 keyless(const TdKeyedWalk *walk)
 {
 	const TdShape *shape = walk->shape;
 	TdKeyed    *keyed = palloc0(sizeof(TdKeyed));
 
+	for (int i = 0; i < shape->noccurrences; i++)
+		shape->occurrences[i].beyond = shape->occurrences[i].columns;	/* no leaf has a condition */
 	keyed->stored = true;
 	keyed->private = palloc0(sizeof(TdKeyedPrivate));
 	keyed->private->lineage = palloc0(shape->noccurrences * sizeof(TdLineage));
