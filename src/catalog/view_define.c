@@ -37,9 +37,9 @@ void
 td_view_add(TdView *v, List *options, Datum settings, const char *strategy)
 {
 	static TdStatement add = {
-		"INSERT INTO tapdata.view (id, part_of, view_group, owner, relation, table_schema, table_name, twin, twin_name, query, options, settings, strategy, replaces) "
+		"INSERT INTO tapdata.view (id, part_of, view_group, owner, relation, table_schema, table_name, twin, twin_name, query, options, settings, strategy, replaces, keeps) "
 		"OVERRIDING SYSTEM VALUE SELECT CASE WHEN $8 <> 0 THEN $8 ELSE nextval('tapdata.view_id_seq')::integer END, nullif($9, 0), $1, $2::regrole, c.oid, "
-		"(SELECT nspname FROM pg_namespace n WHERE n.oid = c.relnamespace), c.relname, t.oid, t.relname, nullif(nullif($10, 0::oid), t.oid), jsonb_strip_nulls($5), $6, $7, nullif($11, 0) "
+		"(SELECT nspname FROM pg_namespace n WHERE n.oid = c.relnamespace), c.relname, t.oid, t.relname, nullif(nullif($10, 0::oid), t.oid), jsonb_strip_nulls($5), $6, $7, nullif($11, 0), nullif($12, 0) "
 	"FROM pg_class c, pg_class t WHERE c.oid = $3 AND t.oid = $4 "
 	"ON CONFLICT (id) DO UPDATE SET twin = excluded.twin, twin_name = excluded.twin_name, query = excluded.query, settings = excluded.settings, strategy = excluded.strategy "
 	"RETURNING id, format('%I.%I', table_schema, table_name)", NULL};
@@ -51,7 +51,7 @@ td_view_add(TdView *v, List *options, Datum settings, const char *strategy)
 	v->group = need_group(options);
 	set_max_lag(v->group, options);
 	if (TD_RUN(&add, td_arg_int4(v->group), td_arg_oid(v->owner), td_arg_oid(v->relation), td_arg_oid(v->twin), td_arg_jsonb(json),
-			   td_arg_jsonb(settings), td_arg_text(strategy), td_arg_int4(v->id), td_arg_int4(v->part_of), td_arg_oid(v->query), td_arg_int4(v->replaces)) != 1)
+			   td_arg_jsonb(settings), td_arg_text(strategy), td_arg_int4(v->id), td_arg_int4(v->part_of), td_arg_oid(v->query), td_arg_int4(v->replaces), td_arg_int4(v->keeps)) != 1)
 		elog(ERROR, "relation %u or %u of a new view does not exist", v->relation, v->twin);
 	v->id = td_col_int(0, 1);
 	v->name = td_col_text(0, 2);
@@ -229,7 +229,7 @@ td_views_bind(void)
 	static TdStatement loose = {
 		"WITH v AS (SELECT v.* FROM tapdata.view v JOIN pg_class c ON c.oid = v.relation WHERE v.home = $1), "
 		"part AS (SELECT p.oid AS part, v.relation AS whole, EXISTS (SELECT FROM tapdata.view n WHERE n.relation = p.oid AND n.replaces IS NOT NULL) AS replaces "
-		"FROM v JOIN pg_class p ON p.oid = v.twin OR p.oid = v.query OR p.oid IN (SELECT m.relation FROM tapdata.view m WHERE m.part_of = v.id) OR "
+		"FROM v JOIN pg_class p ON p.oid = v.twin OR p.oid = v.query OR p.oid IN (SELECT m.relation FROM tapdata.view m WHERE m.part_of = v.id AND m.id <> v.id) OR "
 		"(p.relnamespace = 'tapdata_state'::regnamespace AND p.relkind = 'r' AND p.relname ~ ('^v' || v.id || '_([0-9]+|c)$'))), "
 		"of_table AS (SELECT i.indexrelid AS part, i.indrelid AS whole, false AS replaces FROM pg_index i WHERE obj_description(i.indexrelid, 'pg_class') = $2 AND "
 		"i.indrelid IN (SELECT relation FROM v UNION ALL SELECT p.part FROM part p)) "
@@ -250,23 +250,16 @@ td_views_bind(void)
 
 /* ---- replica identities ---- */
 
-/*
- * The columns of a relation whose old values views that read it directly need: all that
- * they read; none where a change computes each of these views as a whole.
- */
-Bitmapset *
-td_view_columns(Oid relation)
+/* The attribute numbers that a statement over one relation gives. */
+static Bitmapset *
+load_columns(TdStatement *load, Oid relation)
 {
-	static TdStatement used = {
-		"SELECT DISTINCT unnest(b.columns)::integer FROM tapdata.view_base b JOIN tapdata.view v ON v.id = b.view "
-		"WHERE b.relation = $1 AND " TD_OIDS_ARE_OURS " AND EXISTS (SELECT FROM tapdata.view_base o JOIN tapdata.view v ON v.id = o.view "
-	"WHERE o.relation = b.relation AND v.strategy <> 'full' AND " TD_OIDS_ARE_OURS ")", NULL};
 	MemoryContext caller = CurrentMemoryContext;
 	TdCatalogScope scope;
 	Bitmapset  *columns = NULL;
 
 	td_catalog_enter(&scope);
-	TD_RUN(&used, td_arg_oid(relation));
+	TD_RUN(load, td_arg_oid(relation));
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
 		MemoryContext inner = MemoryContextSwitchTo(caller);
@@ -276,6 +269,33 @@ td_view_columns(Oid relation)
 	}
 	td_catalog_leave(&scope);
 	return columns;
+}
+
+/*
+ * The columns of a relation whose old values views that read it directly need: all that
+ * they read, but for views that a change computes as a whole, and where old rows are kept
+ * (the key of those: view/sql/kept.c).
+ */
+Bitmapset *
+td_view_columns(Oid relation)
+{
+	static TdStatement needed = {
+		"SELECT DISTINCT unnest(b.columns)::integer FROM tapdata.view_base b JOIN tapdata.view v ON v.id = b.view "
+		"WHERE b.relation = $1 AND " TD_OIDS_ARE_OURS " AND v.strategy <> 'full' AND v.keeps IS NULL AND NOT EXISTS (SELECT FROM tapdata.view_kept k "
+	"JOIN tapdata.view_base l ON l.view = k.kept WHERE k.view = b.view AND l.relation = b.relation)", NULL};
+
+	return load_columns(&needed, relation);
+}
+
+/* Those that views read, however they learn of changes. */
+Bitmapset *
+td_view_columns_read(Oid relation)
+{
+	static TdStatement used = {
+		"SELECT DISTINCT unnest(b.columns)::integer FROM tapdata.view_base b JOIN tapdata.view v ON v.id = b.view "
+	"WHERE b.relation = $1 AND v.strategy <> 'full' AND " TD_OIDS_ARE_OURS, NULL};
+
+	return load_columns(&used, relation);
 }
 
 /* All that are changed. */

@@ -41,8 +41,8 @@ typedef struct OldRows
 } OldRows;
 
 /* The replica identity that it would have without views. */
-static TdIdentity
-own_identity(Relation rel)
+TdIdentity
+td_identity_own(Relation rel)
 {
 	TdIdentity	own = {RelationGetRelid(rel), InvalidOid, rel->rd_rel->relreplident};
 	ListCell   *lc;
@@ -62,7 +62,7 @@ own_identity(Relation rel)
 static bool
 identity_covers(Relation rel, Oid root, const Bitmapset *attnums)
 {
-	TdIdentity	own = own_identity(rel);
+	TdIdentity	own = td_identity_own(rel);
 	Bitmapset  *logged;
 	int			attnum = -1;
 	bool		covers = true;

@@ -65,7 +65,7 @@ union_of_runs(TdKeeper *k)
 			TdWanted   *w = NULL;
 			ListCell   *at;
 
-			if (o->view != 0)
+			if (o->view != 0 || o->kept != 0)
 				continue;
 			foreach(at, wanted)
 			{
@@ -80,7 +80,8 @@ union_of_runs(TdKeeper *k)
 				wanted = lappend(wanted, w);
 			}
 			w->only &= !o->inh;
-			w->columns = bms_add_members(w->columns, o->columns);
+			w->touch |= o->touch;
+			w->columns = bms_add_members(w->columns, o->touch ? o->told : o->columns);
 		}
 	}
 	return wanted;
@@ -103,7 +104,7 @@ same_wanted(List *bases, List *wanted)
 		{
 			TdBase	   *base = lfirst(at);
 
-			same |= base->relid == w->relid && base->only == w->only && bms_equal(base->columns, w->columns);
+			same |= base->relid == w->relid && base->only == w->only && base->touch == w->touch && bms_equal(base->columns, w->columns);
 		}
 		if (!same)
 			return false;
@@ -133,6 +134,7 @@ adopt(TdKeeper *k, List *wanted)
 		else
 			k->bases = list_delete_ptr(k->bases, base);
 		base->only = w->only;
+		base->touch = w->touch;
 		bms_free(base->columns);
 		base->columns = bms_copy(w->columns);
 		base->desc = NULL;
@@ -516,8 +518,13 @@ needs_old_images(TdKeeper *k, Oid relid)
 	{
 		TdMember   *m = lfirst(lc);
 
-		if (td_member_reads(m, relid) && !td_run_is_whole(m->run))
-			return true;
+		for (int i = 0; m->run && i < m->run->shape->noccurrences; i++)
+		{
+			const TdOccurrence *o = &m->run->shape->occurrences[i];
+
+			if (o->relid == relid && o->kept == 0 && !td_run_is_whole(m->run))
+				return true;
+		}
 	}
 	return false;
 }

@@ -67,12 +67,16 @@ plan_view(TdViewRun *run)
 	Query	   *query = td_twin_query(run->view->query);
 	TdError		err = {0};
 
-	run->shape = td_analyze(query, run->view->owner, &err);
+	if (run->view->keeps > 0)
+		run->shape = td_analyze_keeper(query, run->view->owner, run->view->keeps, &err);
+	else
+		run->shape = td_analyze(query, run->view->owner, &err);
 	if (run->shape == NULL && run->view->allow_full)
 		run->shape = td_analyze_full(query, run->view->owner, &err);
 	if (run->shape == NULL)
 		td_error_raise(&err);
 	td_shape_require_execute(run->shape, run->view->owner);
+	td_shape_learn(run->shape, run->view->id);
 	run->plan = td_plan(run->shape);
 	run->fingerprint = td_fingerprint(run->shape);
 	AtEOXact_GUC(false, level);
@@ -451,21 +455,32 @@ take_leaf_row(TupleTableSlot *slot, void *arg)
 	td_net_add(leaf->net, slot, 1);
 }
 
+/* The columns of the view that keeps its old rows, by the names that they have in the table. */
+static TupleDesc
+learned_desc(const TdOccurrence *o, TupleDesc desc)
+{
+	TupleDesc	named = CreateTupleDescCopy(desc);
+
+	for (int i = 0; i < desc->natts - 1; i++)
+		namestrcpy(&TupleDescAttr(named, i)->attname, get_attname(o->relid, o->kept_columns[i], false));
+	return named;
+}
+
 static TdSource
-delta_source(const TdDelta *delta)
+delta_source(const TdOccurrence *o, const TdDelta *delta)
 {
 	return (TdSource)
 	{
-		psprintf("d_%u", delta->relid), delta->desc, delta->rows, (double) delta->nrows
+		psprintf("d_%u", o->relid), o->kept != 0 ? learned_desc(o, delta->desc) : delta->desc, delta->rows, (double) delta->nrows
 	};
 }
 
 /* Computes a leaf; false = nothing is left of the delta. */
 static bool
-make_leaf(TdTick *t, const TdLeaf *leaf, const TdDelta *delta, TdSource *source)
+make_leaf(TdTick *t, const TdLeaf *leaf, const TdOccurrence *o, const TdDelta *delta, TdSource *source)
 {
 	LeafRows	rows = {t, NULL, NULL};
-	TdSource	from = delta_source(delta);
+	TdSource	from = delta_source(o, delta);
 	Tuplestorestate *store;
 	int64		n;
 
@@ -494,12 +509,12 @@ leaf_of(const TdPlan *plan, int occurrence)
 
 /* The delta of a table is one source, however often the table is used. */
 static void
-add_delta_source(TdSource *sources, int *nsources, const TdDelta *delta)
+add_delta_source(TdSource *sources, int *nsources, const TdOccurrence *o, const TdDelta *delta)
 {
 	for (int i = 0; i < *nsources; i++)
 		if (sources[i].rows == delta->rows)
 			return;
-	sources[(*nsources)++] = delta_source(delta);
+	sources[(*nsources)++] = delta_source(o, delta);
 }
 
 /* Which occurrences have changed, and with what. */
@@ -512,14 +527,14 @@ changed_occurrences(TdTick *t)
 	for (int i = 0; i < shape->noccurrences; i++)
 	{
 		const TdOccurrence *o = &shape->occurrences[i];
-		const TdDelta *delta = td_deltas_get(t->deltas, o->relid);
+		const TdDelta *delta = td_deltas_get(t->deltas, td_source_of(o));
 		const TdLeaf *leaf = leaf_of(t->run->plan, o->n);
 
 		if (delta == NULL || delta->nrows == 0)
 			continue;
 		if (leaf == NULL)
-			add_delta_source(t->sources, &t->nsources, delta);
-		else if (make_leaf(t, leaf, delta, &t->sources[t->nsources]))
+			add_delta_source(t->sources, &t->nsources, o, delta);
+		else if (make_leaf(t, leaf, o, delta, &t->sources[t->nsources]))
 			t->nsources++;
 		else
 			continue;
@@ -592,7 +607,7 @@ is_touched(const TdViewRun *run, TdDeltas *deltas, TdRan *recompute)
 
 	for (int i = 0; i < run->shape->noccurrences; i++)
 	{
-		const TdDelta *delta = td_deltas_get(deltas, run->shape->occurrences[i].relid);
+		const TdDelta *delta = td_deltas_get(deltas, td_source_of(&run->shape->occurrences[i]));
 
 		if (delta == NULL)
 			continue;

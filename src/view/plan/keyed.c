@@ -270,6 +270,7 @@ td_plan_affected(const TdPlan *plan, const Bitmapset *changed)
 
 /* ---- the plan ---- */
 
+/* Of rows that were touched each counts, also where one that comes is like one that goes: what is not told of them may differ. */
 static TdLeaf *
 make_leaf(const KeyedPlan *p, const TdOccurrence *o, const TdRowNames *row)
 {
@@ -279,9 +280,10 @@ make_leaf(const KeyedPlan *p, const TdOccurrence *o, const TdRowNames *row)
 
 	initStringInfo(&buf);
 	appendStringInfoString(&buf, "SELECT ");
-	while ((a = bms_next_member(o->columns, a)) >= 0)
+	while ((a = bms_next_member(o->touch ? o->told : o->columns, a)) >= 0)
 		appendStringInfo(&buf, "r%d.%s, ", o->n, quote_identifier(list_nth(row->columns, a - 1)));
-	appendStringInfo(&buf, "r%d." TD_W "\nFROM d_%u r%d", o->n, o->relid, o->n);
+	appendStringInfoString(&buf, o->touch ? "1::bigint AS " : psprintf("r%d.", o->n));
+	appendStringInfo(&buf, TD_W "\nFROM d_%u r%d", o->relid, o->n);
 	put_conditions(&buf, p, p->plan.shape->keyed->private->lineage[o->n - 1].local, "\nWHERE ");
 	leaf->name = psprintf("l%d", o->n);
 	leaf->occurrence = o->n;

@@ -126,7 +126,7 @@ td_sql_refresh_view(PG_FUNCTION_ARGS)
 
 	td_workers_require();
 	td_home_require();
-	foreach(lc, td_views_with_readers(lappend(td_view_parts(view->id), view)))
+	foreach(lc, td_views_with_readers(td_kept_failed(lappend(td_view_parts(view->id), view))))
 		td_view_refill(((TdView *) lfirst(lc))->id);
 	td_view_wake(view);
 	PG_RETURN_VOID();

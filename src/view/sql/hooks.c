@@ -406,6 +406,8 @@ follow(void)
 				twin_follows(lfirst(lc));
 				td_parts_follow(lfirst(lc));
 			}
+		if (td_kept_drop_unread())
+			(void) td_views_follow();
 		td_identity_restore();
 	}
 	PG_FINALLY();

@@ -50,6 +50,7 @@
 static void set_full(List *changes);
 static List *needs_of_shape(List *changes, List **relations, const TdShape *shape);
 static List *need_of_table(List *changes, List **relations, Oid relation, Oid root, const Bitmapset *columns);
+static Bitmapset *columns_needed(Oid relation);
 static Bitmapset *same_columns(Oid from, Oid to, const Bitmapset *columns);
 static Oid	identity_index(Relation rel);
 static char *full_statement(Oid relation);
@@ -114,7 +115,7 @@ needs_of_shape(List *changes, List **relations, const TdShape *shape)
 	for (int i = 0; i < shape->noccurrences; i++)
 	{
 		const TdOccurrence *o = &shape->occurrences[i];
-		const Bitmapset *columns = o->view == 0 ? td_view_columns(o->relid) : NULL;
+		const Bitmapset *columns = o->view == 0 ? columns_needed(o->relid) : NULL;
 
 		if (o->view != 0)
 			continue;
@@ -132,7 +133,7 @@ td_identity_lacks(Oid relation)
 	ListCell   *lc;
 
 	foreach(lc, lcons_oid(relation, td_tables_above(relation)))
-		if (need_of_table(NIL, &relations, relation, lfirst_oid(lc), td_view_columns(lfirst_oid(lc))) != NIL)
+		if (need_of_table(NIL, &relations, relation, lfirst_oid(lc), columns_needed(lfirst_oid(lc))) != NIL)
 			return true;
 	return false;
 }
@@ -153,7 +154,7 @@ td_identity_need_below(Oid relation)
 			continue;
 		foreach(la, td_tables_above(lfirst_oid(lc)))
 			if (!list_member_oid(relations, lfirst_oid(lc)))
-				changes = need_of_table(changes, &relations, lfirst_oid(lc), lfirst_oid(la), td_view_columns(lfirst_oid(la)));
+				changes = need_of_table(changes, &relations, lfirst_oid(lc), lfirst_oid(la), columns_needed(lfirst_oid(la)));
 	}
 	set_full(changes);
 }
@@ -184,6 +185,13 @@ need_of_table(List *changes, List **relations, Oid relation, Oid root, const Bit
 	*change = was;
 	*relations = lappend_oid(*relations, relation);
 	return lappend(changes, change);
+}
+
+/* Of which changes must tell old values. */
+static Bitmapset *
+columns_needed(Oid relation)
+{
+	return bms_add_members(td_kept_keys(relation), td_view_columns(relation));
 }
 
 /* The same columns in a partition or child, by name. */
@@ -337,9 +345,9 @@ still_needed(const TdIdentity *was)
 	rel = try_relation_open(was->relation, NoLock);
 	if (rel == NULL)
 		return false;
-	used = td_view_columns(was->relation);
+	used = columns_needed(was->relation);
 	foreach(lc, td_tables_above(was->relation))
-		used = bms_add_members(used, same_columns(lfirst_oid(lc), was->relation, td_view_columns(lfirst_oid(lc))));
+		used = bms_add_members(used, same_columns(lfirst_oid(lc), was->relation, columns_needed(lfirst_oid(lc))));
 	needed = !bms_is_subset(used, td_identity_columns(rel, was->kind, was->index));
 	relation_close(rel, NoLock);
 	return needed;

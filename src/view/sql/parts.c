@@ -38,7 +38,7 @@
 #include "view/sql/sql_internal.h"
 
 /* Those of a view's options that its parts have too. */
-static const char *const inherited[] = {"fillfactor", "group", "tablespace", "timeout"};
+static const char *const inherited[] = {"fillfactor", "group", "old_images", "tablespace", "timeout"};
 
 static List *
 options_of_parts(List *options)
@@ -140,7 +140,7 @@ td_parts_complete(TdParts *parts, const TdViewName *name, TdView *view)
 		hidden->twin = td_view_create_twin(name->schema, TD_PART_SCHEMA, psprintf("%s_q", get_rel_name(hidden->relation)), hidden->relation, td_query_text(part->query));
 		hidden->query = hidden->twin;
 		td_view_make_part(hidden->relation, view->relation);
-		shapes = lappend(shapes, td_view_complete(hidden, options_of_parts(parts->options)));
+		shapes = lappend(shapes, td_view_complete(hidden, name->schema, options_of_parts(parts->options)));
 	}
 	view->query = td_view_create_twin(name->schema, TD_PART_SCHEMA, psprintf("v%d_q", view->id), view->relation, td_query_text(parts->rest));
 	return shapes;

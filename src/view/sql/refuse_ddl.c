@@ -348,7 +348,7 @@ refuse_nulls(Oid relation, const char *column)
 		attnum = att->attnotnull ? att->attnum : InvalidAttrNumber;
 		ReleaseSysCache(tuple);
 	}
-	if (attnum <= 0 || !bms_is_member(attnum, td_view_columns(relation)))
+	if (attnum <= 0 || !bms_is_member(attnum, td_view_columns_read(relation)))
 		return;
 	views = td_views_reading(relation);
 	if (views == NIL)			/* dropped meanwhile */

@@ -224,7 +224,7 @@ make(const TdView *old, const TdViewName *name, Query *query, List *options, boo
 	recordDependencyOn(&table, &owner, DEPENDENCY_AUTO);
 	new->twin = td_view_create_twin(name->schema, TD_PART_SCHEMA, psprintf("v%d_t", new->id), new->relation, td_query_text(query));
 	shapes = td_parts_complete(&parts, name, new);
-	td_identity_need(lappend(shapes, td_view_complete(new, options)));
+	td_identity_need(lappend(shapes, td_view_complete(new, name->schema, options)));
 	CommandCounterIncrement();
 	return new;
 }

@@ -41,7 +41,7 @@ extern void td_view_make_part(Oid part, Oid table);
 extern void td_view_create_index(Oid schema, const char *table, const char *label, const char *columns);	/* that the table can't do without; as the caller */
 
 /* ---- create.c ---- */
-extern TdShape *td_view_complete(TdView *view, List *options); /* table and SQL views are there: the rest, but what it needs of base tables */
+extern TdShape *td_view_complete(TdView *view, const char *draft_schema, List *options); /* table and SQL views are there: the rest, but what it needs of base tables */
 
 /* ---- replace.c ---- */
 extern void td_view_replace(Oid existing, const TdViewName *name, const char *sql, List *options);	/* a live view, which gets another definition */
@@ -71,6 +71,13 @@ extern void td_parts_alter(const TdView *view, List *options);
 extern void td_parts_follow(const TdView *view);	/* to its owner */
 extern List *td_parts_explain_query(Query *query);	/* of TdExplained * */
 extern List *td_parts_explain_view(const TdView *view);
+
+/* ---- kept.c: tables with old rows of base tables ---- */
+extern bool td_kept_wanted(List *options);
+extern void td_kept_need(const TdView *view, TdShape *shape, const char *draft_schema, List *options);
+extern Bitmapset *td_kept_keys(Oid relation);
+extern List *td_kept_failed(List *views);
+extern bool td_kept_drop_unread(void);
 
 /* ---- changes.c: the feed of a view ---- */
 extern void td_view_follow_feed(int32 id);	/* makes or drops it, as the stored options say */
