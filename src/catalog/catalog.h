@@ -156,8 +156,7 @@ extern void td_view_refill(int32 id);	/* status 'created' for its worker */
 extern List *td_views_reading(Oid relation);	/* of TdView *: directly */
 typedef struct TdKept {Oid base, relation; int32 id;} TdKept;	/* a base table, and the view that keeps old rows of it */
 extern List *td_view_kept(int32 id);	/* of TdKept *: by which the view learns of changes */
-extern List *td_views_keeping(Oid base); /* of TdView *: rows of that table */
-extern List *td_views_unread(void);	/* of TdView *: that keep rows for nobody any more */
+extern List *td_views_keeping(Oid base), *td_views_unread(void);	/* of TdView *: that keep rows of that table; for nobody any more */
 extern void td_view_add_kept(int32 id, int32 kept);
 extern List *td_views_follow(void); /* after DDL: forgets those whose table is gone, takes over names and owners; of TdView *: with a new one */
 extern Bitmapset *td_view_columns(Oid relation);	/* of which views that read it directly need old values: all that they read, but for views that are computed as a whole, and where old rows are kept */

@@ -188,6 +188,7 @@ extern List *td_explain(const TdShape *shape);
 extern char *td_explain_spared(const TdShape *part, const List *order);	/* the index without which a part would not be needed; NULL = it is */
 
 /* The columns whose old values are written under a replica identity but FULL; index: of kind 'i' (sql/identity.c). */
+extern void td_warn_of_wide_rows(Oid relid); /* that get replica identity full */
 extern TdIdentity td_identity_own(Relation rel);	/* the replica identity that it would have without views (analyze/wal_cost.c) */
 extern Bitmapset *td_identity_columns(Relation rel, char kind, Oid index);
 

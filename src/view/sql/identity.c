@@ -97,6 +97,7 @@ set_full(List *changes)
 	{
 		TdIdentity *was = lfirst(lc);
 
+		td_warn_of_wide_rows(was->relation);
 		td_run_as_caller(full_statement(was->relation));
 		td_identity_keep(was, true);
 	}
@@ -136,6 +137,20 @@ td_identity_lacks(Oid relation)
 		if (need_of_table(NIL, &relations, relation, lfirst_oid(lc), columns_needed(lfirst_oid(lc))) != NIL)
 			return true;
 	return false;
+}
+
+const char *
+td_identity_enough(Oid relation)
+{
+	Relation	rel = table_open(relation, AccessShareLock);
+	Bitmapset  *key = td_identity_columns(rel, REPLICA_IDENTITY_DEFAULT, InvalidOid);
+	bool		covered = bms_is_subset(columns_needed(relation), key);
+	ListCell   *lc;
+
+	foreach(lc, td_tables_above(relation))
+		covered &= bms_is_subset(same_columns(lfirst_oid(lc), relation, columns_needed(lfirst_oid(lc))), key);
+	table_close(rel, NoLock);
+	return covered ? "DEFAULT" : "FULL";
 }
 
 /* A table has come below others, which views read; it is locked, and whoever put it there owns it. */

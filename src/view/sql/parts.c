@@ -241,7 +241,7 @@ explain_part(List *rows, int n, const TdPart *part, const List *shapes)
 
 /* What ticks have done for it, so far as it is written down: nothing yet for a draft. */
 static List *
-explain_runs(List *rows, const char *indent, int32 view)
+explain_runs(List *rows, const char *node, int32 view)
 {
 	ListCell   *lc;
 
@@ -250,10 +250,27 @@ explain_runs(List *rows, const char *indent, int32 view)
 		const TdPair *run = lfirst(lc);
 		TdExplained *e = palloc(sizeof(TdExplained));
 
-		e->node = psprintf("%sticks so far", indent);
+		e->node = pstrdup(node);
 		e->strategy = run->name;
 		e->detail = run->value;
 		rows = lappend(rows, e);
+	}
+	return rows;
+}
+
+/* Of the tables with old rows, each once. */
+static List *
+explain_kept(List *rows, const char *indent, const TdShape *shape)
+{
+	List	   *told = NIL;
+
+	for (int i = 0; i < shape->noccurrences; i++)
+	{
+		const TdOccurrence *o = &shape->occurrences[i];
+
+		if (o->kept != 0 && !list_member_int(told, o->kept))
+			rows = explain_runs(rows, psprintf("%s    ticks of old rows of %s", indent, quote_identifier(get_rel_name(o->relid))), o->kept);
+		told = lappend_int(told, o->kept);
 	}
 	return rows;
 }
@@ -262,7 +279,7 @@ explain_runs(List *rows, const char *indent, int32 view)
 static List *
 explain_parts(TdShape *top, int32 id, const List *parts)
 {
-	List	   *rows = explain_runs(td_explain(top), "  ", id);
+	List	   *rows = explain_runs(explain_kept(td_explain(top), "", top), "  ticks so far", id);
 	List	   *shapes = list_make1(top);
 	int			n = 0;
 	ListCell   *lc;
@@ -272,7 +289,8 @@ explain_parts(TdShape *top, int32 id, const List *parts)
 	foreach(lc, parts)
 	{
 		rows = explain_part(rows, ++n, lfirst(lc), shapes);
-		rows = explain_runs(rows, "    ", ((TdPart *) lfirst(lc))->view->id);
+		rows = explain_kept(rows, "  ", ((TdPart *) lfirst(lc))->shape);
+		rows = explain_runs(rows, "    ticks so far", ((TdPart *) lfirst(lc))->view->id);
 	}
 	return rows;
 }
@@ -315,6 +333,7 @@ List *
 td_parts_explain_view(const TdView *view)
 {
 	List	   *parts = NIL;
+	TdShape    *top;
 	ListCell   *lc;
 
 	foreach(lc, td_view_parts(view->id))
@@ -326,7 +345,10 @@ td_parts_explain_view(const TdView *view)
 			continue;
 		part->query = td_twin_query(part->view->query);
 		part->shape = td_query_shape(part->query, view->owner, true);
+		td_shape_learn(part->shape, part->view->id);
 		parts = lappend(parts, part);
 	}
-	return explain_parts(td_query_shape(td_twin_query(view->query), view->owner, true), view->id, parts);
+	top = td_query_shape(td_twin_query(view->query), view->owner, true);
+	td_shape_learn(top, view->id);
+	return explain_parts(top, view->id, parts);
 }

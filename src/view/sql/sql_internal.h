@@ -44,7 +44,7 @@ extern void td_view_create_index(Oid schema, const char *table, const char *labe
 extern TdShape *td_view_complete(TdView *view, const char *draft_schema, List *options); /* table and SQL views are there: the rest, but what it needs of base tables */
 
 /* ---- replace.c ---- */
-extern void td_view_replace(Oid existing, const TdViewName *name, const char *sql, List *options);	/* a live view, which gets another definition */
+extern void td_view_replace(Oid existing, const TdViewName *name, const char *sql, List *options);	/* a live view, which gets another definition; sql NULL: its own again */
 
 /* ---- parts.c: hidden views that a view is made of ---- */
 #define TD_PART_SCHEMA "tapdata_parts"
@@ -84,6 +84,7 @@ extern void td_view_follow_feed(int32 id);	/* makes or drops it, as the stored o
 
 /* ---- identity.c: replica identities of base tables ---- */
 extern bool td_identity_lacks(Oid relation);	/* are old values that views need not written? */
+extern const char *td_identity_enough(Oid relation);	/* which one would write them */
 extern void td_identity_need_below(Oid relation);	/* a partition or child that is new to the tables above it */
 extern void td_identity_need(const List *shapes);	/* of TdShape *; as the caller; the rows of the views are there */
 extern void td_identity_restore(void);	/* those that no view needs any more */
@@ -110,5 +111,6 @@ extern bool td_view_catch_up(TdView *view, TimestampTz end, TimestampTz *reached
 
 /* ---- hooks.c ---- */
 extern bool td_view_ddl;		/* DDL of our own is on its way */
+extern void td_views_tidy(void);	/* after views are gone */
 
 #endif							/* TD_VIEW_SQL_INTERNAL_H */
