@@ -34,7 +34,7 @@ COMMENT ON FUNCTION tapdata.refresh_view(regclass) IS
 CREATE FUNCTION tapdata.alter_view(view regclass, options jsonb) RETURNS void
     LANGUAGE c SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'td_sql_alter_view';
-COMMENT ON FUNCTION tapdata.alter_view(regclass, jsonb) IS 'Merges options (changes, changes_kept, writable, timeout, max_lag, fillfactor) into a live view; null removes one; times as "10 ms", a number alone is seconds; for its owner (42501); 22023: an option that is not there, fixed or out of range';
+COMMENT ON FUNCTION tapdata.alter_view(regclass, jsonb) IS 'Merges options (changes, changes_kept, writable, timeout, max_lag, fillfactor, old_images) into a live view; null removes one; times as "10 ms", a number alone is seconds; for its owner (42501); 22023: an option that is not there, fixed or out of range';
 
 CREATE FUNCTION tapdata.explain_query(query text, OUT node text, OUT strategy text, OUT detail text) RETURNS SETOF record
     LANGUAGE c ROWS 10
