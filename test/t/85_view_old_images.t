@@ -118,6 +118,7 @@ done_testing(), finish(), exit if $ENV{TD_KEPT_SMOKE};
 	$query{anns} = 'SELECT g, count(*) AS n FROM docs GROUP BY g';
 	is(scalar(keepers()), 3, 'and has her own');
 	exact('all');
+	like(try_do($ann, qq{SELECT tapdata.create_view('anns_other', 'SELECT g, count(*) AS n FROM hidden_key GROUP BY g', '$kept')}), qr/^42501 .*permission denied/, 'who may not read the key may not') if execute('postgres', 'CREATE TABLE hidden_key (id int PRIMARY KEY, g int)', 'GRANT SELECT (g) ON hidden_key TO ann') || 1;
 	execute('postgres', 'REVOKE SELECT ON docs FROM ann', 'UPDATE docs SET g = 1 WHERE id = 21');
 	ok(eventually(sub { value('postgres', q{SELECT status FROM tapdata.views WHERE view = 'anns'::regclass}) eq 'failed' }), 'without SELECT it fails');
 	like(value('postgres', q{SELECT sqlstate || ' ' || error FROM tapdata.views WHERE view = 'anns'::regclass}), qr/^42501 the owner of view public\.anns may not read public\.docs/, 'and says why');
@@ -154,6 +155,15 @@ execute('postgres', 'CREATE TABLE items (doc int, pos smallint, w numeric(8,2), 
 		['v_logs', 'SELECT k, count(*) AS n, max(length(body)) AS m FROM logs GROUP BY k'], ['v_rows', 'SELECT id, k, body FROM logs WHERE k < 3'], ['v_low', 'SELECT id, k FROM logs_low'],
 		['v_uniq', 'SELECT b, sum(c) AS s FROM uniq GROUP BY b']);
 	is(create($_->[0], $_->[1], $_->[0] eq 'v_join' ? '{"old_images": "kept", "changes": true}' : $_->[0] eq 'v_left' ? '{"old_images": "kept", "unlogged": true}' : $kept), '', "$_->[0]: created") for @all;
+	# no key of the whole: rows of parent and child may have the same
+	execute('postgres', 'CREATE TABLE base (id int PRIMARY KEY, a int, b text)', 'CREATE TABLE child (c int, PRIMARY KEY (id)) INHERITS (base)', q{INSERT INTO base SELECT i, i % 5, 'x' FROM generate_series(1, 50) i},
+		q{INSERT INTO child SELECT i, i % 7, 'x' FROM generate_series(20, 70) i}, 'CREATE TABLE empty (id int PRIMARY KEY, a int) PARTITION BY LIST (id)');
+	is(create('v_base', 'SELECT id, a, b FROM base') . create('v_only', 'SELECT id, count(*) OVER (PARTITION BY a) AS n FROM ONLY base') . create('v_empty', 'SELECT a, count(*) AS n FROM empty GROUP BY a'), '', 'a table that others inherit from; one without partitions');
+	like(create('v_mixed', 'SELECT o.id FROM ONLY base o WHERE EXISTS (SELECT FROM base b WHERE b.a = o.a AND b.id <> o.id)'), qr/^0A000 .*with and without ONLY/, 'with and without ONLY');
+	delete $query{v_mixed};
+	execute('postgres', 'CREATE TABLE empty_1 PARTITION OF empty FOR VALUES IN (1, 2, 3)', 'INSERT INTO empty VALUES (1, 1), (2, 1), (3, 2)', 'UPDATE empty SET a = 3 WHERE id = 1', 'DELETE FROM empty WHERE id = 2',
+		'UPDATE base SET a = a + 1 WHERE id BETWEEN 15 AND 30', 'DELETE FROM ONLY base WHERE id = 25', 'DELETE FROM child WHERE id = 26', 'UPDATE child SET id = id + 1000 WHERE id > 60');
+	is(identity('empty_1') . identity('base') . identity('child'), 'ddd', 'their replica identities stay');
 	is(create('v_full', 'SELECT g, v, row_number() OVER (ORDER BY id) AS n FROM docs', '{"allow_full": true}'), '', 'one of which all is computed anew, without the option');
 	is(identity($_), 'd', "$_: its replica identity stays") for qw(docs items logs_low logs_high);
 	exact('all of them');
@@ -161,7 +171,7 @@ execute('postgres', 'CREATE TABLE items (doc int, pos smallint, w numeric(8,2), 
 sub some_changes
 {
 	execute('postgres', 'UPDATE docs SET g = (g + 1) % 10, v = v + 1 WHERE id % 17 = 0', q{UPDATE items SET w = w + 1, note = note || 'x' WHERE pos = 2 AND doc % 9 = 0}, 'UPDATE items SET pos = pos + 10 WHERE pos = 3 AND doc % 5 = 0', 'DELETE FROM items WHERE doc % 13 = 0',
-		'UPDATE logs SET k = (k + 1) % 5 WHERE id % 6 = 0', 'UPDATE logs SET id = id + 100 WHERE id BETWEEN 60 AND 65 AND NOT EXISTS (SELECT FROM logs l WHERE l.id BETWEEN 160 AND 165)', 'DELETE FROM logs WHERE id % 31 = 0', q{UPDATE uniq SET b = 'y', c = c + 1 WHERE a % 9 = 0},
+		'UPDATE base SET a = a + 1 WHERE id % 4 = 0', 'UPDATE base SET id = id + 200 WHERE id % 10 = 3', 'UPDATE logs SET k = (k + 1) % 5 WHERE id % 6 = 0', 'UPDATE logs SET id = id + 100 WHERE id BETWEEN 60 AND 65 AND NOT EXISTS (SELECT FROM logs l WHERE l.id BETWEEN 160 AND 165)', 'DELETE FROM logs WHERE id % 31 = 0', q{UPDATE uniq SET b = 'y', c = c + 1 WHERE a % 9 = 0},
 		q{UPDATE docs SET title = repeat('t', 9000) WHERE id % 29 = 0}, 'DELETE FROM docs WHERE id % 41 = 0');
 	return;
 }
@@ -251,6 +261,7 @@ exact('TRUNCATE');
 		sub { "INSERT INTO items VALUES (${\$id->()}, ${\int rand 4}, ${\int rand 100}, ${\$text->()}) ON CONFLICT DO NOTHING" }, sub { "UPDATE items SET w = w + 1, note = ${\$text->()} WHERE doc = ${\$id->()}" }, sub { "UPDATE items SET doc = ${\$id->()} WHERE doc = ${\$id->()} AND pos = ${\int rand 4}" },
 		sub { "DELETE FROM items WHERE doc = ${\$id->()}" }, sub { "INSERT INTO logs VALUES (${\$id->()}, ${\int rand 5}, ${\$text->()}) ON CONFLICT DO NOTHING" }, sub { "UPDATE logs SET id = ${\$id->()} WHERE id = ${\$id->()}" },
 		sub { "UPDATE logs SET k = (k + 1) % 5 WHERE id % 20 = ${\int rand 20}" }, sub { "UPDATE logs SET body = ${\$text->()} WHERE id = ${\$id->()}" }, sub { "DELETE FROM logs WHERE id = ${\$id->()}" },
+		sub { "UPDATE base SET a = a + 1, b = ${\$text->()} WHERE id = ${\$id->()}" }, sub { "UPDATE base SET id = ${\$id->()} WHERE id = ${\$id->()}" }, sub { 'INSERT INTO ' . (qw(base child))[rand 2] . " (id, a) VALUES (${\$id->()}, 1) ON CONFLICT DO NOTHING" }, sub { "DELETE FROM base WHERE id = ${\$id->()}" },
 		sub { "UPDATE uniq SET a = ${\$id->()} WHERE a = ${\$id->()}" }, sub { "UPDATE uniq SET b = 'x' || ${\int rand 9}, c = c + 1 WHERE a % 30 = ${\int rand 30}" }, sub { "INSERT INTO uniq VALUES (${\$id->()}, 'z', 1) ON CONFLICT DO NOTHING" });
 	my $game = { statement => sub { $statements[rand @statements]->() }, truncate => sub { 'TRUNCATE ' . (qw(docs items logs logs_low uniq))[rand 5] } };
 	my @names = sort keys %query;
@@ -279,7 +290,7 @@ exact('TRUNCATE');
 		is(wait_for(@names) || wrong(@names) || plain(@names) || kept_wrong(), '', "round $round: exact");
 	}
 	is(identity($_), 'd', "$_: never FULL") for qw(docs items logs_low);
-	execute('postgres', 'DROP TABLE docs, items, logs, logs_low, uniq CASCADE');
+	execute('postgres', 'DROP TABLE docs, items, logs, logs_low, uniq, base, empty CASCADE');
 	is(rows('postgres', q{SELECT relname FROM pg_class WHERE relnamespace IN ('tapdata_parts'::regnamespace, 'tapdata_state'::regnamespace)}) . value('postgres', 'SELECT count(*) FROM tapdata.view') . value('postgres', 'SELECT count(*) FROM tapdata.replica_identity'), '00', 'nothing is left');
 }
 

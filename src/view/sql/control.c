@@ -229,6 +229,7 @@ td_view_set_options(const TdView *view, List *options)
 
 	td_view_alter(view, options);
 	td_parts_alter(view, options);
+	td_kept_alter(lappend(td_view_parts(view->id), unconstify(TdView *, view)), options);
 	if (td_pairs_has(options, "writable"))
 	{
 		const char *value = td_pairs_get(options, "writable");

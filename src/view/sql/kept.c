@@ -103,6 +103,7 @@ find_key(TdNeed *need)
 {
 	List	   *tables = need->inh ? find_all_inheritors(need->relid, AccessShareLock, NULL) : list_make1_oid(need->relid);
 	bool		covered = true;
+	bool		any = false;	/* a table that holds rows */
 	bool		first = true;
 	bool		full;
 	Oid			index;
@@ -121,6 +122,7 @@ find_key(TdNeed *need)
 		if (get_rel_relkind(lfirst_oid(lc)) != RELKIND_RELATION)
 			continue;
 		key = own_key(lfirst_oid(lc), need->relid, &full, &index);
+		any = true;
 		if (full)
 			continue;
 		covered &= bms_is_subset(need->columns, key);
@@ -129,7 +131,7 @@ find_key(TdNeed *need)
 		need->key = first ? key : bms_int_members(need->key, key);
 		first = false;
 	}
-	if (covered && (!first || list_length(tables) > 0))
+	if (any ? covered : bms_is_subset(need->columns, need->key))
 		return false;
 	if (bms_is_empty(need->key))
 		refuse_without_key(need->relid);
@@ -301,6 +303,24 @@ td_kept_need(const TdView *view, TdShape *shape, const char *draft_schema, List 
 		CommandCounterIncrement();
 	}
 	td_shape_learn(shape, view->id);
+}
+
+/* What the options of views say of those by which they learn of changes. */
+void
+td_kept_alter(const List *views, List *options)
+{
+	List	   *some = NIL;
+	ListCell   *lc,
+			   *lk;
+
+	if (!td_pairs_has(options, "timeout"))
+		return;
+	foreach(lc, options)
+		if (strcmp(((TdPair *) lfirst(lc))->name, "timeout") == 0)
+			some = lappend(some, lfirst(lc));
+	foreach(lc, views)
+		foreach(lk, td_view_kept(((TdView *) lfirst(lc))->id))
+			td_view_alter(td_view_load(((TdKept *) lfirst(lk))->id), some);
 }
 
 /* The columns of a table by which rows that are kept of it are found. */

@@ -77,6 +77,7 @@ extern bool td_kept_wanted(List *options);
 extern void td_kept_need(const TdView *view, TdShape *shape, const char *draft_schema, List *options);
 extern Bitmapset *td_kept_keys(Oid relation);
 extern List *td_kept_failed(List *views);
+extern void td_kept_alter(const List *views, List *options);
 extern bool td_kept_drop_unread(void);
 
 /* ---- changes.c: the feed of a view ---- */
