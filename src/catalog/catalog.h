@@ -45,6 +45,7 @@ typedef struct TdConnection
 
 /* The options of the server and of role's user mapping (else PUBLIC's).  Checks USAGE for role: 42501; unknown: 42704 with the closest name. */
 extern TdConnection *td_connection_load(const char *name, Oid role);
+extern const char *td_connection_database(const TdConnection *connection);	/* the one that it reads; "" = names of tables may have theirs before them */
 
 /* ---- pipelines ---- */
 typedef enum TdSyncType {TD_SYNC_FULL_AND_CDC, TD_SYNC_FULL, TD_SYNC_CDC} TdSyncType;	/* "initial_sync+cdc", "initial_sync", "cdc" */
@@ -153,15 +154,13 @@ extern List *td_view_reserve(int n);	/* of int: ids, ascending */
 extern void td_view_add_base(int32 id, Oid relation, const Bitmapset *columns);
 extern void td_view_alter(const TdView *v, List *options);	/* merged; nulls remove */
 extern void td_view_refill(int32 id);	/* status 'created' for its worker */
-extern List *td_views_reading(Oid relation);	/* of TdView *: directly */
+extern List *td_views_all(void), *td_views_reading(Oid relation);	/* of TdView *: without parts; that read it directly */
 typedef struct TdKept {Oid base, relation; int32 id;} TdKept;	/* a base table, and the view that keeps old rows of it */
-extern List *td_view_kept(int32 id);	/* of TdKept *: by which the view learns of changes */
-extern List *td_views_keeping(Oid base), *td_views_unread(void);	/* of TdView *: that keep rows of that table; for nobody any more */
+extern List *td_view_kept(int32 id), *td_views_keeping(Oid base), *td_views_unread(void);	/* of TdKept *: by which it learns of changes; of TdView *: that keep rows of that table; for nobody any more */
 extern void td_view_add_kept(int32 id, int32 kept);
 extern List *td_views_follow(void); /* after DDL: forgets those whose table is gone, takes over names and owners; of TdView *: with a new one */
-extern Bitmapset *td_view_columns(Oid relation);	/* of which views that read it directly need old values: all that they read, but for views that are computed as a whole, and where old rows are kept */
-extern Bitmapset *td_view_columns_read(Oid relation);	/* that they read, however they learn of changes */
-extern List *td_identities(void);	/* of TdIdentity *: replica identities changed for views, as they were */
+extern Bitmapset *td_view_columns(Oid relation), *td_view_columns_read(Oid relation);	/* of which views that read it directly need old values: not those that are computed as a whole, nor where old rows are kept; all that are read */
+extern List *td_identities(bool everywhere);	/* of TdIdentity *: replica identities changed for views, as they were; everywhere: in a copy that was not adopted, too */
 extern void td_identity_keep(const TdIdentity *was, bool keep); /* only the first is kept; or forgets it */
 extern void td_write_guard(Oid relation, bool on);	/* locks it */
 extern void td_require_clean_transaction(const char *function, const char *what);	/* 25001 in REPEATABLE READ or above, or when it wrote */
@@ -192,6 +191,7 @@ extern void td_log(const char *level, const char *kind, const char *object, Oid 
 /* ---- installation ---- */
 extern Oid	td_extension_hold(void);	/* keeps DROP EXTENSION out until the transaction ends; InvalidOid = it is gone */
 extern bool td_installation_is_here(void);	/* system identifier and database oid match */
+extern List *td_adopt(int *pipelines);	/* of int: views (with parts) that came with a copy and are of this database from now on */
 extern void td_home_require(void);	/* 55000 in a copy that was not adopted */
 extern char *td_role_text(Oid role);	/* for messages, also of a role that is gone */
 

@@ -18,6 +18,8 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "access/transam.h"
+#include "access/xact.h"
 #include "access/xlog.h"
 #include "capture/capture.h"
 #include "catalog/catalog.h"
@@ -193,12 +195,23 @@ check_standby(ReturnSetInfo *result)
 		"this server is a standby: pipelines and views are kept on the primary", slots);
 }
 
-/* The launcher of the cluster and the supervisor of this database; both may be on their way after CREATE EXTENSION. */
+/* Nobody else sees it yet: it gets a supervisor at the commit. */
+static bool
+made_by_this_transaction(void)
+{
+	char	   *xmin = ask("SELECT xmin::text FROM pg_catalog.pg_extension WHERE extname = 'tapdata'");
+
+	return xmin != NULL && TransactionIdIsCurrentTransactionId((TransactionId) strtoul(xmin, NULL, 10));
+}
+
+/* The launcher of the cluster and the supervisor of this database; both may be on their way after CREATE EXTENSION, a probe before the supervisor. */
 static void
 check_processes(ReturnSetInfo *result)
 {
+	bool		made_now = made_by_this_transaction();
 	int			launchers = 0;
 	int			supervisors = 0;
+	int			coming = 0;
 
 	if (!preloaded() || !td_enabled)
 		return;					/* said already */
@@ -207,17 +220,18 @@ check_processes(ReturnSetInfo *result)
 		check_standby(result);
 		return;
 	}
-	for (int i = 0; i < TD_PROCESS_TRIES && (launchers == 0 || supervisors == 0); i++)
+	for (int i = 0; i < TD_PROCESS_TRIES && (launchers == 0 || (supervisors == 0 && !made_now)); i++)
 	{
 		if (i > 0)
 			take_a_break();
 		launchers = ask_number("SELECT count(*)::int FROM tapdata.workers WHERE kind = 'launcher'");
 		supervisors = ask_number("SELECT count(*)::int FROM tapdata.workers WHERE kind = 'supervisor' "
 								 "AND database = pg_catalog.current_database()");
+		coming = ask_number("SELECT count(*)::int FROM tapdata.workers WHERE kind = 'probe' AND database = pg_catalog.current_database()");
 	}
-	say(result, "processes", launchers > 0 && supervisors > 0,
+	say(result, "processes", launchers > 0 && supervisors + coming + made_now > 0,
 		psprintf("launcher %s, supervisor of this database %s", launchers ? "runs" : "does not run",
-				 supervisors ? "runs" : "does not run"),
+				 supervisors ? "runs" : coming ? "is on its way" : made_now ? "starts at the commit of this transaction" : "does not run"),
 		"-- the server log says why (max_worker_processes?)");
 }
 

@@ -44,6 +44,8 @@ typedef struct TdOccurrence
 	bool		inh;			/* with what inherits from it: no ONLY */
 	Bitmapset  *columns;		/* attribute numbers used anywhere in the query, > 0 */
 	List	   *local;			/* quals that read only this occurrence (also in quals) */
+	Bitmapset  *beyond;			/* keyed: those that are read beyond the conditions on it alone */
+	List	   *unique;			/* linear: of Bitmapset *: its columns that no two rows have in common */
 	/* how its changes are told: its rows by log, with columns; or */
 	bool		touch;			/* which rows may have changed, by the columns in */
 	Bitmapset  *told;
@@ -139,6 +141,18 @@ typedef struct TdShape
  */
 extern TdShape *td_analyze(Query *query, Oid owner, TdError *err);
 
+/* ranges.c: is an occurrence joined by one comparison alone, "value < bound", of a column that nothing else reads? */
+typedef struct TdRange
+{
+	Node	   *value;			/* over one other occurrence */
+	Var		   *bound;			/* its column */
+} TdRange;
+
+extern bool td_find_range(const TdShape *shape, const TdOccurrence *o, TdRange *range);
+extern Bitmapset *td_range_columns(const TdShape *shape, Oid relid);	/* by which rows between two bounds are sought */
+
+extern bool td_equal_columns(Node *qual, Var **left, Var **right);	/* is it "a = b" of plain columns, of two occurrences or one? */
+
 /*
  * A query that td_analyze refuses, or gives a costly shape, said over parts that it does not: what is left of it, which reads the tables of the parts, or NULL.  make() has the table
  * of a part made (not its rows), for its query and shape, and the index by which its first rows are read; attempts that lead nowhere are rolled back with what
@@ -208,6 +222,13 @@ extern void td_shape_require_execute(const TdShape *shape, Oid role);
 /* Is all that `now` has more than `before` partitions that were made as such, empty?  Then their rows are in the deltas, and nothing is to be computed anew. */
 extern bool td_fingerprint_grown(const char *before, const char *now);
 
+/*
+ * What statements read by, as far as no lock of a reader keeps it as it is: partitions, children, functions.  Equal lists, one taken before the locks and
+ * the snapshot and one after reading = nothing has come or gone between (footing.c).
+ */
+extern List *td_footing(const TdShape *shape);
+extern List *td_footing_of_query(Query *query); /* analysed and rewritten */
+
 /* ======== plan/: the shape as statements ======== */
 
 /*
@@ -254,6 +275,7 @@ typedef struct TdLineage
 	List	   *path;			/* of int: occurrences to be joined, in this order */
 	List	   *quals;			/* conditions of that join; on those of path alone, too */
 	List	   *keys;			/* of Node *: k1..km, over the last of path, or itself.  NIL = a change touches every key */
+	List	   *compared;		/* of Bitmapset *: several columns of it that equal columns of one other occurrence */
 } TdLineage;
 
 /* What plan/ needs of a keyed query. */
@@ -295,6 +317,9 @@ extern TdPlan *td_plan(const TdShape *shape);
  * else: output columns and weight.  Reads d_<relid> or l<n> of the changed ones.
  */
 extern char *td_plan_delta(const TdPlan *plan, const Bitmapset *changed);
+
+/* The same said in another way, which may cost less; NULL = there is none. */
+extern char *td_plan_delta_otherwise(const TdPlan *plan, const Bitmapset *changed);
 
 /* State rows of the groups in k, for keys whose nulls are as the mask says (bit i = key i is null); the others are found by =. */
 extern char *td_plan_groups(const TdPlan *plan, uint32 null_mask);
@@ -446,7 +471,7 @@ typedef struct TdViewRun
 	List	   *statements;		/* kept plans, by text and layout of the deltas (run.c) */
 	Oid			state_relid;	/* grouped; else InvalidOid */
 	struct TdRunKept *kept;		/* of run.c */
-	bool		timed_out;		/* the td_run_tick that raised 57014 ran into the view's timeout: its own error, no cancel of the worker */
+	bool		own_error;		/* what td_run_tick raised is of the view, though errors like it may pass: its timeout (57014, no cancel of the worker), or a lock that it did not get (55P03) */
 	uint32		version;		/* of td_capture_want that has its columns */
 	/* cost.c */
 	double		whole_ms;		/* what computing all of it took last; 0 = not known */
@@ -507,6 +532,7 @@ extern void td_scope_limit(TdViewScope *scope, int ms);	/* an earlier timeout, u
 extern void td_scope_unlimit(TdViewScope *scope);
 extern bool td_scope_limit_passed(TdViewScope *scope);	/* in PG_CATCH, before that: was it that one? */
 extern bool td_scope_abort(TdViewScope *scope); /* in PG_CATCH after enter with tick, then rethrow: takes the timeout down; true = it was the timeout.  Abort restores user and settings */
+extern void td_scope_forget(void);	/* in the view worker, between transactions: what statements of views have left in the session */
 
 /* A statement over in-memory relations, planned once and kept. */
 typedef struct TdSource

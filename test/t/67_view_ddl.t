@@ -296,6 +296,46 @@ like($error, qr/ALTER ROLE nobody LOGIN/, '... and is told how it could');
 	is(value('postgres', q(SELECT jsonb_exists(executed, 'unknown') FROM tapdata.views WHERE view = 'ranks'::regclass)), 0, '... and not as unknown changes');
 }
 
+# ---- what stands in the way of DROP is said with the calls, whatever is dropped ----
+{
+	execute('postgres', 'CREATE SCHEMA under', 'CREATE TABLE under.t (id int PRIMARY KEY, a int)', 'CREATE VIEW under.one AS SELECT id, a FROM under.t', 'CREATE VIEW under.two AS SELECT id, a + 1 AS a FROM under.one',
+		q{CREATE FUNCTION under.f(int) RETURNS int IMMUTABLE LANGUAGE sql AS 'SELECT $1 + 1'}, "CREATE TYPE under.mood AS ENUM ('a')", 'CREATE COLLATION under.c FROM "C"', 'CREATE VIEW under.free AS SELECT 1 AS a',
+		q{SELECT tapdata.create_view('"by two"', 'SELECT a, count(*) AS n FROM under.two GROUP BY a')}, q{SELECT tapdata.create_view('by_by_two', 'SELECT count(*) AS n FROM "by two"')},
+		q{SELECT tapdata.create_view('by_f', $$SELECT id, under.f(a) AS a, NULL::under.mood AS m, 'x' COLLATE under.c AS c FROM under.t$$)});
+	my $two = qr/drop_view\('public\.by_by_two'\); SELECT tapdata\.drop_view\('public\."by two"'\)/;
+	for (['VIEW under.one', $two], ['VIEW under.two', $two], ['FUNCTION under.f', qr/drop_view\('public\.by_f'\)/], ['TYPE under.mood', qr/drop_view\('public\.by_f'\)/], ['COLLATION under.c', qr/drop_view\('public\.by_f'\)/],
+		['SCHEMA under', qr/3 live views.*$two/], ['VIEW under.free, under.two', $two])
+	{
+		like(try_do(psql('postgres'), "DROP $_->[0]"), qr/^2BP01 .*HINT:.*$_->[1]/s, "DROP $_->[0]");
+	}
+	is(try_do(psql('postgres'), 'DROP VIEW under.free'), '', 'what nothing is made of goes');
+	is(try_do(psql('postgres'), 'DROP SCHEMA under CASCADE'), '', 'and all of it with CASCADE');
+	is(value('postgres', q{SELECT count(*) FROM tapdata.view WHERE table_name IN ('by two', 'by_by_two', 'by_f')}), 0, 'the views too');
+}
+
+# ---- whatever takes the extension along sets back what its views changed ----
+execute('postgres', 'CREATE ROLE boss SUPERUSER');
+for my $drop ('DROP EXTENSION tapdata CASCADE', 'DROP SCHEMA tapdata CASCADE', 'DROP OWNED BY boss CASCADE')
+{
+	execute('postgres', 'CREATE DATABASE gone');
+	execute('gone', 'SET ROLE boss', 'CREATE EXTENSION tapdata', 'RESET ROLE', 'CREATE TABLE i (id int NOT NULL, a int)', 'CREATE UNIQUE INDEX i_id ON i (id)', 'ALTER TABLE i REPLICA IDENTITY USING INDEX i_id',
+		'CREATE TABLE d (id int PRIMARY KEY, a int)', 'CREATE TABLE n (a int)', 'ALTER TABLE n REPLICA IDENTITY NOTHING', 'CREATE TABLE own (a int)', 'ALTER TABLE own REPLICA IDENTITY FULL',
+		q{SELECT tapdata.create_view('v', 'SELECT i.a, d.a AS b, n.a AS c, own.a AS o FROM i, d, n, own WHERE i.id = d.id AND n.a = d.a AND own.a = d.a')});
+	my $identities = q{SELECT string_agg(relname || relreplident::text, ' ' ORDER BY relname) FROM pg_class WHERE relname IN ('i', 'd', 'n', 'own')};
+	is(value('gone', $identities), 'df if nf ownf', "$drop: views need old rows");
+	is(try_do(psql('gone'), $drop), '', '... done');
+	is(value('gone', $identities), 'dd ii nn ownf', '... and all is as it was');
+	is(value('gone', "SELECT count(*) FROM pg_class WHERE relname = 'v'") . value('gone', "SELECT count(*) FROM pg_extension WHERE extname = 'tapdata'"), '00', '... without view and extension');
+	TdProcs::close_all();
+	ok(eventually(sub { try_do(psql('postgres'), 'DROP DATABASE gone WITH (FORCE)') eq '' }, 30), '... nothing holds the database');
+}
+
+# ---- an index that can be no identity any more keeps nobody from dropping the view ----
+execute('postgres', 'CREATE TABLE weak (id int NOT NULL, a int)', 'CREATE UNIQUE INDEX weak_id ON weak (id)', 'ALTER TABLE weak REPLICA IDENTITY USING INDEX weak_id', q{SELECT tapdata.create_view('of_weak', 'SELECT a, count(*) AS n FROM weak GROUP BY a')},
+	'ALTER TABLE weak ALTER id DROP NOT NULL');
+is(try_do(psql('postgres'), "SELECT tapdata.drop_view('of_weak')"), '', 'dropped');
+is(value('postgres', q{SELECT relreplident::text FROM pg_class WHERE relname = 'weak'}) . value('postgres', q{SELECT count(*) FROM tapdata.replica_identity WHERE table_name = 'weak'}), 'f0', 'it stays, and is not tried again');
+
 # ---- a table that somebody has locked: views of other tables are made and go on ----
 my $keeper = psql('postgres', fresh => 1);
 $keeper->begin_work;

@@ -143,10 +143,9 @@ extern TdShape *td_keyed_analyze(Query *query, Oid owner, TdError *err);	/* in p
 
 /* keys.c */
 extern bool td_deterministic(Oid collation);	/* equal is identical, as far as the collation goes */
-extern void td_infer_keys(TdShape *shape);	/* columns[].not_null, unique */
+extern void td_infer_keys(TdShape *shape);	/* columns[].not_null, unique; occurrences[].unique */
 extern List *td_unique_keys(Oid relid, bool inherited); /* of Bitmapset *: columns that are unique among all rows */
 extern Oid	td_unique_index(Oid relid, bool inherited, const Bitmapset *columns);	/* the one that says so */
-extern bool td_equal_columns(Node *qual, Var **left, Var **right);	/* "a = b" of plain columns of two occurrences or one */
 extern Var *td_plain_column(Node *node);	/* a column, maybe relabelled without another equality; NULL = not one */
 extern List *td_and_list(Node *quals);	/* the parts of nested ANDs */
 
@@ -157,6 +156,13 @@ extern Oid	td_order_index(Oid relid, const List *order);	/* that one; InvalidOid
 /* fingerprint.c: a relation; partitions.c: what is below it */
 extern void td_fingerprint_class(StringInfo text, Oid relid, bool whole, bool file);
 extern void td_fingerprint_children(StringInfo text, Oid relid);
+
+/* statistics.c */
+extern double td_rows_per_value(Oid relid, const Bitmapset *columns);	/* rows that have the same values in these columns; 0 = not known */
+
+/* indexes.c: rows of explain_query on the index by which rows are found by these columns; more: behind them in the index */
+extern void td_explain_index(List **rows, int level, Oid relid, const Bitmapset *attnums, const char *more, const char *purpose);
+extern char *td_column_names(Oid relid, const Bitmapset *attnums);	/* "a, b" */
 
 /* explain.c, wal_cost.c */
 extern void td_explain_row(List **rows, int level, const char *node, const char *strategy, const char *detail);

@@ -14,10 +14,6 @@
  */
 #include "postgres.h"
 
-#include "access/genam.h"
-#include "access/table.h"
-#include "catalog/pg_am.h"
-#include "catalog/pg_index.h"
 #include "catalog/pg_type.h"
 #include "lib/stringinfo.h"
 #include "nodes/nodeFuncs.h"
@@ -25,8 +21,6 @@
 #include "rewrite/rewriteManip.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
-#include "utils/rel.h"
-#include "utils/relcache.h"
 #include "utils/ruleutils.h"
 
 #include "view/analyze/analyze_internal.h"
@@ -45,19 +39,6 @@ td_explain_row(List **rows, int level, const char *node, const char *strategy, c
 }
 
 /* ---- texts ---- */
-
-/* Names of these columns (attribute numbers): "a, b". */
-static char *
-column_names(Oid relid, const Bitmapset *attnums)
-{
-	StringInfoData text;
-	int			attnum = -1;
-
-	initStringInfo(&text);
-	while ((attnum = bms_next_member(attnums, attnum)) >= 0)
-		appendStringInfo(&text, "%s%s", text.len ? ", " : "", quote_identifier(get_attname(relid, attnum, false)));
-	return text.data;
-}
 
 static const TdOccurrence *
 only_occurrence(const TdShape *shape, Node *expr)
@@ -102,65 +83,6 @@ key_text(const TdShape *shape)
 	return text.data;
 }
 
-/* ---- indexes ---- */
-
-static bool
-index_serves(Oid index_id, const Bitmapset *attnums)
-{
-	Relation	index = index_open(index_id, AccessShareLock);
-	bool		serves = index->rd_index->indisvalid && bms_is_member(index->rd_index->indkey.values[0], attnums) &&
-		(index->rd_rel->relam == BTREE_AM_OID || index->rd_rel->relam == HASH_AM_OID) && RelationGetIndexPredicate(index) == NIL;
-
-	index_close(index, NoLock);
-	return serves;
-}
-
-/* An index whose first column is one of these; InvalidOid = none. */
-static Oid
-find_index(Oid relid, const Bitmapset *attnums)
-{
-	Relation	rel = table_open(relid, AccessShareLock);
-	List	   *indexes = RelationGetIndexList(rel);
-	Oid			found = InvalidOid;
-	ListCell   *lc;
-
-	foreach(lc, indexes)
-	{
-		if (!OidIsValid(found) && index_serves(lfirst_oid(lc), attnums))
-			found = lfirst_oid(lc);
-	}
-	table_close(rel, NoLock);
-	return found;
-}
-
-static bool
-is_wanted_already(const List *rows, const char *node)
-{
-	ListCell   *lc;
-
-	foreach(lc, rows)
-	{
-		const TdExplained *e = lfirst(lc);
-
-		if (strcmp(e->node + strspn(e->node, " "), node) == 0 && strcmp(e->strategy, "wanted") == 0)
-			return true;
-	}
-	return false;
-}
-
-static void
-explain_index(List **rows, int level, Oid relid, const Bitmapset *attnums, const char *more, const char *purpose)
-{
-	Oid			index = find_index(relid, attnums);
-	char	   *columns = column_names(relid, attnums);
-	char	   *node = psprintf("index on %s (%s%s)", td_qualified_name(relid), columns, more);
-
-	if (OidIsValid(index))
-		td_explain_row(rows, level, node, "present", psprintf("%s; %s serves", purpose, get_rel_name(index)));
-	else if (!is_wanted_already(*rows, node))
-		td_explain_row(rows, level, node, "wanted", psprintf("%s; CREATE INDEX ON %s (%s%s);", purpose, td_qualified_name(relid), columns, more));
-}
-
 /* ---- occurrences ---- */
 
 /* Columns of o that equal columns of other (NULL: of any other). */
@@ -184,26 +106,68 @@ join_columns(const TdShape *shape, const TdOccurrence *o, const TdOccurrence *ot
 	return attnums;
 }
 
-static void
-explain_probes(List **rows, const TdShape *shape, const TdOccurrence *o)
+/* One table whose changes lead to rows of another, by these columns. */
+typedef struct Probe
 {
-	List	   *seen = NIL;
+	int			from;			/* number of an occurrence */
+	Bitmapset  *attnums;
+} Probe;
+
+static int
+more_columns(const ListCell *a, const ListCell *b)
+{
+	const Probe *left = lfirst(a);
+	const Probe *right = lfirst(b);
+	int			more = bms_num_members(right->attnums) - bms_num_members(left->attnums);
+
+	return more ? more : left->from - right->from;
+}
+
+/* With most columns first: an index on those may serve for fewer. */
+static List *
+probes_of(const TdShape *shape, const TdOccurrence *o)
+{
+	List	   *probes = NIL;
 
 	for (int i = 0; i < shape->noccurrences; i++)
 	{
 		Bitmapset  *attnums = &shape->occurrences[i] == o ? NULL : join_columns(shape, o, &shape->occurrences[i]);
 		bool		known = bms_is_empty(attnums);
+		Probe	   *probe;
 		ListCell   *lc;
 
-		foreach(lc, seen)
-			known = known || bms_equal(lfirst(lc), attnums);
+		foreach(lc, probes)
+			known = known || bms_equal(((Probe *) lfirst(lc))->attnums, attnums);
 		if (known)
 			continue;
-		seen = lappend(seen, attnums);
-		explain_index(rows, 3, o->relid, attnums, "", psprintf("to find its rows for changes of r%d", shape->occurrences[i].n));
+		probe = palloc(sizeof(Probe));
+		*probe = (Probe) {shape->occurrences[i].n, attnums};
+		probes = lappend(probes, probe);
 	}
-	if (seen == NIL && shape->noccurrences > 1)
+	list_sort(probes, more_columns);
+	return probes;
+}
+
+static void
+explain_probes(List **rows, const TdShape *shape, const TdOccurrence *o)
+{
+	List	   *probes = probes_of(shape, o);
+	ListCell   *lc;
+
+	foreach(lc, probes)
+		td_explain_index(rows, 3, o->relid, ((Probe *) lfirst(lc))->attnums, "", psprintf("to find its rows for changes of r%d", ((Probe *) lfirst(lc))->from));
+	if (probes == NIL && shape->noccurrences > 1 && td_range_columns(shape, o->relid) == NULL)
 		td_explain_row(rows, 3, "no equality", "scan", "a change of another table reads it whole");
+}
+
+static void
+explain_ranges(List **rows, const TdShape *shape, const TdOccurrence *o)
+{
+	Bitmapset  *columns = td_range_columns(shape, o->relid);
+	int			attnum = -1;
+
+	while ((attnum = bms_next_member(columns, attnum)) >= 0)
+		td_explain_index(rows, 3, o->relid, bms_make_singleton(attnum), "", "to find its rows between an old and a new bound");
 }
 
 static void
@@ -213,11 +177,12 @@ explain_occurrence(List **rows, const TdShape *shape, const TdOccurrence *o)
 	ListCell   *lc;
 
 	initStringInfo(&detail);
-	appendStringInfo(&detail, "columns: %s", bms_is_empty(o->columns) ? "none" : column_names(o->relid, o->columns));
+	appendStringInfo(&detail, "columns: %s", bms_is_empty(o->columns) ? "none" : td_column_names(o->relid, o->columns));
 	foreach(lc, o->local)
 		appendStringInfo(&detail, "%s%s", lc == list_head(o->local) ? "; filter: " : " AND ", expression_text(shape, lfirst(lc)));
 	td_explain_row(rows, 2, psprintf("r%d %s", o->n, td_qualified_name(o->relid)), o->view ? "delta of a view" : "delta", detail.data);
 	explain_probes(rows, shape, o);
+	explain_ranges(rows, shape, o);
 }
 
 static void
@@ -285,7 +250,7 @@ explain_aggregate(List **rows, const TdShape *shape, const TdAggregate *a)
 	else
 		td_explain_row(rows, 1, node, "computed anew", "floating point: sums would drift, so each group touched is computed anew");
 	if ((extremum || !a->exact) && probe_columns(shape, a, &relid, &keys, &argument))
-		explain_index(rows, 2, relid, keys, argument, "to compute a group anew");
+		td_explain_index(rows, 2, relid, keys, argument, "to compute a group anew");
 }
 
 /* Keys by which a group may have to be computed anew: numerics are counted by their look, floats have another one at zero only. */
@@ -362,7 +327,7 @@ explain_lineage(List **rows, const TdShape *shape, const TdOccurrence *o)
 	ListCell   *lc;
 
 	initStringInfo(&detail);
-	appendStringInfo(&detail, "columns: %s; ", bms_is_empty(o->columns) ? "none" : column_names(o->relid, o->columns));
+	appendStringInfo(&detail, "columns: %s; ", bms_is_empty(o->columns) ? "none" : td_column_names(o->relid, o->columns));
 	if (lineage->keys == NIL)
 		appendStringInfoString(&detail, "no equality leads to the key: a change computes the whole view");
 	else if (lineage->path == NIL)
@@ -384,8 +349,10 @@ explain_lineage(List **rows, const TdShape *shape, const TdOccurrence *o)
 	}
 	else
 		own = columns_compared(lineage->quals, o->n);
+	foreach(lc, lineage->compared)
+		td_explain_index(rows, 2, o->relid, lfirst(lc), "", "to find its rows for rows of another table");
 	if (own)
-		explain_index(rows, 2, o->relid, own, "", "to find its rows for a key");
+		td_explain_index(rows, 2, o->relid, own, "", "to find its rows for a key");
 }
 
 static void
@@ -424,7 +391,7 @@ explain_topk(List **rows, const TdShape *shape)
 													  td_order_text(o->relid, order, list_length(order)), key_text(shape),
 													  shape->pinned ? "; settings are pinned as they are when the view is made" : ""));
 	td_explain_row(rows, 1, psprintf("r1 %s", td_qualified_name(o->relid)), o->view ? "delta of a view" : "delta",
-				   psprintf("columns: %s", column_names(o->relid, o->columns)));
+				   psprintf("columns: %s", td_column_names(o->relid, o->columns)));
 	if (OidIsValid(index))
 		td_explain_row(rows, 2, node, "present", psprintf("to read its first rows; %s serves", get_rel_name(index)));
 	else

@@ -17,12 +17,27 @@
  */
 #include "postgres.h"
 
-#include "parser/parsetree.h"
+#include "access/table.h"
+#include "catalog/pg_class.h"
 #include "utils/lsyscache.h"
+#include "utils/rel.h"
 
 #include "view/analyze/keyed_internal.h"
 
 /* ---- what keeps rows ---- */
+
+/* The index of the key: it must not go.  NIL = the key is what partitions have in common. */
+static List *
+key_index(const TdOccurrence *o)
+{
+	Relation	rel = table_open(o->relid, AccessShareLock);
+	TdIdentity	own = td_identity_own(rel);
+	bool		is_key = bms_equal(td_identity_columns(rel, own.kind, own.index), o->told);
+	Oid			index = own.kind == REPLICA_IDENTITY_DEFAULT ? rel->rd_pkindex : own.index;	/* td_identity_columns has read the indexes */
+
+	table_close(rel, NoLock);
+	return is_key && OidIsValid(index) ? list_make1_oid(index) : NIL;
+}
 
 TdShape *
 td_analyze_keeper(Query *query, Oid owner, int nkeys, TdError *err)
@@ -37,6 +52,7 @@ td_analyze_keeper(Query *query, Oid owner, int nkeys, TdError *err)
 	o->touch = true;
 	for (int i = 0; i < nkeys; i++)
 		o->told = bms_add_member(o->told, list_nth_int(columns, i));
+	shape->proofs = list_concat_unique_oid(shape->proofs, key_index(o));
 	return shape;
 }
 

@@ -60,6 +60,7 @@ typedef struct Visit
 {
 	TdKeyedWalk *walk;
 	const Place *place;
+	bool		alone;			/* a condition on one occurrence alone */
 } Visit;
 
 static TdLevel *build(TdKeyedWalk *walk, Query *query, TdLevel *parent, Bitmapset *outer_nullable, Bitmapset *lends);
@@ -138,10 +139,37 @@ enter_equality(TdKeyedWalk *walk, const Place *place, OpExpr *op)
 		walk->equalities = lappend(walk->equalities, e);
 }
 
+/* A condition, and the occurrence that it may read. */
+typedef struct Alone
+{
+	const TdLevel *level;
+	int			n;
+} Alone;
+
+static bool
+reads_more(Node *node, Alone *alone)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, Var))
+		return ((Var *) node)->varlevelsup > 0 || alone->level->occurrence[((Var *) node)->varno - 1] != alone->n;
+	return IsA(node, SubLink) || expression_tree_walker(node, reads_more, alone);
+}
+
+/* Does the condition read one table of its own level and nothing else, and does no row of it matter that fails?  Then it is true wherever it is looked at. */
+static bool
+is_alone(const TdKeyedWalk *walk, const TdLevel *level, Node *node, const TdConjunct *c)
+{
+	Alone		alone = {level, 0};
+
+	return list_member_ptr(walk->conjuncts, c) && bms_get_singleton_member(c->reads, &alone.n) && bms_is_member(alone.n, c->reduces) && !reads_more(node, &alone);
+}
+
 /* In a branch of a set operation only what belongs to the branch can be reduced, and nothing be found by it from outside. */
-static void
+static bool
 take_conjunct(TdKeyedWalk *walk, const Place *place, Node *node)
 {
+	TdConjunct *c = NULL;
 	List	   *resolved = td_keyed_resolve(place->level, node);
 	TdEdge		edge = is_equality(node) ? TD_EDGE_EQUAL : TD_EDGE_OTHER;
 	Bitmapset  *common = NULL;
@@ -153,11 +181,12 @@ take_conjunct(TdKeyedWalk *walk, const Place *place, Node *node)
 		common = lc == list_head(resolved) ? td_keyed_reads(lfirst(lc)) : bms_int_members(common, td_keyed_reads(lfirst(lc)));
 	foreach(lc, resolved)
 	{
-		TdConjunct *c = enter(walk, lfirst(lc), list_length(resolved) > 1 ? bms_difference(place->reduces, common) : place->reduces, all_nullable(place), edge);
+		c = enter(walk, lfirst(lc), list_length(resolved) > 1 ? bms_difference(place->reduces, common) : place->reduces, all_nullable(place), edge);
 
 		for (int i = 0; i < lengthof(c->sides) && list_length(resolved) == 1; i++)
 			c->sides[i] = (TdSide) {place->sides[i].rels, bms_intersect(place->sides[i].reduces, c->reads)};
 	}
+	return list_length(resolved) == 1 && is_alone(walk, place->level, node, c);
 }
 
 /* ---- sublinks ---- */
@@ -328,9 +357,10 @@ take_sublink(TdKeyedWalk *walk, const Place *place, SubLink *sublink, bool conju
 /* ---- expressions ---- */
 
 static void
-note_column(TdKeyedWalk *walk, const TdLevel *level, const Var *var)
+note_column(TdKeyedWalk *walk, const TdLevel *level, const Var *var, bool alone)
 {
 	TdOccurrence *o;
+	Bitmapset  *columns;
 
 	for (int up = 0; up < (int) var->varlevelsup; up++)
 		level = level->parent;
@@ -338,12 +368,15 @@ note_column(TdKeyedWalk *walk, const TdLevel *level, const Var *var)
 		return;
 	o = &walk->shape->occurrences[level->occurrence[var->varno - 1] - 1];
 	if (var->varattno > 0)
-		o->columns = bms_add_member(o->columns, var->varattno);
+		columns = bms_make_singleton(var->varattno);
 	else
 	{
-		o->columns = bms_add_members(o->columns, all_columns(o->relid));
+		columns = all_columns(o->relid);
 		walk->shape->types = list_append_unique_oid(walk->shape->types, var->vartype);
 	}
+	o->columns = bms_add_members(o->columns, columns);
+	if (!alone)
+		o->beyond = bms_add_members(o->beyond, columns);
 }
 
 static bool
@@ -352,7 +385,7 @@ visit_walker(Node *node, Visit *v)
 	if (node == NULL || IsA(node, Query))
 		return false;
 	if (IsA(node, Var))
-		note_column(v->walk, v->place->level, (Var *) node);
+		note_column(v->walk, v->place->level, (Var *) node, v->alone);
 	if (IsA(node, SubLink))
 	{
 		take_sublink(v->walk, v->place, (SubLink *) node, false);
@@ -365,7 +398,15 @@ visit_walker(Node *node, Visit *v)
 static void
 visit(TdKeyedWalk *walk, const Place *place, Node *node)
 {
-	Visit		v = {walk, place};
+	Visit		v = {walk, place, false};
+
+	visit_walker(node, &v);
+}
+
+static void
+visit_condition(TdKeyedWalk *walk, const Place *place, Node *node)
+{
+	Visit		v = {walk, place, take_conjunct(walk, place, node)};
 
 	visit_walker(node, &v);
 }
@@ -381,10 +422,7 @@ take_quals(TdKeyedWalk *walk, const Place *place, Node *quals)
 		if (IsA(lfirst(lc), SubLink))
 			take_sublink(walk, place, lfirst(lc), true);
 		else
-		{
-			visit(walk, place, lfirst(lc));
-			take_conjunct(walk, place, lfirst(lc));
-		}
+			visit_condition(walk, place, lfirst(lc));
 	}
 }
 

@@ -43,6 +43,43 @@ conditions_on(const List *conjuncts, int n)
 	return found;
 }
 
+/* Columns of occurrence n that equal columns of another one. */
+static Bitmapset *
+columns_equal_to(const List *conjuncts, int n, int other)
+{
+	Bitmapset  *attnums = NULL;
+	Var		   *a,
+			   *b;
+	ListCell   *lc;
+
+	foreach(lc, conjuncts)
+	{
+		if (!td_equal_columns(((TdConjunct *) lfirst(lc))->expr, &a, &b))
+			continue;
+		if (a->varno == n && b->varno == other)
+			attnums = bms_add_member(attnums, a->varattno);
+		if (b->varno == n && a->varno == other)
+			attnums = bms_add_member(attnums, b->varattno);
+	}
+	return attnums;
+}
+
+/* The query for some keys finds rows by all of them at once. */
+static List *
+columns_compared(const TdKeyedWalk *walk, int n)
+{
+	List	   *sets = NIL;
+
+	for (int other = 1; other <= walk->shape->noccurrences; other++)
+	{
+		Bitmapset  *attnums = other == n ? NULL : columns_equal_to(walk->conjuncts, n, other);
+
+		if (bms_membership(attnums) == BMS_MULTIPLE)
+			sets = lappend(sets, attnums);
+	}
+	return sets;
+}
+
 /* What filters its changes must hold for every key, that of nulls included. */
 static TdLineage
 lineage_of(const TdKeyedWalk *walk, const TdCandidate *c, int n)
@@ -51,6 +88,7 @@ lineage_of(const TdKeyedWalk *walk, const TdCandidate *c, int n)
 	int			last = n;
 	ListCell   *lc;
 
+	lineage.compared = columns_compared(walk, n);
 	if (c->next[n - 1] < 0)
 		return lineage;
 	while (c->next[last - 1] > 0)
@@ -76,14 +114,18 @@ lineage_of(const TdKeyedWalk *walk, const TdCandidate *c, int n)
 static void
 note_columns(TdKeyedWalk *walk, const TdLineage *lineage)
 {
-	List	   *vars = pull_var_clause((Node *) list_make3(lineage->local, lineage->quals, lineage->keys), 0);
+	List	   *led = pull_var_clause((Node *) list_make2(lineage->quals, lineage->keys), 0);
+	List	   *vars = list_concat_copy(pull_var_clause((Node *) lineage->local, 0), led);
 	ListCell   *lc;
 
 	foreach(lc, vars)
 	{
-		TdOccurrence *o = &walk->shape->occurrences[lfirst_node(Var, lc)->varno - 1];
+		const Var  *var = lfirst_node(Var, lc);
+		TdOccurrence *o = &walk->shape->occurrences[var->varno - 1];
 
-		o->columns = bms_add_member(o->columns, lfirst_node(Var, lc)->varattno);
+		o->columns = bms_add_member(o->columns, var->varattno);
+		if (list_member_ptr(led, var))
+			o->beyond = bms_add_member(o->beyond, var->varattno);
 	}
 }
 

@@ -634,6 +634,13 @@ td_infer_keys(TdShape *shape)
 	Facts		facts = {.shape = shape};
 
 	learn(&facts);
+	for (int i = 0; i < shape->noccurrences; i++)
+	{
+		ListCell   *lc;
+
+		foreach(lc, facts.unique[i])
+			shape->occurrences[i].unique = lappend(shape->occurrences[i].unique, ((UniqueKey *) lfirst(lc))->columns);
+	}
 	for (int i = 0; i < shape->ncolumns; i++)
 		shape->columns[i].not_null = output_not_null(&facts, (Node *) list_nth_node(TargetEntry, shape->outputs, i)->expr);
 	shape->unique = shape->one_group ? key_of_one_row(shape) : find_key(&facts, &shape->proofs);

@@ -15,14 +15,10 @@
  */
 #include "postgres.h"
 
-#include "access/htup_details.h"
 #include "catalog/namespace.h"
-#include "catalog/pg_class.h"
-#include "catalog/pg_statistic.h"
 #include "miscadmin.h"
 #include "nodes/nodeFuncs.h"
 #include "utils/lsyscache.h"
-#include "utils/syscache.h"
 
 #include "view/analyze/split_internal.h"
 
@@ -60,55 +56,24 @@ td_split_is_whole(const TdShape *shape)
 
 /* ---- coarse ---- */
 
-/* How many rows there are, and how many values of a column; 0 = ANALYZE has not told. */
-static double
-rows_of(Oid relid)
-{
-	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
-	double		rows = 0;
-
-	if (!HeapTupleIsValid(tuple))
-		return 0;
-	rows = Max(((Form_pg_class) GETSTRUCT(tuple))->reltuples, 0);
-	ReleaseSysCache(tuple);
-	return rows;
-}
-
-static double
-values_of(const TdOccurrence *o, AttrNumber attnum, double rows)
-{
-	HeapTuple	tuple = SearchSysCache3(STATRELATTINH, ObjectIdGetDatum(o->relid), Int16GetDatum(attnum), BoolGetDatum(false));
-	double		n;
-
-	if (!HeapTupleIsValid(tuple))
-		tuple = SearchSysCache3(STATRELATTINH, ObjectIdGetDatum(o->relid), Int16GetDatum(attnum), BoolGetDatum(true));
-	if (!HeapTupleIsValid(tuple))
-		return 0;
-	n = ((Form_pg_statistic) GETSTRUCT(tuple))->stadistinct;
-	ReleaseSysCache(tuple);
-	return n < 0 ? -n * rows : n;
-}
-
 /* Rows of one table for a key that is in its columns; 0 = not known. */
 static double
 rows_of_key(const TdOccurrence *o, const TdLineage *lineage)
 {
-	double		rows = rows_of(o->relid);
-	double		keys = 1;
+	Bitmapset  *columns = NULL;
 	ListCell   *lc;
 
-	if (lineage->path != NIL || lineage->keys == NIL)
+	if (lineage->path != NIL)
 		return 0;
 	foreach(lc, lineage->keys)
 	{
 		Var		   *column = td_plain_column(lfirst(lc));
-		double		values = column ? values_of(o, column->varattno, rows) : 0;
 
-		if (values <= 0)
+		if (column == NULL)
 			return 0;
-		keys *= values;
+		columns = bms_add_member(columns, column->varattno);
 	}
-	return rows / keys;
+	return td_rows_per_value(o->relid, columns);
 }
 
 /* Are there so many rows to a key that a change should not compute all of them?  Of the tables of parts nobody knows yet. */

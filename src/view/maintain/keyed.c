@@ -111,12 +111,11 @@ void
 td_run_keyed(TdTick *t)
 {
 	TdViewRun  *run = t->run;
-	const char *sql = td_delta_text(run, t->touched);
 	Parts		p = {t};
 	TdStore    *core;
 
 	p.key = MakeSingleTupleTableSlot(td_key_desc(run->shape->keyed->nkeys, run->shape->keyed->keys), &TTSOpsVirtual);
-	td_execute(run, sql, t->nsources, t->sources, false, take_key, &p);
+	td_execute_delta(t, td_delta_text(run, t->touched), take_key, &p);
 	if (is_too_many(run, p.n))
 	{
 		td_cost_computed(t);

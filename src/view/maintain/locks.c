@@ -14,7 +14,14 @@
  *		A view whose locks were not to be had for 3 s is set aside: the tick goes on
  *		without it and those above it, and they are filled anew.
  *
+ *		What no lock keeps as it is, is compared: the footing of each view, taken
+ *		before its locks, and again when all views have been computed.  A tick in
+ *		which a partition has come, or a function was replaced, is given up.  The
+ *		next one sees the DDL.
+ *
  *		A fill worker waits for its locks, a second at most: it holds nothing yet.
+ *		Nor does it need a footing: what comes after its snapshot is DDL of a later
+ *		tick, which computes the view anew before it streams.
  *
  * IDENTIFICATION
  *		src/view/maintain/locks.c
@@ -33,6 +40,7 @@
 #include "storage/lmgr.h"
 #include "storage/lock.h"
 #include "util/util.h"
+#include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/syscache.h"
@@ -88,8 +96,10 @@ lock_readable(TdMember *m, Oid relid)
 static TdLocked
 lock_member(TdMember *m)
 {
-	TdLocked	worst = lock_one(m, m->view->relation, RowExclusiveLock);
+	TdLocked	worst;
 
+	m->footing = td_footing(m->run->shape);
+	worst = lock_one(m, m->view->relation, RowExclusiveLock);
 	if (worst == TD_LOCKED && OidIsValid(m->run->state_relid))
 		worst = lock_one(m, m->run->state_relid, RowExclusiveLock);
 	if (worst == TD_LOCKED)
@@ -153,6 +163,23 @@ td_lock_touched(TdKeeper *k)
 			worst = TD_LOCK_BUSY;
 	}
 	return worst;
+}
+
+/* Views that this tick does not write need none. */
+bool
+td_footing_holds(TdKeeper *k)
+{
+	ListCell   *lc;
+
+	AcceptInvalidationMessages();
+	foreach(lc, k->members)
+	{
+		TdMember   *m = lfirst(lc);
+
+		if (m->touched && m->run && !m->aside && !m->missing && !m->frozen && !m->refill && !equal(m->footing, td_footing(m->run->shape)))
+			return false;
+	}
+	return true;
 }
 
 /* The process that has, or waits for, a lock in the way of this one; 0 = a prepared transaction, -1 = none (any more). */

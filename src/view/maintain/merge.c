@@ -320,9 +320,9 @@ td_apply_state(TdTick *t, TdStore *state, TdNet *net)
 	td_tick_tuplestore_end(t, s);
 }
 
-/* sql gives one row per touched group. */
+/* The text gives one row per touched group. */
 void
-td_merge_groups(TdTick *t, const char *sql)
+td_merge_groups(TdTick *t, const TdText *text)
 {
 	TdStore    *state = td_open_state(t);
 	Merge		m = {t, t->run->plan, state};
@@ -330,7 +330,7 @@ td_merge_groups(TdTick *t, const char *sql)
 	m.net = td_tick_net(t, td_store_desc(state));
 	m.row = MakeSingleTupleTableSlot(td_store_desc(state), &TTSOpsVirtual);
 	m.keys = MakeSingleTupleTableSlot(td_key_desc(m.plan->nkeys, m.plan->state), &TTSOpsVirtual);
-	td_execute(t->run, sql, t->nsources, t->sources, false, merge_group, &m);
+	td_execute_delta(t, text, merge_group, &m);
 	compute_again(&m);
 	td_apply_state(t, state, m.net);
 	ExecDropSingleTupleTableSlot(m.row);

@@ -48,14 +48,6 @@
 
 #define MOST_CHANGED 8			/* occurrences, for which a delta is computed */
 
-/* A statement's text for a set of occurrences, or for the nulls of keys. */
-typedef struct TdText
-{
-	Bitmapset  *changed;
-	uint32		null_mask;
-	char	   *sql;
-} TdText;
-
 static void require_columns(const TdViewRun *run, TupleDesc desc, bool state);
 
 /* ---- making a run ---- */
@@ -378,25 +370,38 @@ write_text(const TdPlan *plan, const Bitmapset *changed, uint32 null_mask)
 	return changed ? td_plan_delta(plan, changed) : td_plan_groups(plan, null_mask);
 }
 
-static const char *
+static const TdText *
 keep_text(TdViewRun *run, List **texts, const Bitmapset *changed, uint32 null_mask)
 {
 	int			level = td_scope_write_texts();
 	char	   *sql = write_text(run->plan, changed, null_mask);
+	char	   *otherwise = changed ? td_plan_delta_otherwise(run->plan, changed) : NULL;
 	MemoryContext old = MemoryContextSwitchTo(run->context);
 	TdText	   *text = palloc0(sizeof(TdText));
 
 	text->changed = bms_copy(changed);
 	text->null_mask = null_mask;
 	text->sql = sql ? pstrdup(sql) : NULL;
+	text->otherwise = otherwise ? pstrdup(otherwise) : NULL;
 	AtEOXact_GUC(false, level);
 	*texts = lappend(*texts, text);
 	MemoryContextSwitchTo(old);
-	return text->sql;
+	return text;
 }
 
-/* There are 2^occurrences of them: past some, the oldest goes.  NULL = keyed, and all keys are touched. */
-const char *
+static void
+forget_text(TdText *text)
+{
+	bms_free(text->changed);
+	if (text->sql)
+		pfree(text->sql);
+	if (text->otherwise)
+		pfree(text->otherwise);
+	pfree(text);
+}
+
+/* There are 2^occurrences of them: past some, the oldest goes. */
+const TdText *
 td_delta_text(TdViewRun *run, const Bitmapset *changed)
 {
 	List	  **texts = &run->kept->deltas;
@@ -404,16 +409,11 @@ td_delta_text(TdViewRun *run, const Bitmapset *changed)
 
 	foreach(lc, *texts)
 		if (bms_equal(((TdText *) lfirst(lc))->changed, changed))
-			return ((TdText *) lfirst(lc))->sql;
+			return lfirst(lc);
 	if (list_length(*texts) >= 64)
 	{
-		TdText	   *first = linitial(*texts);
-
+		forget_text(linitial(*texts));
 		*texts = list_delete_first(*texts);
-		bms_free(first->changed);
-		if (first->sql)
-			pfree(first->sql);
-		pfree(first);
 	}
 	return keep_text(run, texts, changed, 0);
 }
@@ -426,7 +426,14 @@ td_groups_text(TdViewRun *run, uint32 null_mask)
 	foreach(lc, run->kept->groups)
 		if (((TdText *) lfirst(lc))->null_mask == null_mask)
 			return ((TdText *) lfirst(lc))->sql;
-	return keep_text(run, &run->kept->groups, NULL, null_mask);
+	return keep_text(run, &run->kept->groups, NULL, null_mask)->sql;
+}
+
+/* Over what has changed. */
+void
+td_execute_delta(TdTick *t, const TdText *text, TdReceive receive, void *arg)
+{
+	td_execute_cheaper(t->run, text->sql, text->otherwise, t->nsources, t->sources, false, receive, arg);
 }
 
 /* ---- the delta of a view ---- */
@@ -544,12 +551,12 @@ changed_occurrences(TdTick *t)
 }
 
 static void
-add_rows(TdTick *t, const char *sql)
+add_rows(TdTick *t, const TdText *text)
 {
 	TdStore    *store = td_open_view(t);
 	TdFeed		feed = {td_tick_net(t, td_store_desc(store)), NULL, 1, 0};
 
-	td_execute(t->run, sql, t->nsources, t->sources, false, td_feed_row, &feed);
+	td_execute_delta(t, text, td_feed_row, &feed);
 	td_apply_to_view(t, store, feed.net);
 	td_store_close(store);
 }
@@ -577,7 +584,7 @@ run_delta(TdTick *t)
 	t->touched = changed_occurrences(t);
 	if (t->touched == NULL)
 		return;
-	if (run->shape->keyed && td_delta_text(t->run, t->touched) == NULL)
+	if (run->shape->keyed && td_delta_text(t->run, t->touched)->sql == NULL)
 		td_recompute(t, run->shape->topk ? TD_RAN_TOPK : TD_RAN_FULL);
 	else if (!run->shape->keyed && bms_num_members(t->touched) > MOST_CHANGED)
 		td_recompute(t, TD_RAN_COST);
@@ -690,7 +697,7 @@ run_as_owner(TdTick *t, bool tick, void (*body) (TdTick *))
 	}
 	PG_CATCH();
 	{
-		t->run->timed_out = td_scope_abort(&scope);
+		t->run->own_error = td_scope_abort(&scope) || geterrcode() == ERRCODE_LOCK_NOT_AVAILABLE;
 		PG_RE_THROW();
 	}
 	PG_END_TRY();
@@ -704,7 +711,7 @@ td_run_tick(TdViewRun *run, TdDeltas *deltas, TdRan recompute)
 {
 	TdTick		tick;
 
-	run->timed_out = false;
+	run->own_error = false;
 	if (!is_touched(run, deltas, &recompute))
 		return;
 	begin_tick(&tick, run, deltas);
@@ -718,7 +725,7 @@ td_run_fill(TdViewRun *run)
 {
 	TdTick		tick;
 
-	run->timed_out = false;
+	run->own_error = false;
 	begin_tick(&tick, run, NULL);
 	run_as_owner(&tick, false, td_fill);
 	run->whole_ms = td_cost_since(tick.began);

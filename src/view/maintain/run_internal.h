@@ -95,7 +95,17 @@ extern TdStore *td_open_state(TdTick *t);
 extern void td_apply_to_view(TdTick *t, TdStore *store, TdNet *net);	/* finishes the net; also the view's own delta */
 extern const char *td_groups_text(TdViewRun *run, uint32 null_mask);
 
-extern const char *td_delta_text(TdViewRun *run, const Bitmapset *changed);
+/* A statement's text for a set of occurrences, or for the nulls of keys. */
+typedef struct TdText
+{
+	Bitmapset  *changed;
+	uint32		null_mask;
+	char	   *sql;			/* NULL = keyed, and all keys are touched */
+	char	   *otherwise;		/* the same in another way; NULL = there is none */
+} TdText;
+
+extern const TdText *td_delta_text(TdViewRun *run, const Bitmapset *changed);
+extern void td_execute_delta(TdTick *t, const TdText *text, TdReceive receive, void *arg);
 
 /* key_sets.c */
 extern TupleDesc td_key_desc(int n, const TdStateColumn *columns);
@@ -112,7 +122,7 @@ extern void td_run_keyed(TdTick *t);
 
 /* merge.c */
 extern TdCarried *td_counters(const TdPlan *plan);
-extern void td_merge_groups(TdTick *t, const char *sql);
+extern void td_merge_groups(TdTick *t, const TdText *text);
 extern void td_apply_state(TdTick *t, TdStore *state, TdNet *net);	/* finishes the net: signed state rows to both tables */
 extern void td_output_of(TdTick *t, TupleDesc desc, Tuplestorestate *s, int64 nrows, TdReceive receive, void *arg);
 
@@ -132,6 +142,8 @@ extern int	td_scope_write_texts(void);
 extern void td_scope_by_order(void);
 
 /* statement.c */
+extern uint64 td_execute_cheaper(TdViewRun *run, const char *sql, const char *otherwise, int nsources, const TdSource *sources, bool parallel, TdReceive receive,
+								void *arg);
 extern void td_statements_forget(TdViewRun *run);
 
 #endif							/* TD_RUN_INTERNAL_H */

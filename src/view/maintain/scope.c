@@ -15,6 +15,10 @@
  *		leaves a cancel request behind, which is dropped: it would hit whatever
  *		comes next.
  *
+ *		What a function can keep in the session all the same, by lying about its
+ *		volatility, are advisory locks of the session: the view worker gives them back
+ *		after each transaction in which views were run (td_scope_forget).
+ *
  * IDENTIFICATION
  *		src/view/maintain/scope.c
  *
@@ -23,6 +27,7 @@
 #include "postgres.h"
 
 #include "miscadmin.h"
+#include "storage/lock.h"
 #include "utils/guc.h"
 #include "utils/timeout.h"
 #include "utils/timestamp.h"
@@ -219,4 +224,11 @@ td_scope_abort(TdViewScope *scope)
 
 	disarm(scope);
 	return late;
+}
+
+/* Between transactions, in the view worker; ours are none. */
+void
+td_scope_forget(void)
+{
+	LockReleaseSession(USER_LOCKMETHOD);
 }

@@ -166,6 +166,7 @@ typedef struct TdMember
 	/* of the tick under way */
 	double		tick_ms;
 	bool		touched;
+	List	   *footing;		/* as of before its locks; in memory of the transaction */
 	TdRan		recompute;		/* why all of it is to be computed anew; TD_RAN_NOTHING = it is not */
 	bool		compare;		/* DDL: the fingerprint */
 	bool		frozen;			/* failed in it */
@@ -298,6 +299,7 @@ typedef enum TdLocked
 } TdLocked;
 
 extern TdLocked td_lock_touched(TdKeeper *k);	/* but those that it sets aside */
+extern bool td_footing_holds(TdKeeper *k);	/* after the views: is what they were computed by as it was before the snapshot? */
 extern bool td_lock_to_plan(TdMember *m);	/* false = a lock is not to be had now, see td_lock_error */
 extern bool td_member_is_aside(const TdMember *m);
 extern void td_lock_error(const TdMember *m, TdError *err); /* who is in the way */

@@ -270,7 +270,10 @@ td_plan_affected(const TdPlan *plan, const Bitmapset *changed)
 
 /* ---- the plan ---- */
 
-/* Of rows that were touched each counts, also where one that comes is like one that goes: what is not told of them may differ. */
+/*
+ * The images that fulfil the conditions on it alone, cut down to what is read beyond them: where only those columns change, nothing is left.  Of rows that were
+ * touched each counts, also where one that comes is like one that goes: what is not told of them may differ.
+ */
 static TdLeaf *
 make_leaf(const KeyedPlan *p, const TdOccurrence *o, const TdRowNames *row)
 {
@@ -280,7 +283,7 @@ make_leaf(const KeyedPlan *p, const TdOccurrence *o, const TdRowNames *row)
 
 	initStringInfo(&buf);
 	appendStringInfoString(&buf, "SELECT ");
-	while ((a = bms_next_member(o->touch ? o->told : o->columns, a)) >= 0)
+	while ((a = bms_next_member(o->touch ? o->told : o->beyond, a)) >= 0)
 		appendStringInfo(&buf, "r%d.%s, ", o->n, quote_identifier(list_nth(row->columns, a - 1)));
 	appendStringInfoString(&buf, o->touch ? "1::bigint AS " : psprintf("r%d.", o->n));
 	appendStringInfo(&buf, TD_W "\nFROM d_%u r%d", o->relid, o->n);

@@ -124,6 +124,8 @@ make_quals(TdPlanned *p)
 
 		q->expr = td_names_plain(lfirst(lc));
 		q->reads = td_names_reads(p, q->expr);
+		if (!td_equal_columns(lfirst(lc), &q->left, &q->right))
+			q->left = q->right = NULL;
 	}
 }
 
@@ -197,6 +199,29 @@ make_texts(TdPlanned *p)
 		p->items[i].text = td_names_typed(p->items[i].expr, p->items[i].type, p->items[i].typmod, context);
 	for (int i = 0; i < p->nquals; i++)
 		p->quals[i].text = td_names_text(p->quals[i].expr, context);
+}
+
+/* The rows that changed bounds can matter to lie between them; so it is if as many bounds came as went, and none is null. */
+static void
+make_ranges(TdPlanned *p)
+{
+	const TdShape *shape = p->plan.shape;
+	List	   *context = td_names_context(p->nrows, p->rows);
+
+	p->ranges = palloc0(sizeof(char *) * Max(shape->noccurrences, 1));
+	p->within = palloc0(sizeof(char *) * Max(shape->noccurrences, 1));
+	for (int n = 1; n <= shape->noccurrences; n++)
+	{
+		TdRange		range;
+		char	   *bound;
+
+		if (!td_find_range(shape, &shape->occurrences[n - 1], &range))
+			continue;
+		bound = td_names_text(td_names_plain((Node *) range.bound), context);
+		p->ranges[n - 1] = psprintf("%s BETWEEN (SELECT %s FROM l%d r%d ORDER BY 1 LIMIT 1) AND (SELECT %s FROM l%d r%d ORDER BY 1 DESC LIMIT 1)",
+									td_names_text(td_names_plain(range.value), context), bound, n, n, bound, n, n);
+		p->within[n - 1] = psprintf("(SELECT coalesce(sum(r%d." TD_W "), 0) = 0 AND count(%s) = count(*) FROM l%d r%d)", n, bound, n, n);
+	}
 }
 
 /* ---- the plan ---- */
@@ -328,6 +353,7 @@ td_plan(const TdShape *shape)
 	make_quals(p);
 	make_names(p);
 	make_texts(p);
+	make_ranges(p);
 	p->netted = !shape->grouped || shape->noccurrences > 1 || !td_counters_linear(p);
 	for (int n = 1; p->netted && n <= shape->noccurrences; n++)
 		plan->leaves = lappend(plan->leaves, make_leaf(p, n));
@@ -351,6 +377,18 @@ td_plan_delta(const TdPlan *plan, const Bitmapset *changed)
 	char	   *rows = td_terms_delta(p, changed);
 
 	return plan->grouped ? td_counters_of_delta(p, rows) : rows;
+}
+
+/* In stages, where that is not how it is said anyway: which way is cheaper depends on how many rows the joins lead to, and the planner has an idea of that. */
+char *
+td_plan_delta_otherwise(const TdPlan *plan, const Bitmapset *changed)
+{
+	const TdPlanned *p = (const TdPlanned *) plan;
+	int			nchanged = bms_num_members(changed);
+
+	if (plan->shape->keyed || nchanged < TD_MIN_STAGED || nchanged > TD_MAX_SIGNED)
+		return NULL;
+	return plan->grouped ? td_counters_of_delta(p, td_stages_delta(p, changed)) : td_stages_delta(p, changed);
 }
 
 /* The row's key i is that of k, or null.  Datums that are null, not rows of nulls. */

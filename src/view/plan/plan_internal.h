@@ -23,6 +23,7 @@
 
 #define TD_W "\"" TD_WEIGHT "\""
 #define TD_MAX_SIGNED 4			/* changed occurrences: up to here by inclusion and exclusion, above by stages */
+#define TD_MIN_STAGED 3			/* from here on stages may cost less */
 
 /* What the columns of one row are called in a text: "" = no such column.  alias NULL: the row can't be named. */
 typedef struct TdRowNames
@@ -46,6 +47,8 @@ typedef struct TdQual
 {
 	Node	   *expr;
 	Bitmapset  *reads;			/* occurrences */
+	Var		   *left;			/* "left = right" of plain columns (varno: rti); NULL = it is not that */
+	Var		   *right;
 	char	   *text;
 } TdQual;
 
@@ -99,6 +102,8 @@ typedef struct TdPlanned
 	bool		barrier;		/* arguments are computed once per row, before anything counts them */
 	bool		netted;			/* changed occurrences are read from leaves */
 	char	  **tables;			/* qualified names, by occurrence - 1 */
+	char	  **ranges;			/* by occurrence - 1: a condition on rows of the others, see terms.c; NULL = none */
+	char	  **within;			/* whether it may be added */
 	Bitmapset **columns;		/* by occurrence - 1: those that a leaf needs */
 	TdRowNames *rows;			/* by rti - 1: r<n> with the names of today */
 	int			nrows;

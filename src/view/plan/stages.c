@@ -5,7 +5,8 @@
  *
  * NOTES
  *		Inclusion and exclusion has 2^c - 1 terms; above four the join is built up one
- *		occurrence after the other, three terms for each.  With P the join so far,
+ *		occurrence after the other, three terms for each.  (From three on the planner
+ *		is asked which is cheaper.)  With P the join so far,
  *		T its delta and R the next occurrence,
  *
  *			d(P x R) = T x R' - T x dR + P' x dR
@@ -48,43 +49,117 @@ filtered(const TdPlanned *p, int n)
 	return false;
 }
 
-/* Joined first, then what throws rows out, then what has changed (a stage more otherwise). */
-static int
-rank(const TdPlanned *p, int n, const Bitmapset *changed, const Bitmapset *prefix, const Bitmapset *others)
+/* Does a row of the set have one partner at most in occurrence n? */
+static bool
+by_key(const TdPlanned *p, int n, const Bitmapset *set)
 {
-	int			joined = connections(p, n, prefix ? prefix : others);
+	const TdOccurrence *o = &p->plan.shape->occurrences[n - 1];
+	Bitmapset  *equal = NULL;
+	ListCell   *lc;
 
-	if (prefix == NULL)			/* begins: a changed one, with many neighbours */
-		return (bms_is_member(n, changed) ? 1000 : 0) + joined;
-	return (joined ? 1000 : 0) + (filtered(p, n) ? 100 : 0) + (bms_is_member(n, changed) ? 50 : 0) + Min(joined, 40);
+	for (int i = 0; i < p->nquals; i++)
+	{
+		const TdQual *q = &p->quals[i];
+
+		if (q->left == NULL || !bms_overlap(q->reads, set))
+			continue;
+		if (q->left->varno == o->rti)
+			equal = bms_add_member(equal, q->left->varattno);
+		if (q->right->varno == o->rti)
+			equal = bms_add_member(equal, q->right->varattno);
+	}
+	foreach(lc, o->unique)
+	{
+		if (bms_is_subset(lfirst(lc), equal))
+			return true;
+	}
+	return false;
 }
 
+/* What the next step does to the number of rows: what makes them fewer comes first, what may multiply them last. */
+typedef enum Step
+{
+	TAKES_AWAY,					/* found by a key, and filtered */
+	KEEPS,						/* found by a key */
+	FILTERS,					/* joined and filtered */
+	MULTIPLIES,					/* joined */
+	IS_PRODUCT
+} Step;
+
+static const int step_costs[] = {
+	[TAKES_AWAY] = 0,
+	[KEEPS] = 0,
+	[FILTERS] = 1,
+	[MULTIPLIES] = 1,
+	[IS_PRODUCT] = 100
+};
+
+static Step
+step_of(const TdPlanned *p, int n, const Bitmapset *prefix)
+{
+	if (connections(p, n, prefix) == 0)
+		return IS_PRODUCT;
+	if (by_key(p, n, prefix))
+		return filtered(p, n) ? TAKES_AWAY : KEEPS;
+	return filtered(p, n) ? FILTERS : MULTIPLIES;
+}
+
+/* What comes after those in prefix; of equal ones what has changed (a stage more otherwise), then what has more conditions. */
+static int
+next_of(const TdPlanned *p, const Bitmapset *prefix, const Bitmapset *changed)
+{
+	int			best = 0;
+	int			best_rank = 0;
+
+	for (int n = 1; n <= p->plan.shape->noccurrences; n++)
+	{
+		int			rank;
+
+		if (bms_is_member(n, prefix))
+			continue;
+		rank = 1000 * (IS_PRODUCT - step_of(p, n, prefix)) + (bms_is_member(n, changed) ? 100 : 0) + Min(connections(p, n, prefix), 99);
+		if (best == 0 || rank > best_rank)
+		{
+			best = n;
+			best_rank = rank;
+		}
+	}
+	return best;
+}
+
+/* The order that begins with an occurrence; what it costs. */
+static int
+order_from(const TdPlanned *p, int first, const Bitmapset *changed, int *order)
+{
+	Bitmapset  *prefix = bms_make_singleton(first);
+	int			cost = 0;
+
+	order[0] = first;
+	for (int i = 1; i < p->plan.shape->noccurrences; i++)
+	{
+		order[i] = next_of(p, prefix, changed);
+		cost += step_costs[step_of(p, order[i], prefix)];
+		prefix = bms_add_member(prefix, order[i]);
+	}
+	return cost;
+}
+
+/* From the occurrence from which most others are found by their keys; of equal ones from a changed one. */
 static void
 choose_order(const TdPlanned *p, const Bitmapset *changed, int *order)
 {
 	int			count = p->plan.shape->noccurrences;
-	Bitmapset  *left = bms_add_range(NULL, 1, count);
-	Bitmapset  *prefix = NULL;
+	int			some[TD_MAX_OCCURRENCES];
+	int			least = 0;
 
-	for (int i = 0; i < count; i++)
+	for (int n = 1; n <= count; n++)
 	{
-		int			best = 0;
-		int			best_rank = -1;
-		int			n = -1;
+		int			cost = 2 * order_from(p, n, changed, some) + (bms_is_member(n, changed) ? 0 : 1);
 
-		while ((n = bms_next_member(left, n)) >= 0)
-		{
-			int			r = rank(p, n, changed, prefix, left);
-
-			if (r > best_rank)
-			{
-				best = n;
-				best_rank = r;
-			}
-		}
-		order[i] = best;
-		prefix = bms_add_member(prefix, best);
-		left = bms_del_member(left, best);
+		if (n > 1 && cost >= least)
+			continue;
+		least = cost;
+		memcpy(order, some, sizeof(int) * count);
 	}
 }
 

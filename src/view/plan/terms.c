@@ -119,11 +119,26 @@ weight_text(const Bitmapset *deltas)
 }
 
 static void
-put_term(StringInfo buf, const TdPlanned *p, const Bitmapset *deltas)
+put_select(StringInfo buf, const TdPlanned *p, const Bitmapset *deltas, const char *more)
 {
 	appendStringInfo(buf, "%sSELECT %s%s%s AS " TD_W "%s%s", buf->len ? "\nUNION ALL\n" : "",
 					 td_terms_items(p, NULL), p->nitems ? ", " : "", weight_text(deltas), from_text(p, deltas, NULL),
-					 td_terms_where(p, everything(p), NULL, deltas, NULL, NULL));
+					 td_terms_where(p, everything(p), NULL, deltas, NULL, more));
+}
+
+/* The new bounds of "value < bound" and the old ones take away each other's rows, but for those in between: only these are read. */
+static void
+put_term(StringInfo buf, const TdPlanned *p, const Bitmapset *deltas)
+{
+	int			n;
+
+	if (!bms_get_singleton_member(deltas, &n) || p->ranges[n - 1] == NULL)
+		put_select(buf, p, deltas, NULL);
+	else
+	{
+		put_select(buf, p, deltas, psprintf("%s AND %s", p->within[n - 1], p->ranges[n - 1]));
+		put_select(buf, p, deltas, psprintf("NOT %s", p->within[n - 1]));
+	}
 }
 
 /* The items of the rows that came and went, with weights. */

@@ -26,6 +26,7 @@
 #include "catalog/pg_inherits.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
+#include "nodes/nodeFuncs.h"
 #include "parser/parsetree.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
@@ -44,7 +45,6 @@ typedef struct TdNeed
 	bool		inh;
 	Bitmapset  *key;
 	Bitmapset  *columns;		/* those of the key, too */
-	List	   *proofs;			/* of oid: the index that says that the key is one */
 } TdNeed;
 
 /* Options of a view that what it needs has as well. */
@@ -74,7 +74,7 @@ refuse_without_key(Oid relid)
 
 /* The columns, by numbers in root, of the identity that a table would have without views; *full: it logs whole rows then. */
 static Bitmapset *
-own_key(Oid relid, Oid root, bool *full, Oid *index)
+own_key(Oid relid, Oid root, bool *full)
 {
 	Relation	rel = table_open(relid, AccessShareLock);
 	TdIdentity	own = td_identity_own(rel);
@@ -83,9 +83,6 @@ own_key(Oid relid, Oid root, bool *full, Oid *index)
 	int			attnum = -1;
 
 	*full = own.kind == REPLICA_IDENTITY_FULL;
-	if (own.kind == REPLICA_IDENTITY_DEFAULT)
-		own.index = rel->rd_pkindex;	/* td_identity_columns has read the indexes */
-	*index = there ? own.index : InvalidOid;
 	table_close(rel, NoLock);
 	while ((attnum = bms_next_member(there, attnum)) >= 0)
 	{
@@ -106,13 +103,11 @@ find_key(TdNeed *need)
 	bool		any = false;	/* a table that holds rows */
 	bool		first = true;
 	bool		full;
-	Oid			index;
 	ListCell   *lc;
 
 	if (get_rel_relkind(need->relid) == RELKIND_PARTITIONED_TABLE)
 	{
-		need->key = own_key(need->relid, need->relid, &full, &index);
-		need->proofs = OidIsValid(index) ? list_make1_oid(index) : NIL;
+		need->key = own_key(need->relid, need->relid, &full);
 		first = need->key == NULL;
 	}
 	foreach(lc, tables)
@@ -121,13 +116,11 @@ find_key(TdNeed *need)
 
 		if (get_rel_relkind(lfirst_oid(lc)) != RELKIND_RELATION)
 			continue;
-		key = own_key(lfirst_oid(lc), need->relid, &full, &index);
+		key = own_key(lfirst_oid(lc), need->relid, &full);
 		any = true;
 		if (full)
 			continue;
 		covered &= bms_is_subset(need->columns, key);
-		if (lfirst_oid(lc) == need->relid && OidIsValid(index))
-			need->proofs = list_make1_oid(index);
 		need->key = first ? key : bms_int_members(need->key, key);
 		first = false;
 	}
@@ -241,7 +234,7 @@ make_keeper(const TdView *view, const TdNeed *need, const char *draft_schema, Li
 	keeper->relation = td_parts_table(psprintf("v%d_k", keeper->id), shape, NIL, options);
 	keeper->twin = td_view_create_twin(draft_schema, TD_PART_SCHEMA, psprintf("v%d_k_q", keeper->id), keeper->relation, td_query_text(query));
 	keeper->query = keeper->twin;
-	td_twin_needs(keeper->twin, need->proofs);
+	td_twin_needs(keeper->twin, shape->proofs);
 	td_view_add(keeper, options, DirectFunctionCall1(jsonb_in, CStringGetDatum("{}")), "kept");
 	td_view_add_base(keeper->id, need->relid, shape->occurrences[0].columns);
 	td_write_guard(keeper->relation, true);
@@ -258,6 +251,51 @@ refuse_mixed(Oid relid)
 			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 			 errmsg("old rows of table \"%s\" can't be kept: the view reads it both with and without ONLY", get_rel_name(relid)),
 			 errhint("Leave the option \"old_images\" out, or make two views of it.")));
+}
+
+/* A search for rows of a table that are used as a whole. */
+typedef struct TdWholeRow
+{
+	Oid			relid;
+	List	   *levels;			/* of Query *: the innermost first */
+} TdWholeRow;
+
+static bool
+has_whole_row(Node *node, TdWholeRow *search)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, Var))
+	{
+		const Var  *var = (const Var *) node;
+		const Query *query = var->varattno == 0 && var->varlevelsup < list_length(search->levels) ? list_nth(search->levels, var->varlevelsup) : NULL;
+
+		return query && rt_fetch(var->varno, query->rtable)->rtekind == RTE_RELATION && rt_fetch(var->varno, query->rtable)->relid == search->relid;
+	}
+	if (IsA(node, Query))
+	{
+		bool		found;
+
+		search->levels = lcons(node, search->levels);
+		found = query_tree_walker((Query *) node, has_whole_row, search, 0);
+		search->levels = list_delete_first(search->levels);
+		return found;
+	}
+	return expression_tree_walker(node, has_whole_row, search);
+}
+
+/* Such a row has each column that is added later, of which no old values would be kept. */
+static void
+refuse_whole_row(const TdView *view, Oid relid)
+{
+	TdWholeRow	search = {relid, NIL};
+
+	if (has_whole_row((Node *) td_twin_query(view->query), &search))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("old rows of table \"%s\" can't be kept: the view uses a row of it as a whole", get_rel_name(relid)),
+				 errdetail("It would need old values of each column that is added to the table."),
+				 errhint("Name the columns, as jsonb_build_object or a subquery do; or leave the option \"old_images\" out.")));
 }
 
 /* The n-th occurrence of a shape, with all others of the same table; false = an earlier one has told of that. */
@@ -296,6 +334,7 @@ td_kept_need(const TdView *view, TdShape *shape, const char *draft_schema, List 
 
 		if (shape->occurrences[i].view != 0 || !take_need(shape, i, &need) || !find_key(&need))
 			continue;
+		refuse_whole_row(view, need.relid);
 		keeper = find_keeper(view, &need);
 		if (keeper == NULL)
 			keeper = make_keeper(view, &need, draft_schema, options);

@@ -101,6 +101,29 @@ make_part(Query *query, TdShape *shape, const List *order, int n, void *arg)
 	return view->relation;
 }
 
+/* Those of its rows are sought that lie between two bounds, by the query that is left, or by another part. */
+static void
+make_range_indexes(const TdParts *parts, TdShape *rest)
+{
+	List	   *shapes = list_make1(rest);
+	ListCell   *lp,
+			   *ls;
+
+	foreach(lp, parts->list)
+		shapes = lappend(shapes, ((TdPart *) lfirst(lp))->shape);
+	foreach(lp, parts->list)
+	{
+		const TdPart *part = lfirst(lp);
+		Bitmapset  *columns = NULL;
+		int			attnum = -1;
+
+		foreach(ls, shapes)
+			columns = bms_add_members(columns, td_range_columns(lfirst(ls), part->view->relation));
+		while ((attnum = bms_next_member(columns, attnum)) >= 0)
+			td_view_create_range(part->view->relation, attnum);
+	}
+}
+
 /* The shape in which a query is kept: its own, or that of what is left of it beside parts, which are drafted then.  Raises what stands against it. */
 TdShape *
 td_parts_shape(Query *query, TdParts *parts, bool allow_full)
@@ -118,7 +141,9 @@ td_parts_shape(Query *query, TdParts *parts, bool allow_full)
 	parts->list = list_truncate(parts->list, n);	/* without those that were rolled back */
 	if (parts->rest == NULL && shape != NULL)
 		return shape;
-	return td_query_shape(parts->rest ? parts->rest : query, GetUserId(), allow_full);
+	shape = td_query_shape(parts->rest ? parts->rest : query, GetUserId(), allow_full);
+	make_range_indexes(parts, shape);
+	return shape;
 }
 
 /* The drafts become views; the table of their view is there, and its twin. */

@@ -31,6 +31,7 @@ typedef struct TdViewName
 
 extern void td_view_name(const char *text, TdViewName *name, Oid *existing);	/* where it goes; existing: what is there */
 extern Oid	td_view_create_table(const TdViewName *name, const TdShape *shape, List *options); /* as the caller, with its key */
+extern void td_view_create_range(Oid table, AttrNumber attnum);
 extern void td_view_create_order(const TdViewName *name, const List *order);	/* the index by which its first rows are read */
 extern Oid	td_view_create_twin(const char *draft_schema, const char *schema, const char *name, Oid table, const char *query);	/* owned by the caller, goes with the table */
 extern char *td_twin_name(const char *schema, const char *table);	/* one that is free */
@@ -45,6 +46,7 @@ extern TdShape *td_view_complete(TdView *view, const char *draft_schema, List *o
 
 /* ---- replace.c ---- */
 extern void td_view_replace(Oid existing, const TdViewName *name, const char *sql, List *options);	/* a live view, which gets another definition; sql NULL: its own again */
+extern TdView *td_view_replacement(const TdView *old);	/* what is to take its place; NULL = nothing */
 
 /* ---- parts.c: hidden views that a view is made of ---- */
 #define TD_PART_SCHEMA "tapdata_parts"

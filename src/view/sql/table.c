@@ -332,6 +332,17 @@ td_view_create_order(const TdViewName *name, const List *order)
 	td_view_create_index(name->schema_oid, name->table, "order", psprintf("(%s)", td_order_text(table, order, td_order_needed(table, order))));
 }
 
+/* Of a part that is there already: a view above it seeks rows between two values of this column. */
+void
+td_view_create_range(Oid table, AttrNumber attnum)
+{
+	TdCatalogScope scope;
+
+	td_catalog_enter(&scope);
+	td_view_create_index(get_rel_namespace(table), get_rel_name(table), "range", psprintf("(%s)", quote_identifier(get_attname(table, attnum, false))));
+	td_catalog_leave(&scope);
+}
+
 /* ---- the twin ---- */
 
 /* Drafted by the caller beside his table; see NOTES. */

@@ -143,8 +143,11 @@ td_plan_test_delta(PG_FUNCTION_ARGS)
 {
 	int			guc_level;
 	TdPlan	   *plan = plan_of(text_to_cstring(PG_GETARG_TEXT_PP(0)), &guc_level);
-	char	   *sql = td_plan_delta(plan, set_of(PG_GETARG_ARRAYTYPE_P(1)));
+	Bitmapset  *changed = set_of(PG_GETARG_ARRAYTYPE_P(1));
+	char	   *sql = PG_GETARG_BOOL(2) ? td_plan_delta_otherwise(plan, changed) : NULL;
 
+	if (sql == NULL)
+		sql = td_plan_delta(plan, changed);
 	AtEOXact_GUC(true, guc_level);
 	PG_RETURN_TEXT_P(cstring_to_text(sql));
 }
