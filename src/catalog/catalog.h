@@ -177,7 +177,7 @@ extern bool td_feed_read(int32 id, int64 *tick, int64 *gone);	/* the last one, -
 extern void td_feed_turned_on(int32 id);	/* by the session that made the table and keeps workers away */
 extern int64 td_feed_next(int32 id);	/* the number of this transaction's tick */
 extern void td_feed_loaded(int32 id);	/* the view's rows are there, those of no tick: all before them is gone */
-extern int64 td_feed_prune(int32 id, int most, int64 *next);	/* rows deleted; next: when the oldest that is left expires, 0 = none is left */
+extern int64 td_feed_prune(int32 id, int most, int64 *from, int64 *next);	/* rows deleted; from: the tick before which there are none, 0 = not known; next: when the oldest that is left expires, 0 = none is left */
 
 /* ---- what DDL does to servers and roles (follow.c); only where the extension is installed ---- */
 extern void td_connection_renamed(const char *from, const char *to);	/* after the command */

@@ -394,6 +394,8 @@ check_superusers(ReturnSetInfo *result)
 	say(result, "views of superusers", true, names ? names : "none", NULL);
 }
 
+#define LONG_AGO "pg_catalog.clock_timestamp() - interval '10 s'"	/* what view/maintain/pace.c does then can be felt */
+
 static void
 check_views(ReturnSetInfo *result)
 {
@@ -416,7 +418,18 @@ check_views(ReturnSetInfo *result)
 			  "SELECT string_agg(pg_catalog.format('%s takes %s ms of each tick of group %I', view, round(slow_ms), group_name), ', ' ORDER BY view::text) "
 			  "FROM tapdata.views WHERE slow_ms IS NOT NULL AND status = 'streaming'",
 			  "none", "hold up the other views of their group",
-			  "-- drop and create it with the option {\"group\": \"its_own\"}, or allow the group more: SELECT tapdata.alter_view(view, '{\"max_lag\": \"1 s\"}')");
+			  "SELECT view, pg_get_viewdef(twin) FROM tapdata.views WHERE slow_ms IS NOT NULL; -- drop it and create it with that query and the option "
+			  "{\"group\": \"its_own\"}, those that read it likewise; or allow the group more: SELECT tapdata.alter_view(view, '{\"max_lag\": \"1 s\"}')");
+	say_names(result, "old snapshots",
+			  "SELECT string_agg(who, ', ' ORDER BY since) FROM (SELECT pg_catalog.format('process %s', pid), xact_start FROM pg_catalog.pg_stat_activity "
+			  "WHERE datname = pg_catalog.current_database() AND (backend_xmin IS NOT NULL OR backend_xid IS NOT NULL) AND xact_start < " LONG_AGO " "
+			  "AND backend_type NOT IN ('autovacuum worker', 'parallel worker') AND backend_type NOT LIKE 'tapdata%' AND pid <> pg_catalog.pg_backend_pid() AND pid NOT IN (SELECT pid FROM pg_catalog.pg_stat_progress_vacuum) "
+			  "UNION ALL SELECT pg_catalog.format('prepared transaction %L', gid), prepared FROM pg_catalog.pg_prepared_xacts "
+			  "WHERE database = pg_catalog.current_database() AND prepared < " LONG_AGO ") x (who, since) "
+			  "WHERE EXISTS (SELECT FROM tapdata.views WHERE status = 'streaming')",
+			  "none", "open for more than 10 s: no dead row goes meanwhile, and ticks are farther apart, up to a second, so that fewer come",
+			  "SELECT pid, xact_start, state, query FROM pg_stat_activity WHERE backend_xmin IS NOT NULL OR backend_xid IS NOT NULL ORDER BY xact_start; "
+			  "-- and pg_prepared_xacts: these shall end");
 	say_names(result, "waiting views",
 			  "SELECT string_agg(view::text, ', ' ORDER BY view::text) FROM tapdata.views WHERE status = 'waiting_for_worker'",
 			  "none", "no background worker is free",

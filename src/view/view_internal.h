@@ -166,6 +166,9 @@ typedef Oid (*TdMakePart) (Query *query, TdShape *shape, const List *order, int 
 extern Query *td_split(Query *query, Oid owner, TdMakePart make, void *arg, const TdShape *shape, int *nparts);
 extern bool td_split_helps(const TdShape *shape);	/* may parts be better than the shape that td_analyze gave? */
 
+/* refuse.c: no row of a join is a value in the query as the user wrote it; false = one is */
+extern bool td_check_rows(Query *query, TdError *err);
+
 /* total.c: makes the orders that LIMIT cuts total, at all levels; false = refused.  proofs: unique indexes (oids) without which they would not be */
 extern bool td_make_total(Query *query, List **proofs, TdError *err);
 
@@ -275,6 +278,8 @@ typedef struct TdLineage
 	List	   *path;			/* of int: occurrences to be joined, in this order */
 	List	   *quals;			/* conditions of that join; on those of path alone, too */
 	List	   *keys;			/* of Node *: k1..km, over the last of path, or itself.  NIL = a change touches every key */
+	List	   *matched;		/* of int: others in which it has a row, or touches no key; and, of each of them, */
+	List	   *matched_quals;	/* the equalities with it and the conditions on it */
 	List	   *compared;		/* of Bitmapset *: several columns of it that equal columns of one other occurrence */
 } TdLineage;
 
@@ -292,6 +297,9 @@ typedef struct TdLeaf
 {
 	char	   *name;			/* l<n> */
 	int			occurrence;
+	List	   *columns;		/* of char *: names; then the weight */
+	bool		whole;			/* no condition: these columns of all rows */
+	bool		touched;		/* each row counts, with weight 1 */
 	char	   *sql;			/* over d_<relid> */
 } TdLeaf;
 
@@ -528,6 +536,7 @@ typedef struct TdViewScope
 
 extern void td_scope_enter(TdViewScope *scope, const TdView *view, bool tick);	/* tick: also the planner's settings and the timeout */
 extern void td_scope_leave(TdViewScope *scope);
+extern void td_scope_settle(void);	/* the view worker, once: so that enter finds most of it set */
 extern void td_scope_limit(TdViewScope *scope, int ms);	/* an earlier timeout, until (and once more the view's own) */
 extern void td_scope_unlimit(TdViewScope *scope);
 extern bool td_scope_limit_passed(TdViewScope *scope);	/* in PG_CATCH, before that: was it that one? */

@@ -137,5 +137,20 @@ execute('unit', 'CREATE TABLE documents (id int PRIMARY KEY, body text)', 'ALTER
 	"INSERT INTO documents SELECT i, repeat('x', 20000) FROM generate_series(1, 20) i", 'VACUUM ANALYZE documents');
 like(plan_of('SELECT id, length(body) AS n FROM documents'), qr/old rows of public\.documents \| replica identity full \| .*WARNING: wide rows/, 'wide rows are warned of');
 
+# ---- indexes on several columns, on bounds; changes that match nothing ----
+execute('unit', 'CREATE TABLE stock (part int, shop int, n int, PRIMARY KEY (part, shop))', 'CREATE TABLE sold (id int PRIMARY KEY, part int, shop int, n int)', 'CREATE TABLE shop (id int PRIMARY KEY, name text, most int)',
+	'INSERT INTO sold SELECT i, i % 50, i % 30, i FROM generate_series(1, 3000) i', 'CREATE INDEX ON sold (part)');
+my $pairs = 'SELECT s.part, s.shop, s.n, d.id FROM stock s JOIN sold d ON d.part = s.part AND d.shop = s.shop';
+like(plan_of($pairs), qr/index on public\.sold \(part, shop\) \| present \| .*sold_part_idx serves/, 'an index on one of two columns is enough as far as anybody knows');
+execute('unit', 'ANALYZE sold');
+like(plan_of($pairs), qr/index on public\.sold \(part, shop\) \| wanted \| .*; CREATE INDEX ON public\.sold \(part, shop\);$/m, 'but not when many rows have the same value there');
+like(plan_of("$pairs JOIN shop p ON p.id = d.shop"), qr/\(part, shop\) \| wanted .*\n    +index on public\.sold \(shop\) \| wanted/, 'most columns come first');
+unlike(plan_of("$pairs JOIN shop p ON p.id = d.part"), qr/index on public\.sold \(part\) \| wanted/, 'and what begins with the same is not wanted too');
+like(plan_of('SELECT d.id, d.n FROM sold d, shop p WHERE d.n > p.most'), qr/index on public\.sold \(n\) \| wanted \| to find its rows between an old and a new bound; CREATE INDEX ON public\.sold \(n\);$/m, 'bounds');
+unlike(plan_of('SELECT d.id, d.n, p.most FROM sold d, shop p WHERE d.n > p.most'), qr/bound/, 'that are shown are none');
+unlike(plan_of('SELECT d.id, d.n FROM sold d, shop p WHERE d.n > p.most AND d.shop <> p.id'), qr/bound/, 'nor those of two conditions');
+like(plan_of(q{SELECT s.part, s.shop, (SELECT sum(d.n) FROM sold d WHERE d.part = s.part AND d.shop = s.shop) AS n FROM stock s WHERE s.shop IN (SELECT p.id FROM shop p WHERE p.name LIKE 'a%')}),
+	qr/^  r\d public\.sold \| keys \| .*; if there is a row for it in r\d, r\d\n    index on public\.sold \(part, shop\)/m, 'a change that matches nothing touches no key');
+
 server('drop');
 done_testing();

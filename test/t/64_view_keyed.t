@@ -73,6 +73,8 @@ sub value_of
 
 sub insert_row { my ($t) = @_; return "INSERT INTO public.$t VALUES (" . join(', ', map { value_of($_) } @{ $names{$t} }) . ') ON CONFLICT DO NOTHING' }
 
+my $sweep = 0;    # half of the rows of all tables go at once
+
 # Random changes of a table, and its delta: nothing is netted, whole images, and some that came and went between.
 sub change
 {
@@ -81,6 +83,7 @@ sub change
 	my $all = join ', ', map { "z.$_" } @{ $names{$t} };
 	run_sql("DROP TABLE IF EXISTS pg_temp.$d");
 	run_sql("CREATE TEMP TABLE $d AS SELECT $all, -1::bigint AS \"tapdata\$w\" FROM public.$t z");
+	if ($sweep) { run_sql($_) for "DELETE FROM public.$t WHERE random() < 0.5", map { insert_row($t) } 1 .. 3 }
 	for (1 .. ($busy ? 1 + int rand 3 : 0))
 	{
 		my $what = int rand 4;
@@ -234,6 +237,7 @@ my @listed;
 	}
 	close $in;
 }
+my %link = (o => 'customer', c => 'region', i => 'oid');
 run_sql(insert_row(one(@tables))) for 1 .. 40;
 for my $case (@listed)
 {
@@ -245,6 +249,24 @@ for my $case (@listed)
 	refill();
 	my $wrong = eval { check($sql, $ENV{TD_STEPS} // 8, {}) } // $@;
 	is($wrong, '', "rows (seed $seed): $sql");
+}
+path('public');
+
+# ---- what belongs together goes together: half of the rows of all tables, which are full of partners ----
+for my $sql (map { $_->[0] } grep { $_->[1] =~ /^\d/ && $_->[0] =~ /\bo\b.*\bc\b/ } @listed)
+{
+	next if $ENV{TD_ONLY} && index($sql, $ENV{TD_ONLY}) < 0;
+	$sweep = 1;
+	my @wrong;
+	for (1 .. 3)
+	{
+		path('public');
+		run_sql("DELETE FROM public.$_") for qw(o c i);
+		run_sql("INSERT INTO public.$_ (id, $link{$_}, x, y, s) SELECT g, g % 4, g % 4, 1, 'p' FROM generate_series(0, 11) g") for qw(o c i);
+		push @wrong, grep { $_ ne '' } eval { check($sql, 1, {}) } // $@;
+	}
+	is("@wrong", '', "together (seed $seed): $sql");
+	$sweep = 0;
 }
 path('public');
 

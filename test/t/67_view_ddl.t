@@ -68,6 +68,35 @@ exact('two partitions', 'of_p');
 }
 execute('postgres', 'VACUUM FULL l', 'UPDATE l SET v = v + 1');
 exact('a table that was only written anew', qw(of_l sums));
+execute('postgres', 'CREATE INDEX by_v ON l (v DESC)', 'CLUSTER l USING by_v', 'UPDATE l SET v = v + 1');
+exact('clustered', qw(of_l sums));
+
+# ---- an ordinary view whose row is read gets a column: the row has it, under the names of its type ----
+{
+	table('rb', 'id int, g int, s text', "(1, 1, 'a'), (2, 1, 'b')");
+	execute('postgres', 'CREATE VIEW rows_of AS SELECT id, g FROM rb');
+	create('docs', 'SELECT g, jsonb_agg(o ORDER BY id) AS j, array_agg(o ORDER BY id) AS a FROM rows_of o GROUP BY g');
+	create('docs_left', 'SELECT rb.id, to_jsonb(o) AS j FROM rb LEFT JOIN rows_of o (x, y) ON o.x = rb.id + 1');
+	exact('rows of an ordinary view', qw(docs docs_left));
+	execute('postgres', 'CREATE OR REPLACE VIEW rows_of AS SELECT id, g, s FROM rb');
+	exact('it has one column more', qw(docs docs_left));
+	execute('postgres', 'ALTER VIEW rows_of RENAME g TO grp', "UPDATE rb SET s = 'c' WHERE id = 2");
+	$query{docs} =~ s/\bg\b/grp/g;
+	exact('and another name', qw(docs docs_left));
+	is(value('postgres', 'SELECT j::text FROM docs_left WHERE id = 1'), '{"s": "c", "id": 2, "grp": 1}', 'those of the type');
+}
+
+# ---- what a user has made of a view stays his: a refresh writes the difference into the same table ----
+{
+	execute('postgres', 'CREATE INDEX mine ON of_l (v) WITH (fillfactor = 70)', 'ALTER TABLE of_l SET (autovacuum_vacuum_threshold = 7)');
+	my $had = q{SELECT c.relfilenode, i.relfilenode, i.reloptions::text, indisvalid, c.reloptions::text FROM pg_class c JOIN pg_index ON indrelid = c.oid JOIN pg_class i ON i.oid = indexrelid
+		WHERE c.relname = 'of_l' AND i.relname = 'mine'};
+	my $before = rows('postgres', $had);
+	like($before, qr/fillfactor=70.*threshold=7/, 'an index and a setting');
+	execute('postgres', 'INSERT INTO l VALUES (3, 3)', "SELECT tapdata.refresh_view('of_l')", 'UPDATE l SET v = v + 1');
+	exact('refreshed', qw(of_l sums));
+	is(rows('postgres', $had), $before, 'stay through refresh_view, as does the file');
+}
 
 # ---- partitions that come later ----
 execute('postgres', 'CREATE TABLE lt (id int, v int) PARTITION BY RANGE (id)', 'CREATE TABLE lt1 PARTITION OF lt FOR VALUES FROM (0) TO (10)', 'CREATE TABLE later (v int, id int)');
@@ -347,5 +376,36 @@ is(wait_for('beside'), '', 'create_view does not wait for a lock that is none of
 $keeper->rollback;
 $keeper->disconnect;
 
+# ---- while a view does not stream: its plan is that of before ----
+execute('postgres', 'CREATE TABLE kin_rows (id int PRIMARY KEY, a int)', 'CREATE TABLE others (id int PRIMARY KEY, a int)', 'INSERT INTO kin_rows SELECT i, i % 5 FROM generate_series(1, 20) i', 'INSERT INTO others SELECT i, i FROM generate_series(1, 20) i',
+	'CREATE VIEW kin AS SELECT id, a FROM kin_rows');
+create('over_kin', 'SELECT q.id, (SELECT count(p.a) FROM kin p WHERE p.a = q.a) AS n FROM others q');
+exact('over an ordinary view', 'over_kin');
+{
+	my $holder = psql('postgres', fresh => 1);
+	$holder->begin_work;
+	$holder->do('LOCK TABLE others');
+	execute('postgres', "SELECT tapdata.refresh_view('over_kin')");
+	ok(eventually(sub { value('postgres', q{SELECT status FROM tapdata.views WHERE view = 'over_kin'::regclass}) eq 'snapshot' }), 'it waits to be filled');
+	execute('postgres', 'CREATE OR REPLACE VIEW kin AS SELECT id, a FROM kin_rows WHERE id > 10', 'UPDATE l SET v = v + 1');
+	exact('a tick has seen another ordinary view', 'of_l');
+	$holder->rollback;
+	exact('filled', 'over_kin');
+	execute('postgres', 'UPDATE others SET a = a % 5', 'UPDATE kin_rows SET a = 2 WHERE id IN (3, 5, 13)');
+	exact('goes on by it', 'over_kin');
+}
+
+# ---- a function is another one while a view is filled, and then the old one again ----
+sub new_twist { my ($n) = @_; execute('postgres', "CREATE OR REPLACE FUNCTION twist(int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS 'BEGIN RETURN \$1 * $n; END'"); return }
+new_twist(1);
+execute('postgres', q{CREATE FUNCTION slowly(int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(0.7); RETURN $1; END'}, 'CREATE TABLE f_rows (id int PRIMARY KEY)', 'INSERT INTO f_rows VALUES (1), (2), (3), (4)');
+create('by_twist', 'SELECT id, slowly(id) AS s, twist(id) AS f FROM f_rows');
+my $asleep = sub { value('postgres', q{SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'}) };
+ok(eventually($asleep), 'it is being filled');
+new_twist(2);
+sleep 1.5;
+ok($asleep->(), 'it still is');
+new_twist(1);
+exact('filled', 'by_twist');
 finish();
 done_testing();

@@ -105,6 +105,22 @@ sub view { my ($name, $column) = @_; return value('postgres', "SELECT $column FR
 	$holder->disconnect;
 }
 
+# ---- a lock that is let go of for who waits for it: VACUUM that takes off the end of a table ----
+{
+	my $holder = psql('postgres', fresh => 1);
+	my $filled = sub { value('postgres', q{SELECT string_agg(concat_ws(' ', v.table_name, s.since, s.status), ', ' ORDER BY v.id) FROM tapdata.view v JOIN tapdata.view_state s ON s.view = v.id}) };
+	my $before = $filled->();
+	$holder->do('BEGIN'); $holder->do('LOCK TABLE tc');
+	execute('postgres', "UPDATE tb SET name = name || 'y'", 'UPDATE ta SET v = v + 1');
+	ok(eventually(sub { value('postgres', q{SELECT count(*) FROM pg_locks WHERE relation = 'tc'::regclass AND NOT granted}) }, 10), 'the worker is seen to wait');
+	$holder->do('COMMIT');
+	exact('then all go on', 'joined', 'above_joined', 'other');
+	is($filled->(), $before, 'and none was set aside');
+	$holder->disconnect;
+	is(rows('postgres', q{SELECT c.relname FROM tapdata.view v, LATERAL (SELECT v.relation UNION SELECT unnest(state_tables)::oid FROM tapdata.views w WHERE w.view = v.relation) t(oid)
+		JOIN pg_class c ON c.oid = t.oid WHERE NOT coalesce('vacuum_truncate=off' = ANY (reloptions), false)}), '', 'VACUUM takes nothing off views and their state');
+}
+
 # ---- unlogged, and a crash ----
 {
 	create('quick', 'SELECT g, count(*) AS n, sum(v) AS s FROM ta GROUP BY g', '{"unlogged": true}');

@@ -336,6 +336,8 @@ explain_lineage(List **rows, const TdShape *shape, const TdOccurrence *o)
 		appendStringInfoString(&detail, "the key is found by");
 	foreach(lc, lineage->path)
 		appendStringInfo(&detail, " r%d", lfirst_int(lc));
+	foreach(lc, lineage->matched)
+		appendStringInfo(&detail, "%s r%d", lc == list_head(lineage->matched) ? "; if there is a row for it in" : ",", lfirst_int(lc));
 	td_explain_row(rows, 1, psprintf("r%d %s", o->n, td_qualified_name(o->relid)), lineage->keys ? "keys" : "full", detail.data);
 	if (lineage->path == NIL)
 	{

@@ -131,6 +131,9 @@ extern bool td_keyed_has_groups(const Query *query);
 /* keyed_antijoin.c */
 extern void td_keyed_antijoins(Query *query);
 
+/* keyed_matched.c: matched */
+extern void td_keyed_match(const TdKeyedWalk *walk, TdLineage *lineage);
+
 /* keyed_result.c: the key, and how each occurrence leads to it; NULL = refused */
 extern TdKeyed *td_keyed_choose(TdKeyedWalk *walk, TdError *err);
 

@@ -114,7 +114,7 @@ lineage_of(const TdKeyedWalk *walk, const TdCandidate *c, int n)
 static void
 note_columns(TdKeyedWalk *walk, const TdLineage *lineage)
 {
-	List	   *led = pull_var_clause((Node *) list_make2(lineage->quals, lineage->keys), 0);
+	List	   *led = pull_var_clause((Node *) list_make3(lineage->quals, lineage->keys, lineage->matched_quals), 0);
 	List	   *vars = list_concat_copy(pull_var_clause((Node *) lineage->local, 0), led);
 	ListCell   *lc;
 
@@ -356,10 +356,10 @@ td_keyed_choose(TdKeyedWalk *walk, TdError *err)
 	describe_keys(walk, keyed, c);
 	shape->unique = unique_outputs(walk, keyed, c);
 	for (int n = 1; n <= shape->noccurrences; n++)
-	{
 		keyed->private->lineage[n - 1] = lineage_of(walk, c, n);
+	td_keyed_match(walk, keyed->private->lineage);
+	for (int n = 1; n <= shape->noccurrences; n++)
 		note_columns(walk, &keyed->private->lineage[n - 1]);
-	}
 	keyed->private->marked = copyObject(walk->top->query);
 	td_keyed_antijoins(keyed->private->marked);
 	foreach(lc, c->exprs)

@@ -539,8 +539,16 @@ td_fill_join(TdKeeper *k, TdDeltas *deltas)
 	ListCell   *lc;
 
 	m->recompute = fill->recompute ? TD_RAN_UNKNOWN : m->recompute;
+	m->compare = true;			/* nobody has while it did not stream: DDL before its snapshot is in the rows, but maybe not in the run */
 	foreach(lc, fill->ddl)
-		td_member_take_ddl(m, lfirst(lc));
+	{
+		const TdDdl *ddl = lfirst(lc);
+
+		td_member_take_ddl(m, ddl);
+		/* functions that were others for a while: the fill has called them as they were then */
+		if (!OidIsValid(ddl->relid) && m->run->shape->functions != NIL)
+			m->recompute = TD_RAN_DDL;
+	}
 	foreach(lc, fill->unknown)
 		td_deltas_unknown(own, lfirst_oid(lc));
 	foreach(lc, deltas->list)

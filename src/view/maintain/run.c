@@ -438,71 +438,6 @@ td_execute_delta(TdTick *t, const TdText *text, TdReceive receive, void *arg)
 
 /* ---- the delta of a view ---- */
 
-/* A leaf's rows as they come; what they look like is known with the first. */
-typedef struct LeafRows
-{
-	TdTick	   *tick;
-	TupleDesc	desc;
-	TdNet	   *net;
-} LeafRows;
-
-static void
-take_leaf_row(TupleTableSlot *slot, void *arg)
-{
-	LeafRows   *leaf = arg;
-
-	if (leaf->net == NULL)
-	{
-		MemoryContext old = MemoryContextSwitchTo(leaf->tick->context);
-
-		leaf->desc = CreateTupleDescCopy(slot->tts_tupleDescriptor);
-		MemoryContextSwitchTo(old);
-		leaf->net = td_tick_net(leaf->tick, leaf->desc);
-	}
-	td_net_add(leaf->net, slot, 1);
-}
-
-/* The columns of the view that keeps its old rows, by the names that they have in the table. */
-static TupleDesc
-learned_desc(const TdOccurrence *o, TupleDesc desc)
-{
-	TupleDesc	named = CreateTupleDescCopy(desc);
-
-	for (int i = 0; i < desc->natts - 1; i++)
-		namestrcpy(&TupleDescAttr(named, i)->attname, get_attname(o->relid, o->kept_columns[i], false));
-	return named;
-}
-
-static TdSource
-delta_source(const TdOccurrence *o, const TdDelta *delta)
-{
-	return (TdSource)
-	{
-		psprintf("d_%u", o->relid), o->kept != 0 ? learned_desc(o, delta->desc) : delta->desc, delta->rows, (double) delta->nrows
-	};
-}
-
-/* Computes a leaf; false = nothing is left of the delta. */
-static bool
-make_leaf(TdTick *t, const TdLeaf *leaf, const TdOccurrence *o, const TdDelta *delta, TdSource *source)
-{
-	LeafRows	rows = {t, NULL, NULL};
-	TdSource	from = delta_source(o, delta);
-	Tuplestorestate *store;
-	int64		n;
-
-	td_execute(t->run, leaf->sql, 1, &from, false, take_leaf_row, &rows);
-	if (rows.net == NULL)
-		return false;
-	store = td_tick_tuplestore(t);
-	n = td_net_finish(rows.net, store);
-	*source = (TdSource)
-	{
-		leaf->name, rows.desc, store, (double) n
-	};
-	return n > 0;
-}
-
 static const TdLeaf *
 leaf_of(const TdPlan *plan, int occurrence)
 {
@@ -521,7 +456,7 @@ add_delta_source(TdSource *sources, int *nsources, const TdOccurrence *o, const 
 	for (int i = 0; i < *nsources; i++)
 		if (sources[i].rows == delta->rows)
 			return;
-	sources[(*nsources)++] = delta_source(o, delta);
+	sources[(*nsources)++] = td_delta_source(o, delta);
 }
 
 /* Which occurrences have changed, and with what. */
@@ -541,7 +476,7 @@ changed_occurrences(TdTick *t)
 			continue;
 		if (leaf == NULL)
 			add_delta_source(t->sources, &t->nsources, o, delta);
-		else if (make_leaf(t, leaf, o, delta, &t->sources[t->nsources]))
+		else if (td_leaf_make(t, leaf, o, delta, &t->sources[t->nsources]))
 			t->nsources++;
 		else
 			continue;

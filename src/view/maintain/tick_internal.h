@@ -151,6 +151,7 @@ typedef struct TdMember
 	bool		told_waiting;	/* for a worker to fill it */
 	bool		missing;		/* a relation of it was gone at the last attempt */
 	bool		seen;			/* mark of td_members_read */
+	int64		feed_from;		/* its feed has no ticks before this one, as far as we know */
 	bool		feed_empty;		/* had nothing that will expire when it was pruned last: what is written then counts for when to prune again */
 	/* a lock that is not to be had */
 	TimestampTz busy_since;		/* ticks have not had it; 0 = all were to be had */
@@ -300,6 +301,7 @@ typedef enum TdLocked
 
 extern TdLocked td_lock_touched(TdKeeper *k);	/* but those that it sets aside */
 extern bool td_footing_holds(TdKeeper *k);	/* after the views: is what they were computed by as it was before the snapshot? */
+extern bool td_lock_queue(TdKeeper *k);	/* between ticks; true = what was missing can be had now */
 extern bool td_lock_to_plan(TdMember *m);	/* false = a lock is not to be had now, see td_lock_error */
 extern bool td_member_is_aside(const TdMember *m);
 extern void td_lock_error(const TdMember *m, TdError *err); /* who is in the way */

@@ -261,7 +261,9 @@ td_plan_affected(const TdPlan *plan, const Bitmapset *changed)
 		appendStringInfo(&buf, "\nFROM l%d r%d", n, n);
 		foreach(lc, lineage->path)
 			appendStringInfo(&buf, ", %s r%d", p->tables[lfirst_int(lc) - 1], lfirst_int(lc));
-		put_conditions(&buf, p, lineage->quals, "\nWHERE ");
+		foreach(lc, lineage->matched)
+			appendStringInfo(&buf, ", %s r%d", p->tables[lfirst_int(lc) - 1], lfirst_int(lc));
+		put_conditions(&buf, p, list_concat_copy(lineage->quals, lineage->matched_quals), "\nWHERE ");
 	}
 	if (plan->shape->keyed->private->nulls)
 		put_nulls(&buf, p);
@@ -278,16 +280,24 @@ static TdLeaf *
 make_leaf(const KeyedPlan *p, const TdOccurrence *o, const TdRowNames *row)
 {
 	TdLeaf	   *leaf = palloc0(sizeof(TdLeaf));
+	const List *local = p->plan.shape->keyed->private->lineage[o->n - 1].local;
 	StringInfoData buf;
 	int			a = -1;
 
+	leaf->whole = local == NIL;
 	initStringInfo(&buf);
 	appendStringInfoString(&buf, "SELECT ");
 	while ((a = bms_next_member(o->touch ? o->told : o->beyond, a)) >= 0)
-		appendStringInfo(&buf, "r%d.%s, ", o->n, quote_identifier(list_nth(row->columns, a - 1)));
+	{
+		char	   *name = list_nth(row->columns, a - 1);
+
+		appendStringInfo(&buf, "r%d.%s, ", o->n, quote_identifier(name));
+		leaf->columns = lappend(leaf->columns, name);
+	}
+	leaf->touched = o->touch;
 	appendStringInfoString(&buf, o->touch ? "1::bigint AS " : psprintf("r%d.", o->n));
 	appendStringInfo(&buf, TD_W "\nFROM d_%u r%d", o->relid, o->n);
-	put_conditions(&buf, p, p->plan.shape->keyed->private->lineage[o->n - 1].local, "\nWHERE ");
+	put_conditions(&buf, p, local, "\nWHERE ");
 	leaf->name = psprintf("l%d", o->n);
 	leaf->occurrence = o->n;
 	leaf->sql = buf.data;
