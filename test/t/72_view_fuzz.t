@@ -5,7 +5,7 @@
 #
 # TD_SEED=n repeats a run, TD_FUZZ_SECONDS makes it longer (make fuzz: 20 minutes), TD_FUZZ_KINDS='setop window' takes some
 # kinds of queries (TdQueries::kinds), TD_FUZZ_SHRINK is the time given to making a failure small, in seconds, TD_FUZZ_ENOUGH failures end it, and
-# TD_FUZZ_KNOWN a pattern of errors of create_view that are known: the query is passed over.
+# TD_FUZZ_KEPT is the share of views whose old rows are kept, TD_FUZZ_KNOWN a pattern of errors of create_view that are known: the query is passed over.
 use strict;
 use warnings;
 use FindBin;
