@@ -57,8 +57,6 @@ keyless(const TdKeyedWalk *walk)
 	const TdShape *shape = walk->shape;
 	TdKeyed    *keyed = palloc0(sizeof(TdKeyed));
 
-	for (int i = 0; i < shape->noccurrences; i++)
-		shape->occurrences[i].beyond = shape->occurrences[i].columns;	/* no leaf has a condition */
 	keyed->stored = true;
 	keyed->private = palloc0(sizeof(TdKeyedPrivate));
 	keyed->private->lineage = palloc0(shape->noccurrences * sizeof(TdLineage));
@@ -67,10 +65,10 @@ keyless(const TdKeyedWalk *walk)
 }
 
 static TdShape *
-analyze(Query *query, Oid owner, bool full, TdError *err)
+analyze(Query *query, Oid owner, bool full, int leading, TdError *err)
 {
 	TdShape    *shape = palloc0(sizeof(TdShape));
-	TdKeyedWalk walk = {shape, err};
+	TdKeyedWalk walk = {.shape = shape,.err = err,.leading = leading};
 	List	   *views = NIL;
 
 	shape->query = query;
@@ -106,11 +104,21 @@ analyze(Query *query, Oid owner, bool full, TdError *err)
 TdShape *
 td_keyed_analyze(Query *query, Oid owner, TdError *err)
 {
-	return analyze(query, owner, false, err);
+	return analyze(query, owner, false, 0, err);
 }
 
 TdShape *
 td_analyze_full(Query *query, Oid owner, TdError *err)
 {
-	return analyze(copyObject(query), owner, true, err);
+	TdShape    *shape = analyze(copyObject(query), owner, true, 0, err);
+
+	for (int i = 0; shape && i < shape->noccurrences; i++)
+		shape->occurrences[i].touch = true; /* that something has changed is enough */
+	return shape;
+}
+
+TdShape *
+td_keyed_analyze_by(Query *query, Oid owner, int leading, TdError *err)
+{
+	return analyze(query, owner, false, leading, err);
 }

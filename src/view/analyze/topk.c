@@ -342,7 +342,6 @@ td_topk_analyze(Query *query, Oid owner, TdError *err)
 	shape->topk = topk;
 	shape->outputs = NIL;
 	shape->occurrences[0].rti = 0;
-	shape->occurrences[0].beyond = shape->occurrences[0].columns;	/* any change moves rows */
 	shape->keyed = palloc0(sizeof(TdKeyed));
 	shape->keyed->stored = true;
 	shape->keyed->private = palloc0(sizeof(TdKeyedPrivate));
