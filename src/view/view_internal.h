@@ -497,6 +497,7 @@ typedef struct TdViewRun
 
 extern TdViewRun *td_run_create(TdView *view, MemoryContext parent);	/* analyses and plans; raises what is wrong */
 extern void td_run_destroy(TdViewRun *run);
+extern Oid	td_state_table(const TdView *view); /* InvalidOid = it has none */
 
 extern void td_run_succeed(TdViewRun *run, TdViewRun *old);	/* of the same view, planned anew: takes over what was measured and counted */
 

@@ -311,12 +311,28 @@ capture_covers(TdKeeper *k, const TdViewRun *run)
 	return true;
 }
 
+/* More than a tick reads (ordinary views, say): a lock that is not to be had sets the view aside. */
+static void
+lock_to_plan(TdMember *m)
+{
+	TdError		err = {0};
+
+	if (td_lock_to_plan(m))
+		return;
+	m->run->own_error = true;
+	td_lock_error(m, &err);
+	td_error_raise(&err);
+}
+
 /* DDL: takes the definition as it is now.  false = it needs columns that capture does not send yet, the view must be filled. */
 static bool
 plan_anew(TdKeeper *k, TdMember *m)
 {
-	TdViewRun  *run = td_run_create(m->view, m->context);
+	TdViewRun  *run;
 	TdViewRun  *old = m->run;
+
+	lock_to_plan(m);
+	run = td_run_create(m->view, m->context);
 
 	if (strcmp(run->fingerprint, old->fingerprint) == 0)
 	{
