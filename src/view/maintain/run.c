@@ -74,6 +74,12 @@ plan_view(TdViewRun *run)
 	AtEOXact_GUC(false, level);
 }
 
+bool
+td_run_hashes_rows(const TdViewRun *run)
+{
+	return td_store_hashes_rows(run->view->relation) || (OidIsValid(run->state_relid) && td_store_hashes_rows(run->state_relid));
+}
+
 /* InvalidOid = it has none. */
 Oid
 td_state_table(const TdView *view)

@@ -324,7 +324,10 @@ lock_to_plan(TdMember *m)
 	td_error_raise(&err);
 }
 
-/* DDL: takes the definition as it is now.  false = it needs columns that capture does not send yet, the view must be filled. */
+/*
+ * DDL: takes the definition as it is now.  false = the view must be filled: it needs columns that capture does not send yet, or its index holds hashes of rows whose
+ * type may be another one now.
+ */
 static bool
 plan_anew(TdKeeper *k, TdMember *m)
 {
@@ -338,7 +341,7 @@ plan_anew(TdKeeper *k, TdMember *m)
 	{
 		td_run_destroy(run);
 		td_cost_forget(old);	/* an index may have come */
-		return true;
+		return m->recompute != TD_RAN_DDL || !td_run_hashes_rows(old);
 	}
 	if (!m->recompute && !td_fingerprint_grown(old->fingerprint, run->fingerprint))
 		m->recompute = TD_RAN_DDL;
@@ -346,7 +349,7 @@ plan_anew(TdKeeper *k, TdMember *m)
 	m->run = run;
 	m->planned = GetXLogInsertRecPtr();
 	td_run_destroy(old);
-	return capture_covers(k, run);
+	return capture_covers(k, run) && (m->recompute != TD_RAN_DDL || !td_run_hashes_rows(run));
 }
 
 /* ---- running ---- */
