@@ -136,6 +136,10 @@ extern bool td_aggregate_kind(const Aggref *aggref, TdAggregateKind *kind); /* f
 extern bool td_group_shape(TdShape *shape, TdError *err);
 extern bool td_type_ordered(Oid type);	/* has a default btree operator class */
 
+/* sets.c: grouping sets */
+extern void td_sets_simplify(Query *query); /* one set is a plain GROUP BY; in place, this level alone */
+extern List *td_sets_arms(const Query *query);	/* of Query *: a plain one for each set; NIL = it can't be said so */
+
 /* analyze.c */
 extern bool td_take_outputs(TdShape *shape, TdError *err);	/* columns and outputs */
 extern void td_find_views(TdShape *shape);	/* which occurrences are live views */

@@ -32,6 +32,7 @@
 
 #define MAX_DEPTH 5
 #define MAX_ATTEMPTS 40
+#define FEW_PARTS 8			/* up to here the fewest are sought, one by one */
 
 typedef struct Part
 {
@@ -281,8 +282,14 @@ split(Splitting *s, Query *query, int depth)
 			Query	   *rewritten = rules[rule] (copyObject(query), variant, &holes);
 			Query	   *result;
 
-			if (rewritten == NULL || s->attempts++ >= MAX_ATTEMPTS)
+			if (rewritten == NULL || s->attempts >= MAX_ATTEMPTS)
 				break;
+			if (list_length(s->parts) + list_length(holes) > s->most)
+			{
+				s->reached = true;	/* not tried in vain */
+				continue;
+			}
+			s->attempts++;
 			result = attempt(s, rewritten, holes, depth);
 			if (result)
 				return result;
@@ -297,7 +304,7 @@ fewest_parts(Splitting *s, Query *query)
 	Query	   *result = NULL;
 
 	s->reached = true;
-	for (s->most = 1; result == NULL && s->reached && s->most <= TD_MAX_PARTS; s->most++)
+	for (s->most = 1; result == NULL && s->reached && s->most <= TD_MAX_PARTS; s->most = s->most < FEW_PARTS ? s->most + 1 : 2 * s->most)
 	{
 		s->reached = false;
 		s->attempts = 0;
