@@ -111,6 +111,24 @@ group_by_set(Query *query, const Arm *arm)
 		query->havingQual = makeBoolConst(true, false);
 }
 
+/* Two keys that are the same column, by their numbers: ROLLUP (1, 2) over SELECT a AS x, a AS y. */
+bool
+td_sets_check(const Query *query, TdError *err)
+{
+	List	   *keys = NIL;
+	ListCell   *lc;
+
+	foreach(lc, query->groupingSets ? query->groupClause : NIL)
+	{
+		Node	   *key = get_sortgroupclause_expr(lfirst_node(SortGroupClause, lc), query->targetList);
+
+		if (list_member(keys, key))
+			return td_refuse(err, TD_NOT_SAME_KEYS, NULL);
+		keys = lappend(keys, key);
+	}
+	return true;
+}
+
 /* ---- one set ---- */
 
 static Node *

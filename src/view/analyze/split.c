@@ -76,9 +76,9 @@ name_is_taken(const Query *query, const TargetEntry *upto, const char *name)
 	return false;
 }
 
-/* Each column of its table needs a name of its own, and order is none of a table. */
-static void
-make_storable(Query *query)
+/* Each column of its table needs a name of its own, which texts of the query show ("?column?" they leave out), and order is none of a table. */
+void
+td_split_make_storable(Query *query)
 {
 	ListCell   *lc;
 
@@ -86,7 +86,7 @@ make_storable(Query *query)
 	{
 		TargetEntry *tle = lfirst_node(TargetEntry, lc);
 
-		if (!tle->resjunk && (tle->resname == NULL || strcmp(tle->resname, TD_WEIGHT) == 0 || name_is_taken(query, tle, tle->resname)))
+		if (!tle->resjunk && (tle->resname == NULL || strcmp(tle->resname, "?column?") == 0 || strcmp(tle->resname, TD_WEIGHT) == 0 || name_is_taken(query, tle, tle->resname)))
 			tle->resname = psprintf("tapdata$%d", tle->resno);
 	}
 	if (!query->limitCount && !query->limitOffset && !query->hasDistinctOn)
@@ -122,7 +122,7 @@ analyze_part(Splitting *s, Query **query, List *more)
 
 		foreach(le, lfirst_node(List, lc))
 			wider->targetList = lappend(wider->targetList, makeTargetEntry(lfirst(le), list_length(wider->targetList) + 1, NULL, false));
-		make_storable(wider);
+		td_split_make_storable(wider);
 		other = keepable(s, wider);
 		if (other != NULL && other->keyed != NULL && other->keyed->stored)
 		{
@@ -168,7 +168,7 @@ part_table(Splitting *s, Query *query, const TdHole *hole, int depth)
 		s->reached = true;
 		return InvalidOid;
 	}
-	make_storable(query);
+	td_split_make_storable(query);
 	shape = analyze_part(s, &query, hole->more);
 	if (shape == NULL)
 	{

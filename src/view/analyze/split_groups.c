@@ -36,6 +36,31 @@ typedef struct Grouped
 	bool		other;			/* something else is read of FROM */
 } Grouped;
 
+/* Is all that the subquery reads of FROM columns that are keys?  Within it a larger key could not be told from what the same columns give there. */
+static bool
+reads_keys(Node *subquery, const Grouped *g)
+{
+	List	   *vars = NIL;
+	ListCell   *lv,
+			   *le;
+
+	if (contain_aggs_of_level(subquery, 1) || !td_split_collect(subquery, 0, &vars))
+		return false;
+	foreach(lv, vars)
+	{
+		if (!list_member(g->exprs, lfirst(lv)))
+			return false;
+		foreach(le, g->exprs)
+		{
+			Node	   *expr = lfirst(le);
+
+			if (!IsA(expr, Var) && !IsA(expr, Aggref) && !IsA(expr, GroupingFunc) && list_member(pull_vars_of_level(expr, 0), lfirst(lv)))
+				return false;
+		}
+	}
+	return true;
+}
+
 static bool
 collect_grouped(Node *node, Grouped *g)
 {
@@ -47,7 +72,7 @@ collect_grouped(Node *node, Grouped *g)
 		return false;
 	}
 	g->other = g->other || IsA(node, Var) || IsA(node, GroupingFunc) ||
-		(IsA(node, SubLink) && td_split_reads_outer(castNode(Query, ((SubLink *) node)->subselect)));
+		(IsA(node, SubLink) && !reads_keys(((SubLink *) node)->subselect, g));
 	if (IsA(node, Query))
 		return false;
 	return expression_tree_walker(node, collect_grouped, g);
@@ -88,6 +113,7 @@ put_groups_below(Query *query)
 	part->targetList = td_split_columns(g.exprs, query);
 	foreach(lc, part->groupClause)
 		list_nth_node(TargetEntry, part->targetList, n++)->ressortgroupref = lfirst_node(SortGroupClause, lc)->tleSortGroupRef;
+	td_split_make_storable(part);
 	td_split_note_sublinks(part);
 	query->targetList = (List *) td_split_replace((Node *) query->targetList, g.exprs, 0, 1);
 	td_split_read_only(query, td_split_entry(part));

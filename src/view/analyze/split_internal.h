@@ -34,7 +34,10 @@ extern const TdSplitRule td_split_rules[];	/* of all others; NULL at the end.  T
 extern Query *td_split_expanded(Query *query, int variant, List **holes);
 extern Query *td_split_sets(Query *query, int variant, List **holes);
 extern Query *td_split_groups(Query *query, int variant, List **holes);
+extern Query *td_split_distinct(Query *query, int variant, List **holes);	/* split_distinct.c */
 extern Query *td_split_branches(Query *query, int variant, List **holes);	/* of a set operation: split_rules.c */
+
+extern void td_split_make_storable(Query *query);	/* split.c */
 
 /* split_rules.c: of what rules are made */
 extern RangeTblEntry *td_split_entry(Query *query); /* of FROM: the subquery */

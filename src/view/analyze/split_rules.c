@@ -14,6 +14,7 @@
  *		 from		a subquery in FROM
  *		 sublink	an uncorrelated IN, EXISTS (SELECT ...)
  *		 expanded, sets, groups		of queries that group: split_groups.c
+ *		 distinct	DISTINCT aggregates of all rows: split_distinct.c
  *		 branches	of a set operation
  *		 filter		one table of an inner join with the conditions on it that have
  *					subqueries
@@ -669,4 +670,4 @@ wrap_rule(Query *query, int variant, List **holes)
 	return query;
 }
 
-const TdSplitRule td_split_rules[] = {scalar_rule, from_rule, sublink_rule, td_split_expanded, td_split_sets, td_split_groups, td_split_branches, filter_rule, wrap_rule, NULL};
+const TdSplitRule td_split_rules[] = {scalar_rule, from_rule, sublink_rule, td_split_expanded, td_split_sets, td_split_groups, td_split_distinct, td_split_branches, filter_rule, wrap_rule, NULL};
