@@ -228,6 +228,22 @@ attempt_rewritten(Splitting *s, Query *query, const List *holes, int depth)
 	return keepable(s, query) ? query : split(s, query, depth + 1);
 }
 
+/* How many of these are no parts yet? */
+static int
+new_parts(const Splitting *s, const List *holes)
+{
+	List	   *queries = NIL;
+	int			known;
+	ListCell   *lc;
+
+	foreach(lc, s->parts)
+		queries = lappend(queries, ((Part *) lfirst(lc))->query);
+	known = list_length(queries);
+	foreach(lc, holes)
+		queries = list_append_unique(queries, ((TdHole *) lfirst(lc))->rte->subquery);
+	return list_length(queries) - known;
+}
+
 /* What is refused on the way (too many columns for a table, say) is no way. */
 static Query *
 attempt(Splitting *s, Query *query, const List *holes, int depth)
@@ -284,7 +300,7 @@ split(Splitting *s, Query *query, int depth)
 
 			if (rewritten == NULL || s->attempts >= MAX_ATTEMPTS)
 				break;
-			if (list_length(s->parts) + list_length(holes) > s->most)
+			if (list_length(s->parts) + new_parts(s, holes) > s->most)
 			{
 				s->reached = true;	/* not tried in vain */
 				continue;
