@@ -486,7 +486,7 @@ sub group
 		else { $by = ["$how (", $in[0], ', ', $in[1], @in == 3 ? (', ', $in[2]) : (), ')'] }
 		push @having, [tag('HAVING', 'GROUPING()'), 'GROUPING(', $in[1], ') ', pick('=', '<='), ' ', pick('0', 'count(*)')] if chance(0.15);
 		$by = [pick(' GROUP BY ', ' GROUP BY ', ' GROUP BY DISTINCT '), $common ? [$keys[0], ', '] : (), $by];
-		if (!$o->{types} && chance(0.5)) { push @targets, [tag('GROUPING()'), 'GROUPING(', $keys[0], ', ', $keys[1], ')']; push @types, 'int' }
+		if (!$o->{types} && !$srf && chance(0.5)) { push @targets, [tag('GROUPING()'), 'GROUPING(', $keys[0], ', ', $keys[1], ')']; push @types, 'int' }
 	}
 	elsif (@keys) { $by = list(' GROUP BY ', ', ', 0, @keys) }
 	if (chance(0.25)) { push @having, [tag('HAVING'), fill(template($aggregates{having}, $f->{scope}), $f->{scope}, 1)] }
