@@ -91,6 +91,16 @@ columns_for_set(const List *tlist, const Arm *arm)
 
 /* Without keys all rows are one group, also where there is none: that is said by HAVING if by nothing else. */
 static void
+say_grouped(Query *query)
+{
+	query->groupingSets = NIL;
+	query->groupDistinct = false;
+	query->hasAggs = contain_aggs_of_level((Node *) list_make2(query->targetList, query->havingQual), 0);
+	if (query->groupClause == NIL && !query->hasAggs && query->havingQual == NULL)
+		query->havingQual = makeBoolConst(true, false);
+}
+
+static void
 group_by_set(Query *query, const Arm *arm)
 {
 	List	   *clauses = NIL;
@@ -102,13 +112,9 @@ group_by_set(Query *query, const Arm *arm)
 			clauses = lappend(clauses, lfirst(lc));
 	}
 	query->groupClause = clauses;
-	query->groupingSets = NIL;
-	query->groupDistinct = false;
 	query->targetList = columns_for_set(query->targetList, arm);
 	query->havingQual = say_for_set(query->havingQual, arm);
-	query->hasAggs = contain_aggs_of_level((Node *) list_make2(query->targetList, query->havingQual), 0);
-	if (clauses == NIL && !query->hasAggs && query->havingQual == NULL)
-		query->havingQual = makeBoolConst(true, false);
+	say_grouped(query);
 }
 
 /* Two keys that are the same column, by their numbers: ROLLUP (1, 2) over SELECT a AS x, a AS y. */
@@ -145,20 +151,14 @@ say_all_present(Node *node, void *context)
 void
 td_sets_simplify(Query *query)
 {
-	List	   *sets = query->groupingSets ? expand_grouping_sets(query->groupingSets, query->groupDistinct, -1) : NIL;
-	Arm			arm = {query->groupingSets ? linitial(sets) : NIL};
+	int			nsets = query->groupingSets ? list_length(expand_grouping_sets(query->groupingSets, query->groupDistinct, -1)) : 0;
 
-	if (query->setOperations || list_length(sets) > 1 || (query->groupingSets == NIL && query->groupClause == NIL))
+	if (query->setOperations || nsets > 1 || (nsets == 0 && query->groupClause == NIL))
 		return;
 	query->targetList = (List *) say_all_present((Node *) query->targetList, NULL);
 	query->havingQual = say_all_present(query->havingQual, NULL);
-	if (query->groupingSets == NIL)
-		return;
-	query->groupingSets = NIL;
-	query->groupDistinct = false;
-	query->hasAggs = contain_aggs_of_level((Node *) list_make2(query->targetList, query->havingQual), 0);
-	if (arm.set == NIL && !query->hasAggs && query->havingQual == NULL)
-		query->havingQual = makeBoolConst(true, false);
+	if (nsets == 1)
+		say_grouped(query);
 }
 
 /* ---- several ---- */
