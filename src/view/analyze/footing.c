@@ -29,12 +29,28 @@
 
 #include "access/htup_details.h"
 #include "access/transam.h"
+#include "catalog/pg_class.h"
 #include "catalog/pg_inherits.h"
+#include "common/hashfn.h"
 #include "miscadmin.h"
 #include "nodes/nodeFuncs.h"
 #include "utils/syscache.h"
 
 #include "view/analyze/analyze_internal.h"
+
+/* As has_subclass, but a table that is not locked may be gone. */
+static bool
+may_have_children(Oid relid)
+{
+	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
+	bool		may;
+
+	if (!HeapTupleIsValid(tuple))
+		return false;
+	may = ((Form_pg_class) GETSTRUCT(tuple))->relhassubclass;
+	ReleaseSysCache(tuple);
+	return may;
+}
 
 /* Whatever the active snapshot is: also what is being detached. */
 static List *
@@ -46,7 +62,7 @@ add_table(List *footing, Oid relid)
 
 	check_stack_depth();
 	footing = lappend_oid(footing, relid);
-	if (!has_subclass(relid))
+	if (!may_have_children(relid))
 		return footing;
 	children = find_inheritance_children_extended(relid, false, NoLock, &detached, NULL);
 	foreach(lc, children)
@@ -80,6 +96,17 @@ td_footing(const TdShape *shape)
 	foreach(lc, shape->functions)
 		footing = add_function(footing, lfirst_oid(lc));
 	return footing;
+}
+
+uint32
+td_footing_hash(const List *footing)
+{
+	uint32		hash = 0;
+	ListCell   *lc;
+
+	foreach(lc, footing)
+		hash = hash_combine(hash, murmurhash32(lfirst_oid(lc)));
+	return Max(hash, 1);
 }
 
 /* Callback of check_functions_in_node: never stops it. */

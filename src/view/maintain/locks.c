@@ -23,8 +23,8 @@
  *		next one sees the DDL.
  *
  *		A fill worker waits for its locks, a second at most: it holds nothing yet.
- *		Nor does it need a footing: what comes after its snapshot is DDL of a later
- *		tick, which computes the view anew before it streams.
+ *		By which footing it has computed its rows, it tells the tick in which the
+ *		view joins (fill.c).
  *
  * IDENTIFICATION
  *		src/view/maintain/locks.c

@@ -29,6 +29,7 @@ typedef struct TdBase
 {
 	Oid			relid;
 	bool		only;			/* wanted without the rows of what inherits from it */
+	bool		touch;			/* and which rows may have changed, whatever of them is wanted */
 	Bitmapset  *columns;		/* wanted by capture */
 	uint64		checked;		/* number of the tick in which desc was compared with the catalog */
 	bool		fits;			/* then: all wanted columns are there */
@@ -191,6 +192,7 @@ typedef struct TdFill
 	TdMember   *member;
 	uint32		version;		/* of capture, with its columns */
 	char	   *snapshot;		/* that was handed over */
+	uint32		footing;		/* by which its rows were computed: td_share_filled */
 	MemoryContext context;
 	TdSpool    *backlog;
 	List	   *layouts;		/* of TdRowLayout *: of rows in the backlog, which name them by position */
@@ -318,6 +320,8 @@ typedef struct TdDdl
 extern TdMember *td_member_find(TdKeeper *k, int32 id);
 extern void td_members_read(TdKeeper *k);	/* in a transaction of its own; exits when the group is gone */
 extern bool td_member_reads(const TdMember *m, Oid relid);
+extern bool td_member_takes(const TdMember *m, Oid relid);	/* its delta */
+extern bool td_member_learns(const TdMember *m, Oid relid);	/* of a base table, by its delta */
 extern bool td_member_below(const TdKeeper *k, const TdMember *m, bool (*test) (const TdMember *lower));	/* any view that it reads directly */
 extern bool td_member_plan(TdKeeper *k, TdMember *m, TdError *err);	/* makes its run, in a subtransaction; false = can't */
 extern void td_member_follow(TdKeeper *k, TdMember *m); /* what has become of the views below it */
@@ -395,5 +399,7 @@ extern void td_budget_step(TdKeeper *k);
 extern void td_share_claim(void);	/* before the tick's snapshot is taken */
 extern bool td_share_served(void);	/* a worker of the group has been past td_share_note_served since the server came up */
 extern void td_share_note_served(void);
+extern void td_share_note_filled(int32 group, uint32 footing);	/* by which footing a fill has computed its rows; 0 = by more than one */
+extern uint32 td_share_filled(void);
 
 #endif							/* TD_TICK_INTERNAL_H */

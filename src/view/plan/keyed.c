@@ -272,26 +272,33 @@ td_plan_affected(const TdPlan *plan, const Bitmapset *changed)
 
 /* ---- the plan ---- */
 
-/* The images that fulfil the conditions on it alone, cut down to what is read beyond them: where only those columns change, nothing is left. */
+/*
+ * The images that fulfil the conditions on it alone, cut down to what is read beyond them: where only those columns change, nothing is left.  Without such
+ * conditions (top-k and keyless views have none here, whatever their queries say) all that is read counts.  Of rows that were touched each counts, also where
+ * one that comes is like one that goes: what is not told of them may differ.
+ */
 static TdLeaf *
 make_leaf(const KeyedPlan *p, const TdOccurrence *o, const TdRowNames *row)
 {
 	TdLeaf	   *leaf = palloc0(sizeof(TdLeaf));
 	const List *local = p->plan.shape->keyed->private->lineage[o->n - 1].local;
+	const Bitmapset *columns = o->touch ? o->told : local == NIL ? o->columns : o->beyond;
 	StringInfoData buf;
 	int			a = -1;
 
 	leaf->whole = local == NIL;
 	initStringInfo(&buf);
 	appendStringInfoString(&buf, "SELECT ");
-	while ((a = bms_next_member(o->beyond, a)) >= 0)
+	while ((a = bms_next_member(columns, a)) >= 0)
 	{
 		char	   *name = list_nth(row->columns, a - 1);
 
 		appendStringInfo(&buf, "r%d.%s, ", o->n, quote_identifier(name));
 		leaf->columns = lappend(leaf->columns, name);
 	}
-	appendStringInfo(&buf, "r%d." TD_W "\nFROM d_%u r%d", o->n, o->relid, o->n);
+	leaf->touched = o->touch;
+	appendStringInfoString(&buf, o->touch ? "1::bigint AS " : psprintf("r%d.", o->n));
+	appendStringInfo(&buf, TD_W "\nFROM d_%u r%d", o->relid, o->n);
 	put_conditions(&buf, p, local, "\nWHERE ");
 	leaf->name = psprintf("l%d", o->n);
 	leaf->occurrence = o->n;

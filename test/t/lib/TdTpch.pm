@@ -49,7 +49,7 @@ sub spelt
 {
 	my ($t, $sql, %n) = @_;
 	my %size = (S => $t->{S}, P => $t->{P}, C => $t->{C}, %n);
-	return $sql =~ s/\b(r|w|supplier_of)\(/$t->{schema}.$1(/gr =~ s/\b(S|P|C|FIRST|LAST)\b(?!')/$size{$1} \/\/ die "no $1"/ger;
+	return $sql =~ s/\b(r|w|supplier_of)\(/$t->{schema}.$1(/gr =~ s/FROM orders\b/FROM $t->{schema}.orders/r =~ s/\b(S|P|C|FIRST|LAST)\b(?!')/$size{$1} \/\/ die "no $1"/ger;
 }
 
 sub fill { my ($t, $table, %n) = @_; return "INSERT INTO $t->{schema}.$table " . spelt($t, $fill{$table}, %n) }
