@@ -277,12 +277,13 @@ static TdLeaf *
 make_leaf(const KeyedPlan *p, const TdOccurrence *o, const TdRowNames *row)
 {
 	TdLeaf	   *leaf = palloc0(sizeof(TdLeaf));
+	Bitmapset  *columns = bms_difference(o->columns, o->settled);
 	StringInfoData buf;
 	int			a = -1;
 
 	initStringInfo(&buf);
 	appendStringInfoString(&buf, "SELECT ");
-	while ((a = bms_next_member(o->beyond, a)) >= 0)
+	while ((a = bms_next_member(columns, a)) >= 0)
 		appendStringInfo(&buf, "r%d.%s, ", o->n, quote_identifier(list_nth(row->columns, a - 1)));
 	appendStringInfo(&buf, "r%d." TD_W "\nFROM d_%u r%d", o->n, o->relid, o->n);
 	put_conditions(&buf, p, p->plan.shape->keyed->private->lineage[o->n - 1].local, "\nWHERE ");
