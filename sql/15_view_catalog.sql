@@ -87,9 +87,14 @@ CREATE TABLE tapdata.view_feed (             -- of views that keep (or kept) the
 ) WITH (fillfactor = 20, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
 
 CREATE TABLE tapdata.replica_identity (      -- what was changed on base tables (partitions too), restored when no view needs it any more
-    relation oid PRIMARY KEY,
+    relation oid NOT NULL,
+    table_schema text NOT NULL,              -- its name, and that of the index: found again by them in a restored copy
+    table_name text NOT NULL,
     identity "char" NOT NULL,                -- as it was: d, n, i
-    index oid                                -- for i
+    index oid,                               -- for i
+    index_name text,
+    home text NOT NULL DEFAULT tapdata.home(),
+    PRIMARY KEY (relation, home)
 );
 
 SELECT pg_catalog.pg_extension_config_dump('tapdata.view_group', '');
@@ -101,3 +106,4 @@ SELECT pg_catalog.pg_extension_config_dump('tapdata.view_state', '');
 SELECT pg_catalog.pg_extension_config_dump('tapdata.view_run', '');
 SELECT pg_catalog.pg_extension_config_dump('tapdata.view_base', '');
 SELECT pg_catalog.pg_extension_config_dump('tapdata.view_feed', '');
+SELECT pg_catalog.pg_extension_config_dump('tapdata.replica_identity', '');

@@ -5,7 +5,7 @@ CREATE FUNCTION tapdata.mirror(connection text, tables text[] DEFAULT '{*}', exc
     LANGUAGE c SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'td_sql_mirror';
 COMMENT ON FUNCTION tapdata.mirror(text, text[], text[], text, text, jsonb, boolean) IS
-    'Keeps local tables identical to those of a source; schema and name default to the connection''s name; begins at commit; returns the name of the pipeline';
+    'Keeps local tables identical to those of a source; schema and name default to the connection''s name; begins at commit; returns the name of the pipeline. 42P01: the source has no such table, 42501, 55000: it may not be read (asked unless start is false; a source that is away is tried again by the pipeline)';
 
 CREATE FUNCTION tapdata.start_pipeline(name text) RETURNS void
     LANGUAGE c SET search_path = pg_catalog, pg_temp

@@ -46,12 +46,12 @@ CREATE FUNCTION tapdata.explain_view(view regclass, OUT node text, OUT strategy 
     AS 'MODULE_PATHNAME', 'td_sql_explain_view';
 COMMENT ON FUNCTION tapdata.explain_view(regclass) IS 'How a live view is kept: for each node its strategy, indexes wanted, cost in WAL (bytes); needs SELECT on it (42501)';
 
-CREATE FUNCTION tapdata.wait_view(view regclass, timeout interval DEFAULT '60 s') RETURNS timestamptz
+CREATE FUNCTION tapdata.wait_view(view regclass, timeout interval DEFAULT '60 s', replacing boolean DEFAULT true) RETURNS timestamptz
     LANGUAGE c SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'td_sql_wait_view';
-COMMENT ON FUNCTION tapdata.wait_view(regclass, interval) IS
-    'Waits until a live view reflects every commit before the call; returns the time of the snapshot it then equals; needs SELECT on it (42501). '
-    '57014: not within timeout, 55000: the view or its worker has failed, 25001: in a transaction that wrote, or in REPEATABLE READ or above';
+COMMENT ON FUNCTION tapdata.wait_view(regclass, interval, boolean) IS
+    'Waits until a live view reflects every commit before the call, a new definition (or_replace) among them unless replacing is false; returns the time of the snapshot it then equals; needs SELECT on it (42501). '
+    '57014: not within timeout, 55000: the view, its new definition or its worker has failed, 25001: in a transaction that wrote, or in REPEATABLE READ or above';
 
 CREATE FUNCTION tapdata.check_view(view regclass, max_rows integer DEFAULT 100, OUT diff text, OUT copies bigint, OUT "row" jsonb) RETURNS SETOF record
     LANGUAGE c ROWS 10 SET search_path = pg_catalog, pg_temp

@@ -16,7 +16,8 @@ CREATE VIEW tapdata.pipelines WITH (security_barrier) AS
             WHEN tapdata.pipeline_caught_up(p.id) THEN interval '0'
             ELSE greatest(pg_catalog.clock_timestamp() - s.source_time, interval '0') END AS lag,
         s.rows_loaded, s.rows_applied,
-        s.sqlstate, s.error, s.hint, s.retry_at, p.options
+        s.sqlstate, s.error,
+        CASE WHEN s.status IS NULL OR p.home <> tapdata.home() THEN 'If the copy shall run on its own, let the owner of the database call SELECT tapdata.adopt_database()' ELSE s.hint END AS hint, s.retry_at, p.options
     FROM tapdata.pipeline p LEFT JOIN tapdata.pipeline_state s ON s.pipeline = p.id
     WHERE pg_catalog.pg_has_role(p.owner, 'USAGE') OR pg_catalog.pg_has_role('pg_monitor', 'USAGE');
 COMMENT ON VIEW tapdata.pipelines IS 'The pipelines and how they stand';
@@ -71,7 +72,10 @@ CREATE VIEW tapdata.views WITH (security_barrier) AS
             FROM tapdata.view_run r WHERE r.view = v.id) AS executed, s.whole_ms,
         CASE WHEN x.of_group THEN gs.sqlstate WHEN v.fills = s.fills THEN s.sqlstate END AS sqlstate,
         CASE WHEN x.of_group THEN gs.error WHEN v.fills = s.fills THEN s.error END AS error,
-        CASE WHEN x.of_group THEN gs.hint WHEN v.fills = s.fills THEN s.hint END AS hint,
+        CASE WHEN x.status = 'fenced' THEN 'If the copy shall run on its own, let the owner of the database call SELECT tapdata.adopt_database()'
+            WHEN x.of_group THEN gs.hint
+            WHEN x.status = 'failed' THEN coalesce(nullif(s.hint, ''), pg_catalog.format('Mend the cause, then: SELECT tapdata.refresh_view(%L)', pg_catalog.format('%I.%I', v.table_schema, v.table_name)))
+            WHEN v.fills = s.fills THEN s.hint END AS hint,
         v.options,
         ARRAY(SELECT c.oid::pg_catalog.regclass FROM pg_catalog.pg_class c WHERE c.relnamespace IN ('tapdata_state'::pg_catalog.regnamespace, 'tapdata_parts'::pg_catalog.regnamespace)
             AND c.relkind = 'r' AND (c.relname ~ ('^v' || v.id || '_([0-9]+|c|p[0-9]+)$') OR

@@ -353,13 +353,14 @@ end_ticks(TdConn *conn, TdTpStream *s, TdBuffer *out, TdError *err)
 
 /* What the server refused to the view at hand. */
 static bool
-rows_error(const TdConn *conn, const TdTpStream *s, const PGresult *res, TdError *err)
+rows_error(TdConn *conn, const TdTpStream *s, const PGresult *res, TdError *err)
 {
+	const TdSchema *view = &s->followed[s->current].table->schema;
+
 	td_tp_result_error(conn, res, err);
 	if (strcmp(err->sqlstate, "55000") == 0 || strcmp(err->sqlstate, "42703") == 0 || strcmp(err->sqlstate, "42P01") == 0)
 		td_tp_reload_hint(err, "");
-	(void) s;
-	return false;
+	return td_tp_rights_hint(conn, view->database, view->table, err);
 }
 
 /* The columns of the first result must be those that were described. */

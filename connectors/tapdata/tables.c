@@ -183,6 +183,20 @@ td_tp_find_table(const TdConn *conn, const TdTpTables *tables, const TdTableRef 
 	return NULL;
 }
 
+/* Who may grant it is told how; an error that has a hint of the server's knows better. */
+bool
+td_tp_rights_hint(TdConn *conn, const char *schema, const char *table, TdError *err)
+{
+	char	   *names[3] = {PQescapeIdentifier(conn->pg, schema, strlen(schema)), PQescapeIdentifier(conn->pg, table, strlen(table)),
+	PQescapeIdentifier(conn->pg, PQuser(conn->pg), strlen(PQuser(conn->pg)))};
+
+	if (strcmp(err->sqlstate, "42501") == 0 && err->hint[0] == '\0' && names[0] && names[1] && names[2])
+		td_error_hint(err, "At the source the view's owner allows it: GRANT USAGE ON SCHEMA %s TO %s; GRANT SELECT ON %s.%s TO %s;", names[0], names[2], names[0], names[1], names[2]);
+	for (int i = 0; i < 3; i++)
+		PQfreemem(names[i]);
+	return false;
+}
+
 /* Why a view is not among those that can be read: the server says it best. */
 bool
 td_tp_explain_missing(TdConn *conn, const char *schema, const char *table, TdError *err)
@@ -193,10 +207,10 @@ td_tp_explain_missing(TdConn *conn, const char *schema, const char *table, TdErr
 
 	if (res == NULL)
 	{
-		if (strcmp(err->sqlstate, "55000") != 0)
-			return false;
-		return td_error_hint(err, "At the source the view's owner turns its changes on: SELECT tapdata.alter_view('%s.%s', '{\"changes\": true}'). "
-							 "A pipeline that was reading them has to load again: SELECT tapdata.reset_pipeline(name).", values[0], values[1]);
+		if (strcmp(err->sqlstate, "55000") == 0 && strstr(err->hint, "alter_view"))
+			return td_error_hint(err, "At the source the view's owner turns its changes on: SELECT tapdata.alter_view('%s.%s', '{\"changes\": true}'). "
+								 "A pipeline that was reading them has to load again: SELECT tapdata.reset_pipeline(name).", values[0], values[1]);
+		return td_tp_rights_hint(conn, values[0], values[1], err);
 	}
 	if (PQgetisnull(res, 0, 0))
 	{

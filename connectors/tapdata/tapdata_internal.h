@@ -74,6 +74,7 @@ typedef struct TdTpTables
 extern bool td_tp_load_tables(TdConn *conn, const char *schema, const char *table, TdTpTables *tables, TdError *err);
 extern void td_tp_free_tables(TdTpTables *tables);
 extern TdTpTable *td_tp_find_table(const TdConn *conn, const TdTpTables *tables, const TdTableRef *ref, TdError *err);
+extern bool td_tp_rights_hint(TdConn *conn, const char *schema, const char *table, TdError *err);	/* to 42501; false */
 extern bool td_tp_explain_missing(TdConn *conn, const char *schema, const char *table, TdError *err);
 extern const char *td_tp_column_quoted(const TdTpTable *t, uint32_t i);
 extern const char *td_tp_column_type(const TdTpTable *t, uint32_t i);	/* as SQL */

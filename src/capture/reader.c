@@ -380,5 +380,6 @@ lost_or_gone(TdCapture *c, TdError *err)
 	{
 		td_error_set(err, "55000", "replication slot \"%s\" was lost", c->control->slot);
 		td_error_detail(err, "The server removed WAL that had not been decoded yet (max_slot_wal_keep_size).");
+		td_error_hint(err, "The views are filled anew, by themselves; if this comes again, raise max_slot_wal_keep_size.");
 	}
 }

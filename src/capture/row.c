@@ -103,12 +103,15 @@ is_fit(struct varlena *value, char storage)
 	return VARATT_IS_SHORT(value) ? storage != TYPSTORAGE_PLAIN : !VARATT_IS_EXTENDED(value);
 }
 
-/* Values out of line, compressed, or short where their type forbids it.  Sizes are added up before any memory is taken. */
+/*
+ * Values out of line, compressed, or short where their type forbids it.  Sizes, those of all values, are added up before any memory is taken, and
+ * before PostgreSQL adds them up: to it a row that is too large is an error.
+ */
 static bool
 make_whole(TdDecoder *d, TdTarget *target, TupleTableSlot *other, TdImage *image, TdUnknown *why)
 {
 	TdLayout   *layout = target->layout;
-	Size		size = 0;
+	Size		size = layout->ncolumns * (NAMEDATALEN + MAXIMUM_ALIGNOF);	/* what has a fixed length, and padding */
 
 	for (int v = 0; v < layout->nvarlena; v++)
 	{
@@ -116,7 +119,7 @@ make_whole(TdDecoder *d, TdTarget *target, TupleTableSlot *other, TdImage *image
 		struct varlena *value = (struct varlena *) DatumGetPointer(image->values[i]);
 		MemoryContext old;
 
-		if (image->nulls[i] || is_fit(value, layout->columns[i].storage))
+		if (image->nulls[i])
 			continue;
 		if (VARATT_IS_EXTERNAL_ONDISK(value))
 		{
@@ -129,13 +132,13 @@ make_whole(TdDecoder *d, TdTarget *target, TupleTableSlot *other, TdImage *image
 			if (VARATT_IS_EXTERNAL_ONDISK(value))
 				return false;
 			image->values[i] = PointerGetDatum(value);
-			if (is_fit(value, layout->columns[i].storage))
-				continue;
 		}
 		*why = TD_UNKNOWN_TOO_LARGE;
 		size += toast_raw_datum_size(image->values[i]);
 		if (size > TD_CAPTURE_ROW_MAX)
 			return false;
+		if (is_fit(value, layout->columns[i].storage))
+			continue;
 		old = MemoryContextSwitchTo(d->row_context);
 		image->values[i] = PointerGetDatum(detoast_attr(value));
 		MemoryContextSwitchTo(old);

@@ -229,7 +229,8 @@ slot_refuse(const char *slot, const State *state)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("replication slot \"%s\" was lost", slot),
-				 errdetail("The server removed WAL that had not been decoded yet.")));
+				 errdetail("The server removed WAL that had not been decoded yet."),
+				 errhint("The views are filled anew, by themselves; if this comes again, raise max_slot_wal_keep_size.")));
 }
 
 /* The worker before us may be on its way out; whoever else has it is named by the error that follows. */

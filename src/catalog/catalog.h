@@ -45,6 +45,7 @@ typedef struct TdConnection
 
 /* The options of the server and of role's user mapping (else PUBLIC's).  Checks USAGE for role: 42501; unknown: 42704 with the closest name. */
 extern TdConnection *td_connection_load(const char *name, Oid role);
+extern const char *td_connection_database(const TdConnection *connection);	/* the one that it reads; "" = names of tables may have theirs before them */
 
 /* ---- pipelines ---- */
 typedef enum TdSyncType {TD_SYNC_FULL_AND_CDC, TD_SYNC_FULL, TD_SYNC_CDC} TdSyncType;	/* "initial_sync+cdc", "initial_sync", "cdc" */
@@ -153,10 +154,11 @@ extern List *td_view_reserve(int n);	/* of int: ids, ascending */
 extern void td_view_add_base(int32 id, Oid relation, const Bitmapset *columns);
 extern void td_view_alter(const TdView *v, List *options);	/* merged; nulls remove */
 extern void td_view_refill(int32 id);	/* status 'created' for its worker */
+extern List *td_views_all(void);	/* of TdView *, without parts */
 extern List *td_views_reading(Oid relation);	/* of TdView *: directly */
 extern List *td_views_follow(void); /* after DDL: forgets those whose table is gone, takes over names and owners; of TdView *: with a new one */
 extern Bitmapset *td_view_columns(Oid relation);	/* of which views that read it directly need old values: all that they read, or none where a change computes each of them as a whole */
-extern List *td_identities(void);	/* of TdIdentity *: replica identities changed for views, as they were */
+extern List *td_identities(bool everywhere);	/* of TdIdentity *: replica identities changed for views, as they were; everywhere: in a copy that was not adopted, too */
 extern void td_identity_keep(const TdIdentity *was, bool keep); /* only the first is kept; or forgets it */
 extern void td_write_guard(Oid relation, bool on);	/* locks it */
 extern void td_require_clean_transaction(const char *function, const char *what);	/* 25001 in REPEATABLE READ or above, or when it wrote */
@@ -173,7 +175,7 @@ extern bool td_feed_read(int32 id, int64 *tick, int64 *gone);	/* the last one, -
 extern void td_feed_turned_on(int32 id);	/* by the session that made the table and keeps workers away */
 extern int64 td_feed_next(int32 id);	/* the number of this transaction's tick */
 extern void td_feed_loaded(int32 id);	/* the view's rows are there, those of no tick: all before them is gone */
-extern int64 td_feed_prune(int32 id, int most, int64 *next);	/* rows deleted; next: when the oldest that is left expires, 0 = none is left */
+extern int64 td_feed_prune(int32 id, int most, int64 *from, int64 *next);	/* rows deleted; from: the tick before which there are none, 0 = not known; next: when the oldest that is left expires, 0 = none is left */
 
 /* ---- what DDL does to servers and roles (follow.c); only where the extension is installed ---- */
 extern void td_connection_renamed(const char *from, const char *to);	/* after the command */
@@ -187,6 +189,7 @@ extern void td_log(const char *level, const char *kind, const char *object, Oid 
 /* ---- installation ---- */
 extern Oid	td_extension_hold(void);	/* keeps DROP EXTENSION out until the transaction ends; InvalidOid = it is gone */
 extern bool td_installation_is_here(void);	/* system identifier and database oid match */
+extern List *td_adopt(int *pipelines);	/* of int: views (with parts) that came with a copy and are of this database from now on */
 extern void td_home_require(void);	/* 55000 in a copy that was not adopted */
 extern char *td_role_text(Oid role);	/* for messages, also of a role that is gone */
 

@@ -133,11 +133,13 @@ extern void td_pipeline_options_check(List *pairs, bool whole);	/* whole: also w
 extern Datum td_pairs_to_jsonb(List *pairs);	/* nulls left out */
 
 /* ---- views (view.c, view_define.c, view_options.c) ---- */
-/* The oids in a row of tapdata.view v are those of relations here: it was made in this database, or in the files that it is a copy of. */
+/* The oids in a row of tapdata.view v (or tapdata.replica_identity v) are those of relations here: it was made in this database, or in the files that it is a copy of. */
 #define TD_OIDS_ARE_OURS \
 	"(split_part(v.home, '/', 1), split_part(v.home, '/', 3)) = (SELECT split_part(h, '/', 1), split_part(h, '/', 3) FROM tapdata.home() h)"
 
 extern void td_views_bind(void);	/* twins and state tables go with their views, as a dump does not say; between td_catalog_enter and _leave */
+extern void td_identities_follow(void); /* view_identity.c, likewise: names after DDL */
+extern void td_identities_adopt(void);	/* in a copy */
 extern Datum td_view_options_json(List *options);	/* nulls included */
 
 /* ---- the write guard (guard.c) ---- */

@@ -257,3 +257,12 @@ validate_server(List *pairs)
 	td_options_check(pairs, rows, TD_IN_SERVER, connector);
 	td_options_check_required(pairs, rows, TD_IN_SERVER, connector);
 }
+
+const char *
+td_connection_database(const TdConnection *connection)
+{
+	for (int i = 0; i < connection->noptions; i++)
+		if (strcmp(connection->names[i], "database") == 0)
+			return connection->values[i];
+	return "";
+}

@@ -19,12 +19,10 @@
 
 #include "access/xlog.h"
 #include "catalog/catalog_internal.h"
-#include "catalog/pg_authid.h"
 #include "catalog/pg_extension.h"
 #include "commands/extension.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
-#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "workers/workers.h"
 
@@ -179,59 +177,53 @@ static TdAdoption adopt_pipelines = ADOPTION("pipeline", "pipeline_state", "pipe
 static TdAdoption adopt_groups = ADOPTION("view_group", "group_state", "view_group", &td_status_of_group);
 static TdAdoption adopt_views = ADOPTION("view", "view_state", "view", NULL);
 
-/* Moves each copied one out of the fence; the supervisor starts those that are wanted.  How many. */
-static int
+/* Moves each copied one out of the fence; the supervisor starts those that are wanted.  Of int: their numbers. */
+static List *
 unfence(TdAdoption *of)
 {
 	uint64		n = TD_RUN(&of->copies, td_arg_text(td_home()));
-	int32	   *ids = palloc(sizeof(int32) * Max(n, 1));
+	List	   *ids = NIL;
+	ListCell   *lc;
 
 	for (uint64 i = 0; i < n; i++)
-		ids[i] = td_col_int(i, 1);
+		ids = lappend_int(ids, td_col_int(i, 1));
 	td_run(&of->state, 0, NULL);
 	TD_RUN(&of->adopt, td_arg_text(td_home()));
-	for (uint64 i = 0; i < n && of->status; i++)
+	foreach(lc, of->status ? ids : NIL)
 	{
-		td_status_set(of->status, ids[i], "fenced");
-		td_status_set(of->status, ids[i], "stopped");
+		td_status_set(of->status, lfirst_int(lc), "fenced");
+		td_status_set(of->status, lfirst_int(lc), "stopped");
 	}
-	return n;
+	return ids;
 }
 
-PG_FUNCTION_INFO_V1(td_sql_adopt_database);
 PG_FUNCTION_INFO_V1(td_sql_home);
 
-/* tapdata.adopt_database() */
-Datum
-td_sql_adopt_database(PG_FUNCTION_ARGS)
+/* What came with a copy is of this database from now on.  Of int: numbers of the views, parts among them. */
+List *
+td_adopt(int *pipelines)
 {
+	MemoryContext caller = CurrentMemoryContext;
 	TdCatalogScope scope;
-	int			pipelines;
-	int			views;
+	List	   *adopted;
+	List	   *views;
 
-	if (!has_privs_of_role(GetUserId(), ROLE_PG_DATABASE_OWNER))
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("must be owner of the database to adopt it"),
-				 errhint("Ask the owner of the database or a superuser to call tapdata.adopt_database().")));
 	td_catalog_enter(&scope);
 	resolve_relations();
 	resolve_views();
 	resolve_bases();
+	td_identities_adopt();
 	forget_progress();
-	pipelines = unfence(&adopt_pipelines);
+	*pipelines = list_length(unfence(&adopt_pipelines));
 	unfence(&adopt_groups);
-	views = unfence(&adopt_views);
+	adopted = unfence(&adopt_views);
 	td_views_bind();
+	MemoryContextSwitchTo(caller);
+	views = list_copy(adopted);
 	td_catalog_leave(&scope);
-	ereport(NOTICE,
-			(errmsg_plural("%d pipeline was adopted", "%d pipelines were adopted", pipelines, pipelines)));
-	if (views > 0)
-		ereport(NOTICE,
-				(errmsg_plural("%d view was adopted, it is filled anew", "%d views were adopted, they are filled anew", views, views)));
 	if (td_library_preloaded())
 		td_supervisor_wake_at_commit();
-	PG_RETURN_VOID();
+	return views;
 }
 
 /* tapdata.home(): for the default of a column and for views. */

@@ -4,9 +4,10 @@
  *		mirror and alter_pipeline: the definition of a pipeline.
  *
  * NOTES
- *		Sessions.  Nothing here speaks to the source: what needs it is planned
- *		by the worker.  Checked is all that can be known here and now, so that
- *		a slip is answered at once and not in a log.
+ *		Sessions.  Checked is all that can be known here and now, so that a slip is
+ *		answered at once and not in a log: when it is to begin at once, the source is
+ *		asked for the tables, too.  A source that can't be asked is the affair of
+ *		the worker, which tries again, and plans what needs the source.
  *
  *		The target schema is created, and its rights are asked, as the caller.
  *
@@ -21,10 +22,13 @@
 #include "catalog/catalog_internal.h"
 #include "catalog/namespace.h"
 #include "commands/dbcommands.h"
+#include "connector/connector.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/resowner.h"
 #include "workers/workers.h"
 
 typedef struct MirrorCall
@@ -42,6 +46,8 @@ static void read_call(FunctionCallInfo fcinfo, MirrorCall *call);
 static void check_patterns(List *patterns);
 static void prepare_schema(const char *schema);
 static void check_targets(const MirrorCall *call, bool with_database);
+static void check_source(const MirrorCall *call, const TdConnection *connection);
+static bool is_about_tables(int sqlstate);
 static void store(const MirrorCall *call);
 
 PG_FUNCTION_INFO_V1(td_sql_mirror);
@@ -53,7 +59,6 @@ td_sql_mirror(PG_FUNCTION_ARGS)
 {
 	MirrorCall	call;
 	TdConnection *connection;
-	bool		with_database = true;
 
 	read_call(fcinfo, &call);
 	if (call.start)
@@ -64,11 +69,10 @@ td_sql_mirror(PG_FUNCTION_ARGS)
 	check_patterns(call.tables);
 	check_patterns(call.except_tables);
 	connection = td_connection_load(call.connection, GetUserId());
-	for (int i = 0; i < connection->noptions; i++)
-		if (strcmp(connection->names[i], "database") == 0 && connection->values[i][0])
-			with_database = false;
 	prepare_schema(call.into_schema);
-	check_targets(&call, with_database);
+	check_targets(&call, td_connection_database(connection)[0] == '\0');
+	if (call.start)
+		check_source(&call, connection);
 	store(&call);
 	if (call.start)
 		td_supervisor_wake_at_commit();
@@ -167,6 +171,46 @@ check_targets(const MirrorCall *call, bool with_database)
 					 errmsg("table %s already exists", quote_qualified_identifier(call->into_schema, table)),
 					 errhint("Choose another schema with into_schema => '...', or say what to do with it: options => '{\"existing\": \"drop_table\"}'.")));
 	}
+}
+
+/* Are the tables there, and may they be read?  In a subtransaction, so that whatever the attempt held is given back. */
+static void
+check_source(const MirrorCall *call, const TdConnection *connection)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(caller);
+	PG_TRY();
+	{
+		TdHostProcess *host = td_host_open(connection, 0, GetUserId());
+		ListCell   *lc;
+
+		foreach(lc, call->tables)
+			td_host_find(host, connection, lfirst(lc), NULL, NULL);
+		td_host_close(host);
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		ErrorData  *edata = td_caught_in_subtransaction(caller, owner);
+
+		if (is_about_tables(edata->sqlerrcode))
+			ReThrowError(edata);
+		FreeErrorData(edata);
+		CHECK_FOR_INTERRUPTS();
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(caller);
+	CurrentResourceOwner = owner;
+}
+
+static bool
+is_about_tables(int sqlstate)
+{
+	return sqlstate == ERRCODE_UNDEFINED_TABLE || sqlstate == ERRCODE_INSUFFICIENT_PRIVILEGE || sqlstate == ERRCODE_AMBIGUOUS_ALIAS ||
+		sqlstate == ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE || sqlstate == ERRCODE_QUERY_CANCELED;
 }
 
 /* Writes the pipeline; its owner is the caller. */

@@ -34,7 +34,6 @@ typedef struct DiscoverCall
 	bool		with_database;	/* table names as database.table */
 } DiscoverCall;
 
-static bool names_a_database(const TdConnection *connection, const char **database);
 static void put_check(void *arg, const char *item, bool ok, const char *detail, const char *hint);
 static void put_table(void *arg, const TdSchema *schema, int64 row_estimate, const TdError *problem);
 static void check_source(TdConnection *connection, ReturnSetInfo *result);
@@ -126,27 +125,15 @@ td_sql_discover(PG_FUNCTION_ARGS)
 	TdConnection *connection = td_connection_load(td_required_text(fcinfo, 0, "connection"), GetUserId());
 	char	   *pattern = td_optional_text(fcinfo, 1);
 	DiscoverCall call;
-	const char *database;
 	TdHostProcess *host;
 
 	InitMaterializedSRF(fcinfo, 0);
 	call.result = (ReturnSetInfo *) fcinfo->resultinfo;
-	call.with_database = !names_a_database(connection, &database);
+	call.with_database = td_connection_database(connection)[0] == '\0';
 	host = td_host_open(connection, 0, GetUserId());
 	td_host_discover(host, pattern ? pattern : "*", put_table, &call);
 	td_host_close(host);
 	return (Datum) 0;
-}
-
-/* Does the connection name the one database it reads? */
-static bool
-names_a_database(const TdConnection *connection, const char **database)
-{
-	*database = "";
-	for (int i = 0; i < connection->noptions; i++)
-		if (strcmp(connection->names[i], "database") == 0)
-			*database = connection->values[i];
-	return **database != '\0';
 }
 
 /* [{"name": ..., "type": ..., "not_null": ...}, ...] */
@@ -205,7 +192,7 @@ td_sql_peek(PG_FUNCTION_ARGS)
 	TdConnection *connection = td_connection_load(td_required_text(fcinfo, 0, "connection"), GetUserId());
 	char	   *table = td_required_text(fcinfo, 1, "table_name");
 	int32		n = PG_ARGISNULL(2) ? 5 : PG_GETARG_INT32(2);
-	const char *database;
+	const char *database = td_connection_database(connection);
 	char	   *dot;
 	TdHostProcess *host;
 
@@ -214,7 +201,7 @@ td_sql_peek(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("the number of rows must not be negative"),
 				 errhint("Leave \"n\" out for 5 rows.")));
-	if (!names_a_database(connection, &database) && (dot = strchr(table, '.')) != NULL)
+	if (database[0] == '\0' && (dot = strchr(table, '.')) != NULL)
 	{
 		*dot = '\0';
 		database = table;

@@ -196,6 +196,15 @@ td_view_parts(int32 id)
 	return load_views(&load, td_arg_int4(id));
 }
 
+/* Of this database; without parts. */
+List *
+td_views_all(void)
+{
+	static TdStatement load = {TD_VIEW_COLUMNS "WHERE v.part_of IS NULL AND $1 AND " TD_OIDS_ARE_OURS " ORDER BY v.id", NULL};
+
+	return load_views(&load, td_arg_bool(true));
+}
+
 /* Those that name a relation in their query. */
 List *
 td_views_reading(Oid relation)

@@ -191,6 +191,7 @@ td_views_follow(void)
 	for (uint64 i = 0; i < SPI_processed; i++)
 		moved = lappend_oid(moved, td_col_int(i, 1));
 	td_run(&follow, 1, &home);
+	td_identities_follow();
 	foreach(lc, moved)
 	{
 		MemoryContext inner = MemoryContextSwitchTo(caller);
@@ -246,79 +247,4 @@ td_views_bind(void)
 		ObjectAddressSet(table, RelationRelationId, td_col_int(i, 2));
 		recordDependencyOn(&part, &table, td_col_bool(i, 3) ? DEPENDENCY_AUTO : DEPENDENCY_INTERNAL);
 	}
-}
-
-/* ---- replica identities ---- */
-
-/*
- * The columns of a relation whose old values views that read it directly need: all that
- * they read; none where a change computes each of these views as a whole.
- */
-Bitmapset *
-td_view_columns(Oid relation)
-{
-	static TdStatement used = {
-		"SELECT DISTINCT unnest(b.columns)::integer FROM tapdata.view_base b JOIN tapdata.view v ON v.id = b.view "
-		"WHERE b.relation = $1 AND " TD_OIDS_ARE_OURS " AND EXISTS (SELECT FROM tapdata.view_base o JOIN tapdata.view v ON v.id = o.view "
-	"WHERE o.relation = b.relation AND v.strategy <> 'full' AND " TD_OIDS_ARE_OURS ")", NULL};
-	MemoryContext caller = CurrentMemoryContext;
-	TdCatalogScope scope;
-	Bitmapset  *columns = NULL;
-
-	td_catalog_enter(&scope);
-	TD_RUN(&used, td_arg_oid(relation));
-	for (uint64 i = 0; i < SPI_processed; i++)
-	{
-		MemoryContext inner = MemoryContextSwitchTo(caller);
-
-		columns = bms_add_member(columns, td_col_int(i, 1));
-		MemoryContextSwitchTo(inner);
-	}
-	td_catalog_leave(&scope);
-	return columns;
-}
-
-/* All that are changed. */
-List *
-td_identities(void)
-{
-	static TdStatement read = {"SELECT relation, identity::text, coalesce(index, 0::oid) FROM tapdata.replica_identity ORDER BY relation", NULL};
-	MemoryContext caller = CurrentMemoryContext;
-	TdCatalogScope scope;
-	List	   *list = NIL;
-
-	td_catalog_enter(&scope);
-	td_run(&read, 0, NULL);
-	for (uint64 i = 0; i < SPI_processed; i++)
-	{
-		MemoryContext inner = MemoryContextSwitchTo(caller);
-		TdIdentity *was = palloc(sizeof(TdIdentity));
-
-		was->relation = td_col_int(i, 1);
-		was->kind = td_col_text(i, 2)[0];
-		was->index = td_col_int(i, 3);
-		list = lappend(list, was);
-		MemoryContextSwitchTo(inner);
-	}
-	td_catalog_leave(&scope);
-	return list;
-}
-
-/* Remembers what it was; who comes first is right.  Or forgets it. */
-void
-td_identity_keep(const TdIdentity *was, bool keep)
-{
-	static TdStatement add = {
-		"INSERT INTO tapdata.replica_identity (relation, identity, index) VALUES ($1, $2::\"char\", nullif($3, 0::oid)) "
-	"ON CONFLICT (relation) DO NOTHING", NULL};
-	static TdStatement forget = {"DELETE FROM tapdata.replica_identity WHERE relation = $1", NULL};
-	char		kind[] = {was->kind, '\0'};
-	TdCatalogScope scope;
-
-	td_catalog_enter(&scope);
-	if (keep)
-		TD_RUN(&add, td_arg_oid(was->relation), td_arg_text(kind), td_arg_oid(was->index));
-	else
-		TD_RUN(&forget, td_arg_oid(was->relation));
-	td_catalog_leave(&scope);
 }

@@ -116,21 +116,23 @@ td_feed_loaded(int32 id)
 
 /*
  * Deletes rows that are older than changes_kept, the oldest ticks first, and says so in the same statement.  A clock that was set back may have
- * younger rows deleted than stay: what counts is `gone`.
+ * younger rows deleted than stay: what counts is `gone`.  Begins with tick *from, which moves on: while an old snapshot is held, the index keeps all that
+ * was deleted before, and whoever began at its start would read that each time.
  */
 #define TD_PRUNE \
 	"WITH kept AS (SELECT coalesce((options->>'changes_kept')::interval, '1 day') AS age FROM tapdata.view WHERE id = $1), " \
-	"oldest AS MATERIALIZED (SELECT ctid, \"tapdata$tick\" AS tick, \"tapdata$at\" AS at FROM tapdata_state.v%d_c ORDER BY \"tapdata$tick\", \"tapdata$weight\" LIMIT $2), " \
+	"oldest AS MATERIALIZED (SELECT ctid, \"tapdata$tick\" AS tick, \"tapdata$at\" AS at FROM tapdata_state.v%d_c WHERE \"tapdata$tick\" >= $3 ORDER BY \"tapdata$tick\", \"tapdata$weight\" LIMIT $2), " \
 	"old AS MATERIALIZED (SELECT o.ctid, o.tick FROM oldest o, kept WHERE o.at < clock_timestamp() - age), " \
 	"deleted AS (DELETE FROM tapdata_state.v%d_c WHERE ctid = ANY (ARRAY(SELECT ctid FROM old))), " \
 	"moved AS (UPDATE tapdata.view_feed SET gone = greatest(gone, (SELECT max(tick) FROM old)) WHERE view = $1 AND EXISTS (SELECT FROM old)) " \
-	"SELECT (SELECT count(*) FROM old), (SELECT min(o.at + age) FROM oldest o, kept WHERE o.ctid NOT IN (SELECT ctid FROM old))"
+	"SELECT (SELECT count(*) FROM old), (SELECT min(o.at + age) FROM oldest o, kept WHERE o.ctid NOT IN (SELECT ctid FROM old)), " \
+	"(SELECT coalesce(min(o.tick) FILTER (WHERE o.ctid NOT IN (SELECT ctid FROM old)), max(o.tick)) FROM oldest o)"
 
 int64
-td_feed_prune(int32 id, int most, int64 *next)
+td_feed_prune(int32 id, int most, int64 *from, int64 *next)
 {
-	Oid			types[] = {INT4OID, INT4OID};
-	Datum		values[] = {Int32GetDatum(id), Int32GetDatum(most)};
+	Oid			types[] = {INT4OID, INT4OID, INT8OID};
+	Datum		values[] = {Int32GetDatum(id), Int32GetDatum(most), Int64GetDatum(*from)};
 	TdCatalogScope scope;
 	int64		rows;
 	bool		none;
@@ -142,6 +144,7 @@ td_feed_prune(int32 id, int most, int64 *next)
 	*next = td_col_time(0, 2, &none);
 	if (none)
 		*next = 0;
+	*from = Max(*from, td_col_int(0, 3));
 	td_catalog_leave(&scope);
 	return rows;
 }

@@ -34,6 +34,8 @@ typedef void (*TdHostItemFn) (void *arg, const char *item, bool ok, const char *
 typedef void (*TdHostTableFn) (void *arg, const TdSchema *schema, int64 row_estimate, const TdError *problem);
 extern void td_host_check(TdHostProcess *host, TdHostItemFn fn, void *arg);
 extern void td_host_discover(TdHostProcess *host, const char *pattern, TdHostTableFn fn, void *arg);
+/* The same for a pattern of a mirror, which must mean something: 42P01 with the closest name, or what the source has against it (42501, 55000).  fn may be NULL. */
+extern void td_host_find(TdHostProcess *host, const TdConnection *connection, const char *pattern, TdHostTableFn fn, void *arg);
 extern char *td_host_position(TdHostProcess *host);
 extern bool td_host_covers(TdHostProcess *host, const char *reached, const char *wanted);
 

@@ -18,6 +18,8 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "access/transam.h"
+#include "access/xact.h"
 #include "access/xlog.h"
 #include "capture/capture.h"
 #include "catalog/catalog.h"
@@ -193,12 +195,23 @@ check_standby(ReturnSetInfo *result)
 		"this server is a standby: pipelines and views are kept on the primary", slots);
 }
 
-/* The launcher of the cluster and the supervisor of this database; both may be on their way after CREATE EXTENSION. */
+/* Nobody else sees it yet: it gets a supervisor at the commit. */
+static bool
+made_by_this_transaction(void)
+{
+	char	   *xmin = ask("SELECT xmin::text FROM pg_catalog.pg_extension WHERE extname = 'tapdata'");
+
+	return xmin != NULL && TransactionIdIsCurrentTransactionId((TransactionId) strtoul(xmin, NULL, 10));
+}
+
+/* The launcher of the cluster and the supervisor of this database; both may be on their way after CREATE EXTENSION, a probe before the supervisor. */
 static void
 check_processes(ReturnSetInfo *result)
 {
+	bool		made_now = made_by_this_transaction();
 	int			launchers = 0;
 	int			supervisors = 0;
+	int			coming = 0;
 
 	if (!preloaded() || !td_enabled)
 		return;					/* said already */
@@ -207,17 +220,18 @@ check_processes(ReturnSetInfo *result)
 		check_standby(result);
 		return;
 	}
-	for (int i = 0; i < TD_PROCESS_TRIES && (launchers == 0 || supervisors == 0); i++)
+	for (int i = 0; i < TD_PROCESS_TRIES && (launchers == 0 || (supervisors == 0 && !made_now)); i++)
 	{
 		if (i > 0)
 			take_a_break();
 		launchers = ask_number("SELECT count(*)::int FROM tapdata.workers WHERE kind = 'launcher'");
 		supervisors = ask_number("SELECT count(*)::int FROM tapdata.workers WHERE kind = 'supervisor' "
 								 "AND database = pg_catalog.current_database()");
+		coming = ask_number("SELECT count(*)::int FROM tapdata.workers WHERE kind = 'probe' AND database = pg_catalog.current_database()");
 	}
-	say(result, "processes", launchers > 0 && supervisors > 0,
+	say(result, "processes", launchers > 0 && supervisors + coming + made_now > 0,
 		psprintf("launcher %s, supervisor of this database %s", launchers ? "runs" : "does not run",
-				 supervisors ? "runs" : "does not run"),
+				 supervisors ? "runs" : coming ? "is on its way" : made_now ? "starts at the commit of this transaction" : "does not run"),
 		"-- the server log says why (max_worker_processes?)");
 }
 
@@ -380,6 +394,8 @@ check_superusers(ReturnSetInfo *result)
 	say(result, "views of superusers", true, names ? names : "none", NULL);
 }
 
+#define LONG_AGO "pg_catalog.clock_timestamp() - interval '10 s'"	/* what view/maintain/pace.c does then can be felt */
+
 static void
 check_views(ReturnSetInfo *result)
 {
@@ -402,7 +418,18 @@ check_views(ReturnSetInfo *result)
 			  "SELECT string_agg(pg_catalog.format('%s takes %s ms of each tick of group %I', view, round(slow_ms), group_name), ', ' ORDER BY view::text) "
 			  "FROM tapdata.views WHERE slow_ms IS NOT NULL AND status = 'streaming'",
 			  "none", "hold up the other views of their group",
-			  "-- drop and create it with the option {\"group\": \"its_own\"}, or allow the group more: SELECT tapdata.alter_view(view, '{\"max_lag\": \"1 s\"}')");
+			  "SELECT view, pg_get_viewdef(twin) FROM tapdata.views WHERE slow_ms IS NOT NULL; -- drop it and create it with that query and the option "
+			  "{\"group\": \"its_own\"}, those that read it likewise; or allow the group more: SELECT tapdata.alter_view(view, '{\"max_lag\": \"1 s\"}')");
+	say_names(result, "old snapshots",
+			  "SELECT string_agg(who, ', ' ORDER BY since) FROM (SELECT pg_catalog.format('process %s', pid), xact_start FROM pg_catalog.pg_stat_activity "
+			  "WHERE datname = pg_catalog.current_database() AND (backend_xmin IS NOT NULL OR backend_xid IS NOT NULL) AND xact_start < " LONG_AGO " "
+			  "AND backend_type NOT IN ('autovacuum worker', 'parallel worker') AND backend_type NOT LIKE 'tapdata%' AND pid <> pg_catalog.pg_backend_pid() AND pid NOT IN (SELECT pid FROM pg_catalog.pg_stat_progress_vacuum) "
+			  "UNION ALL SELECT pg_catalog.format('prepared transaction %L', gid), prepared FROM pg_catalog.pg_prepared_xacts "
+			  "WHERE database = pg_catalog.current_database() AND prepared < " LONG_AGO ") x (who, since) "
+			  "WHERE EXISTS (SELECT FROM tapdata.views WHERE status = 'streaming')",
+			  "none", "open for more than 10 s: no dead row goes meanwhile, and ticks are farther apart, up to a second, so that fewer come",
+			  "SELECT pid, xact_start, state, query FROM pg_stat_activity WHERE backend_xmin IS NOT NULL OR backend_xid IS NOT NULL ORDER BY xact_start; "
+			  "-- and pg_prepared_xacts: these shall end");
 	say_names(result, "waiting views",
 			  "SELECT string_agg(view::text, ', ' ORDER BY view::text) FROM tapdata.views WHERE status = 'waiting_for_worker'",
 			  "none", "no background worker is free",

@@ -30,11 +30,8 @@ typedef struct Planner
 {
 	TdRun	   *run;
 	List	   *tables;			/* of TdPipelineTable * */
-	List	   *names;			/* of char *: all that was seen, for hints */
-	int			matched;		/* tables of the current pattern */
 } Planner;
 
-static void plan_pattern(Planner *planner, const char *pattern);
 static void plan_table(void *arg, const TdSchema *schema, int64 row_estimate, const TdError *problem);
 static bool is_excepted(TdPipeline *p, const TdSchema *schema);
 static bool is_planned(Planner *planner, const TdSchema *schema);
@@ -50,37 +47,19 @@ td_run_plan(TdRun *run)
 
 	MemoryContextSwitchTo(run->context);
 	foreach(lc, run->pipeline->tables)
-		plan_pattern(&planner, lfirst(lc));
+		td_host_find(run->host, run->connection, lfirst(lc), plan_table, &planner);
+	if (planner.tables == NIL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("no table is left to mirror"),
+				 errdetail("Each that \"tables\" names stands in \"except_tables\", too."),
+				 errhint("Make the mirror again with other names: SELECT tapdata.drop_pipeline(%s).", quote_literal_cstr(run->pipeline->name))));
 
 	td_run_begin();
 	check_targets(&planner);
 	td_pipeline_plan(run->pipeline->id, planner.tables);
 	td_run_commit();
 	td_run_reload(run);
-}
-
-/* All tables of one pattern; one that matches nothing is an error. */
-static void
-plan_pattern(Planner *planner, const char *pattern)
-{
-	planner->matched = 0;
-	td_host_discover(planner->run->host, pattern, plan_table, planner);
-	if (planner->matched > 0)
-		return;
-	if (strpbrk(pattern, "*?"))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_TABLE),
-				 errmsg("no table of connection \"%s\" matches \"%s\"", planner->run->pipeline->connection, pattern),
-				 errhint("SELECT table_name FROM tapdata.discover('%s') shows the tables that the connection's user can see.",
-						 planner->run->pipeline->connection)));
-	td_host_discover(planner->run->host, "*", plan_table, planner);	/* for the names only: nothing matches exactly */
-	ereport(ERROR,
-			(errcode(ERRCODE_UNDEFINED_TABLE),
-			 errmsg("table \"%s\" does not exist on connection \"%s\"", pattern, planner->run->pipeline->connection),
-			 td_closest(pattern, planner->names)
-			 ? errhint("Perhaps you meant the table \"%s\".", td_closest(pattern, planner->names))
-			 : errhint("SELECT table_name FROM tapdata.discover('%s') shows the tables that the connection's user can see.",
-					   planner->run->pipeline->connection)));
 }
 
 /* td_host_discover's callback: one table of the source. */
@@ -91,8 +70,6 @@ plan_table(void *arg, const TdSchema *schema, int64 row_estimate, const TdError 
 	TdPipeline *p = planner->run->pipeline;
 	TdPipelineTable *t;
 
-	planner->names = lappend(planner->names, pstrdup(schema->table));
-	planner->matched++;
 	if (is_excepted(p, schema) || is_planned(planner, schema))
 		return;
 	if (problem)

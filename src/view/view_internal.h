@@ -153,6 +153,9 @@ typedef Oid (*TdMakePart) (Query *query, TdShape *shape, const List *order, int 
 extern Query *td_split(Query *query, Oid owner, TdMakePart make, void *arg, const TdShape *shape, int *nparts);
 extern bool td_split_helps(const TdShape *shape);	/* may parts be better than the shape that td_analyze gave? */
 
+/* refuse.c: no row of a join is a value in the query as the user wrote it; false = one is */
+extern bool td_check_rows(Query *query, TdError *err);
+
 /* total.c: makes the orders that LIMIT cuts total, at all levels; false = refused.  proofs: unique indexes (oids) without which they would not be */
 extern bool td_make_total(Query *query, List **proofs, TdError *err);
 
@@ -198,6 +201,14 @@ extern void td_shape_require_execute(const TdShape *shape, Oid role);
 
 /* Is all that `now` has more than `before` partitions that were made as such, empty?  Then their rows are in the deltas, and nothing is to be computed anew. */
 extern bool td_fingerprint_grown(const char *before, const char *now);
+
+/*
+ * What statements read by, as far as no lock of a reader keeps it as it is: partitions, children, functions.  Equal lists, one taken before the locks and
+ * the snapshot and one after reading = nothing has come or gone between (footing.c).
+ */
+extern List *td_footing(const TdShape *shape);
+extern List *td_footing_of_query(Query *query); /* analysed and rewritten */
+extern uint32 td_footing_hash(const List *footing); /* never 0 */
 
 /* ======== plan/: the shape as statements ======== */
 
@@ -264,6 +275,8 @@ typedef struct TdLeaf
 {
 	char	   *name;			/* l<n> */
 	int			occurrence;
+	List	   *columns;		/* of char *: names; then the weight */
+	bool		whole;			/* no condition: these columns of all rows */
 	char	   *sql;			/* over d_<relid> */
 } TdLeaf;
 
@@ -443,7 +456,7 @@ typedef struct TdViewRun
 	List	   *statements;		/* kept plans, by text and layout of the deltas (run.c) */
 	Oid			state_relid;	/* grouped; else InvalidOid */
 	struct TdRunKept *kept;		/* of run.c */
-	bool		timed_out;		/* the td_run_tick that raised 57014 ran into the view's timeout: its own error, no cancel of the worker */
+	bool		own_error;		/* what td_run_tick raised is of the view, though errors like it may pass: its timeout (57014, no cancel of the worker), or a lock that it did not get (55P03) */
 	uint32		version;		/* of td_capture_want that has its columns */
 	/* cost.c */
 	double		whole_ms;		/* what computing all of it took last; 0 = not known */
@@ -500,10 +513,12 @@ typedef struct TdViewScope
 
 extern void td_scope_enter(TdViewScope *scope, const TdView *view, bool tick);	/* tick: also the planner's settings and the timeout */
 extern void td_scope_leave(TdViewScope *scope);
+extern void td_scope_settle(void);	/* the view worker, once: so that enter finds most of it set */
 extern void td_scope_limit(TdViewScope *scope, int ms);	/* an earlier timeout, until (and once more the view's own) */
 extern void td_scope_unlimit(TdViewScope *scope);
 extern bool td_scope_limit_passed(TdViewScope *scope);	/* in PG_CATCH, before that: was it that one? */
 extern bool td_scope_abort(TdViewScope *scope); /* in PG_CATCH after enter with tick, then rethrow: takes the timeout down; true = it was the timeout.  Abort restores user and settings */
+extern void td_scope_forget(void);	/* in the view worker, between transactions: what statements of views have left in the session */
 
 /* A statement over in-memory relations, planned once and kept. */
 typedef struct TdSource

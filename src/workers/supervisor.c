@@ -130,10 +130,8 @@ look(TimestampTz *wake)
 static void
 read_catalog(Round *round)
 {
-	Oid			now;
+	Oid			now = td_supervisor_begin();
 
-	td_supervisor_begin();
-	now = td_extension_hold();
 	if (!OidIsValid(extension))
 		extension = now;
 	round->present = OidIsValid(now) && now == extension;

@@ -50,15 +50,19 @@ static void write_start(TdSupervised *p);
 static void write_no_login(TdSupervised *p);
 static void write_waiting(TdSupervised *p);
 
-void
+/* The extension's oid, InvalidOid = it is gone: DROP EXTENSION waits for us before it locks the first table, or both would wait for each other. */
+Oid
 td_supervisor_begin(void)
 {
 	MemoryContext context = CurrentMemoryContext;
+	Oid			extension;
 
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
+	extension = td_extension_hold();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	MemoryContextSwitchTo(context);
+	return extension;
 }
 
 void
@@ -203,7 +207,7 @@ count_start(TdSupervised *p)
 	TdCatalogScope scope;
 	bool		may = false;
 
-	td_supervisor_begin();
+	(void) td_supervisor_begin();
 	td_catalog_enter(&scope);
 	if (lock_row(p) && lock_state(p))
 	{
@@ -258,7 +262,7 @@ td_supervised_start(TdSupervised *p)
 
 	if (!count_start(p))
 		return;
-	td_supervisor_begin();
+	(void) td_supervisor_begin();
 	td_catalog_enter(&scope);
 	if (lock_row(p) && lock_state(p))
 	{
@@ -311,7 +315,7 @@ td_supervised_lost(TdSupervised *p)
 	else
 		td_error_hint(&err, "The server log says why. Mend the cause, then %s.", p->kind->repair);
 	err.retryable = again;
-	td_supervisor_begin();
+	(void) td_supervisor_begin();
 	td_catalog_enter(&scope);
 	if (lock_row(p) && lock_state(p))
 	{
@@ -330,7 +334,7 @@ td_supervised_write(TdSupervised *p, const char *status)
 {
 	TdCatalogScope scope;
 
-	td_supervisor_begin();
+	(void) td_supervisor_begin();
 	td_catalog_enter(&scope);
 	if (lock_row(p) && lock_state(p))
 	{

@@ -63,7 +63,7 @@ typedef struct TdSupervised
 extern const TdSupervisedKind td_supervised_kinds[TD_SUPERVISED_KINDS];
 
 /* in supervisor_catalog.c */
-extern void td_supervisor_begin(void);	/* a transaction with a snapshot */
+extern Oid	td_supervisor_begin(void);	/* a transaction with a snapshot, that keeps DROP EXTENSION out */
 extern void td_supervisor_commit(void);
 extern List *td_supervised_list(bool here, bool *left_overs);	/* of TdSupervised *; also clears away what dropped ones left, if it can */
 extern void td_supervised_start(TdSupervised *p);

@@ -211,7 +211,7 @@ name_views(const TdKeptSlot *slot)
 	TdError		err;
 
 	td_wal_error(&err);
-	td_supervisor_begin();
+	(void) td_supervisor_begin();
 	td_catalog_enter(&scope);
 	if (SPI_execute_with_args("SELECT s.view, g.snapshot FROM tapdata.view_state s JOIN tapdata.view v ON v.id = s.view "
 							  "JOIN tapdata.group_state g ON g.view_group = v.view_group "

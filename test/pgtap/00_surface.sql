@@ -52,7 +52,7 @@ FROM (VALUES
     ('alter_view', 'view regclass, options jsonb', 'void'),
     ('explain_query', 'query text, OUT node text, OUT strategy text, OUT detail text', 'SETOF record'),
     ('explain_view', 'view regclass, OUT node text, OUT strategy text, OUT detail text', 'SETOF record'),
-    ('wait_view', 'view regclass, timeout interval DEFAULT ''00:01:00''::interval', 'timestamp with time zone'),
+    ('wait_view', 'view regclass, timeout interval DEFAULT ''00:01:00''::interval, replacing boolean DEFAULT true', 'timestamp with time zone'),
     ('check_view', 'view regclass, max_rows integer DEFAULT 100, OUT diff text, OUT copies bigint, OUT "row" jsonb', 'SETOF record'),
     ('changes', 'view regclass, since bigint DEFAULT 0, "limit" integer DEFAULT NULL::integer, OUT tick bigint, OUT at timestamp with time zone, OUT weight integer, '
         'OUT "row" jsonb', 'SETOF record'),

@@ -34,6 +34,11 @@ SELECT lives_ok($$SELECT tapdata.drop_pipeline('tm')$$, 'drop');
 SELECT is_empty($$SELECT FROM tapdata.pipelines$$, 'dropped');
 SELECT has_schema('tm', 'the schema stays');
 
+-- tables that are not there
+SELECT is(pg_temp.failure($$SELECT tapdata.mirror('tm', '{t0,t9}')$$), '42P01: table "t9" does not exist on connection "tm" /  / Perhaps you meant the table "t0".', 'a table that is not there');
+SELECT is(left(pg_temp.failure($$SELECT tapdata.mirror('tm', '{t0,u*}')$$), 50), '42P01: no table of connection "tm" matches "u*" / ', 'a pattern that means nothing');
+SELECT is_empty($$SELECT FROM tapdata.pipelines$$, 'nothing is made');
+
 -- everything given
 SELECT is(tapdata.mirror('tm', ARRAY['t0', 't?'], ARRAY['t2'], 'tm_into', 'tm_name',
     '{"type": "cdc", "insert_policy": "just_insert", "existing": "keep_data", "writable": true, "position": "5"}', false), 'tm_name', 'all arguments');

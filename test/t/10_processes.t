@@ -15,7 +15,11 @@ my $log = "$pg->{TD_PG_DATA}/../log/server.log";
 	my $dbh = psql('postgres');
 	$dbh->begin_work;
 	$dbh->do('CREATE EXTENSION tapdata');
-	ok(quiet(0.5, sub { !worker_pids('supervisor') }), 'an open CREATE EXTENSION starts nothing');
+	is(join(' ', map { $_ // '' } $dbh->selectrow_array(q{SELECT ok, detail, fix FROM tapdata.doctor() WHERE item = 'processes'})), '1 launcher runs, supervisor of this database starts at the commit of this transaction ',
+		'an open CREATE EXTENSION: the doctor knows that it is one');
+	$dbh->do('SAVEPOINT s; DROP EXTENSION tapdata; CREATE EXTENSION tapdata');
+	is($dbh->selectrow_array(q{SELECT ok FROM tapdata.doctor() WHERE item = 'processes'}), 1, '... and in a subtransaction');
+	ok(quiet(0.5, sub { !worker_pids('supervisor') }), 'it starts nothing');
 	$dbh->rollback;
 	ok(quiet(0.5, sub { !worker_pids('supervisor') }), 'nor does one that was rolled back');
 	$dbh->do('CREATE EXTENSION tapdata');

@@ -40,6 +40,7 @@ END
 #   source     statements in the case's own database, besides table item
 #   options, credentials, mirror: what differs from a good mirror
 #   broken     is called once the mirror streams; without it the mirror itself is what is bad
+#   at_once    mirror() says so, too, where the pipeline is to be started
 #   status, sqlstate, error, hint, detail: what must be seen
 #   gone       what was mirrored is not there any more
 #   mend       is called while the pipeline is stopped, with the row of tapdata.pipelines as it was
@@ -55,7 +56,13 @@ sub bad
 		$source->do($_) for ("CREATE DATABASE $db", "USE $db", q{CREATE TABLE item (id INT PRIMARY KEY, name VARCHAR(40), price DECIMAL(10,2))},
 			q{INSERT INTO item VALUES (1, 'one', 1.50), (2, NULL, 2), (3, 'three', -3.25)}, @{ $c{source} || [] });
 		connect_source($p, $c{my} || $my, $db, $c{options}, $c{credentials});
-		$p->do('SELECT tapdata.mirror($1, options => $2::jsonb)', undef, $db, $c{mirror} || '{}');
+		if ($c{at_once})
+		{
+			my $said = fails($p, 'SELECT tapdata.mirror($1, options => $2::jsonb)', $db, $c{mirror} || '{}');
+			like($said, qr/^$c{sqlstate} .*$c{error}.*HINT:.*$c{hint}/s, 'said at once');
+		}
+		$p->do('SELECT tapdata.mirror($1, options => $2::jsonb, start => $3)', undef, $db, $c{mirror} || '{}', $c{at_once} ? 0 : 1);
+		$p->do('SELECT tapdata.start_pipeline($1)', undef, $db) if $c{at_once};
 		if ($c{broken})
 		{
 			is(fails($p, q{SELECT tapdata.wait_pipeline($1, '30 s')}, $db), '', 'the mirror streams') or return;
@@ -260,7 +267,7 @@ bad 'missing grant: replication slave',
 	hint => qr/GRANT REPLICATION SLAVE, BINLOG MONITOR ON \*\.\* TO ['`]half['`]\@['`]%['`]/,
 	mend => sub { obey($_[1], qr/GRANT [^;]+/) };
 
-bad 'missing grant: select',
+bad 'missing grant: select', at_once => 1,
 	credentials => { user => 'none', password => 'some pw' }, status => 'failed', sqlstate => '42501', error => qr/denied for user 'none'/,
 	hint => qr/GRANT SELECT ON `?bad\d+`?\.\* TO ['`]none['`]\@['`]%['`]/,
 	mend => sub { obey($_[1], qr/GRANT [^;]+/) };

@@ -260,12 +260,17 @@ got();
 execute($db, q{INSERT INTO wide VALUES (1, repeat('a', 20000000), repeat('b', 20000000))}, 'UPDATE wide SET id = 2');
 is(got_rows(), 'wide +1 (1,aaaa~20000000,bbbb~20000000); wide -1 (1,aaaa~20000000,bbbb~20000000); wide +1 (2,aaaa~20000000,bbbb~20000000)', 'rows larger than queue and block');
 SKIP: {
-	skip 'TD_HUGE is not set (rows of more than 1 GB: 6 GB of memory, 2 GB of disk)', 1 if !$ENV{TD_HUGE};
+	skip 'TD_HUGE is not set (rows of more than 1 GB: 6 GB of memory, 6 GB of disk)', 1 if !$ENV{TD_HUGE};
 	execute($db, q{INSERT INTO wide SELECT 3, repeat('a', 300000000), repeat('b', 300000000)}, q{UPDATE wide SET a = repeat('c', 400000000) WHERE id = 3},
 		q{UPDATE wide SET a = repeat('a', 600000000), b = 'b' WHERE id = 3}, q{UPDATE wide SET b = repeat('b', 600000000) WHERE id = 3}, q{UPDATE wide SET id = 4 WHERE id = 2});
 	$cap->do('SET statement_timeout = 0');
 	my $counts = $cap->selectcol_arrayref('SELECT * FROM cap.read(200000, false)');
 	is(join('; ', map { s/^begin v\d+$/begin/r } @$counts), 'begin; commit of 1; begin; commit of 2; begin; commit of 2; begin; wide unknown too large; commit of 0; begin; commit of 2', 'rows of nearly 1 GB, and more');
+	execute($db, 'ALTER TABLE wide ALTER a SET STORAGE EXTERNAL, ALTER b SET STORAGE EXTERNAL', q{INSERT INTO wide SELECT 7, repeat('a', 600000000), 'b'}, q{UPDATE wide SET b = repeat('b', 600000000) WHERE id = 7});
+	$counts = $cap->selectcol_arrayref('SELECT * FROM cap.read(200000, false)');
+	like(join('; ', @$counts), qr/commit of 1; begin \w+; wide unknown too large; commit of 0$/, 'one half of it in the old image only, not compressed');
+	execute($db, 'ALTER TABLE wide ALTER a SET STORAGE EXTENDED, ALTER b SET STORAGE EXTENDED');
+	$cap->selectcol_arrayref('SELECT * FROM cap.read(200000, false)');
 	psql($db)->begin_work;
 	execute($db, q{INSERT INTO wide SELECT 5, repeat('s', 300), '' FROM generate_series(1, 600)}, q{INSERT INTO wide SELECT 6, repeat('a', 536000000), repeat('b', 537674000)});
 	psql($db)->commit;

@@ -68,6 +68,35 @@ exact('two partitions', 'of_p');
 }
 execute('postgres', 'VACUUM FULL l', 'UPDATE l SET v = v + 1');
 exact('a table that was only written anew', qw(of_l sums));
+execute('postgres', 'CREATE INDEX by_v ON l (v DESC)', 'CLUSTER l USING by_v', 'UPDATE l SET v = v + 1');
+exact('clustered', qw(of_l sums));
+
+# ---- an ordinary view whose row is read gets a column: the row has it, under the names of its type ----
+{
+	table('rb', 'id int, g int, s text', "(1, 1, 'a'), (2, 1, 'b')");
+	execute('postgres', 'CREATE VIEW rows_of AS SELECT id, g FROM rb');
+	create('docs', 'SELECT g, jsonb_agg(o ORDER BY id) AS j, array_agg(o ORDER BY id) AS a FROM rows_of o GROUP BY g');
+	create('docs_left', 'SELECT rb.id, to_jsonb(o) AS j FROM rb LEFT JOIN rows_of o (x, y) ON o.x = rb.id + 1');
+	exact('rows of an ordinary view', qw(docs docs_left));
+	execute('postgres', 'CREATE OR REPLACE VIEW rows_of AS SELECT id, g, s FROM rb');
+	exact('it has one column more', qw(docs docs_left));
+	execute('postgres', 'ALTER VIEW rows_of RENAME g TO grp', "UPDATE rb SET s = 'c' WHERE id = 2");
+	$query{docs} =~ s/\bg\b/grp/g;
+	exact('and another name', qw(docs docs_left));
+	is(value('postgres', 'SELECT j::text FROM docs_left WHERE id = 1'), '{"s": "c", "id": 2, "grp": 1}', 'those of the type');
+}
+
+# ---- what a user has made of a view stays his: a refresh writes the difference into the same table ----
+{
+	execute('postgres', 'CREATE INDEX mine ON of_l (v) WITH (fillfactor = 70)', 'ALTER TABLE of_l SET (autovacuum_vacuum_threshold = 7)');
+	my $had = q{SELECT c.relfilenode, i.relfilenode, i.reloptions::text, indisvalid, c.reloptions::text FROM pg_class c JOIN pg_index ON indrelid = c.oid JOIN pg_class i ON i.oid = indexrelid
+		WHERE c.relname = 'of_l' AND i.relname = 'mine'};
+	my $before = rows('postgres', $had);
+	like($before, qr/fillfactor=70.*threshold=7/, 'an index and a setting');
+	execute('postgres', 'INSERT INTO l VALUES (3, 3)', "SELECT tapdata.refresh_view('of_l')", 'UPDATE l SET v = v + 1');
+	exact('refreshed', qw(of_l sums));
+	is(rows('postgres', $had), $before, 'stay through refresh_view, as does the file');
+}
 
 # ---- partitions that come later ----
 execute('postgres', 'CREATE TABLE lt (id int, v int) PARTITION BY RANGE (id)', 'CREATE TABLE lt1 PARTITION OF lt FOR VALUES FROM (0) TO (10)', 'CREATE TABLE later (v int, id int)');
@@ -296,6 +325,46 @@ like($error, qr/ALTER ROLE nobody LOGIN/, '... and is told how it could');
 	is(value('postgres', q(SELECT jsonb_exists(executed, 'unknown') FROM tapdata.views WHERE view = 'ranks'::regclass)), 0, '... and not as unknown changes');
 }
 
+# ---- what stands in the way of DROP is said with the calls, whatever is dropped ----
+{
+	execute('postgres', 'CREATE SCHEMA under', 'CREATE TABLE under.t (id int PRIMARY KEY, a int)', 'CREATE VIEW under.one AS SELECT id, a FROM under.t', 'CREATE VIEW under.two AS SELECT id, a + 1 AS a FROM under.one',
+		q{CREATE FUNCTION under.f(int) RETURNS int IMMUTABLE LANGUAGE sql AS 'SELECT $1 + 1'}, "CREATE TYPE under.mood AS ENUM ('a')", 'CREATE COLLATION under.c FROM "C"', 'CREATE VIEW under.free AS SELECT 1 AS a',
+		q{SELECT tapdata.create_view('"by two"', 'SELECT a, count(*) AS n FROM under.two GROUP BY a')}, q{SELECT tapdata.create_view('by_by_two', 'SELECT count(*) AS n FROM "by two"')},
+		q{SELECT tapdata.create_view('by_f', $$SELECT id, under.f(a) AS a, NULL::under.mood AS m, 'x' COLLATE under.c AS c FROM under.t$$)});
+	my $two = qr/drop_view\('public\.by_by_two'\); SELECT tapdata\.drop_view\('public\."by two"'\)/;
+	for (['VIEW under.one', $two], ['VIEW under.two', $two], ['FUNCTION under.f', qr/drop_view\('public\.by_f'\)/], ['TYPE under.mood', qr/drop_view\('public\.by_f'\)/], ['COLLATION under.c', qr/drop_view\('public\.by_f'\)/],
+		['SCHEMA under', qr/3 live views.*$two/], ['VIEW under.free, under.two', $two])
+	{
+		like(try_do(psql('postgres'), "DROP $_->[0]"), qr/^2BP01 .*HINT:.*$_->[1]/s, "DROP $_->[0]");
+	}
+	is(try_do(psql('postgres'), 'DROP VIEW under.free'), '', 'what nothing is made of goes');
+	is(try_do(psql('postgres'), 'DROP SCHEMA under CASCADE'), '', 'and all of it with CASCADE');
+	is(value('postgres', q{SELECT count(*) FROM tapdata.view WHERE table_name IN ('by two', 'by_by_two', 'by_f')}), 0, 'the views too');
+}
+
+# ---- whatever takes the extension along sets back what its views changed ----
+execute('postgres', 'CREATE ROLE boss SUPERUSER');
+for my $drop ('DROP EXTENSION tapdata CASCADE', 'DROP SCHEMA tapdata CASCADE', 'DROP OWNED BY boss CASCADE')
+{
+	execute('postgres', 'CREATE DATABASE gone');
+	execute('gone', 'SET ROLE boss', 'CREATE EXTENSION tapdata', 'RESET ROLE', 'CREATE TABLE i (id int NOT NULL, a int)', 'CREATE UNIQUE INDEX i_id ON i (id)', 'ALTER TABLE i REPLICA IDENTITY USING INDEX i_id',
+		'CREATE TABLE d (id int PRIMARY KEY, a int)', 'CREATE TABLE n (a int)', 'ALTER TABLE n REPLICA IDENTITY NOTHING', 'CREATE TABLE own (a int)', 'ALTER TABLE own REPLICA IDENTITY FULL',
+		q{SELECT tapdata.create_view('v', 'SELECT i.a, d.a AS b, n.a AS c, own.a AS o FROM i, d, n, own WHERE i.id = d.id AND n.a = d.a AND own.a = d.a')});
+	my $identities = q{SELECT string_agg(relname || relreplident::text, ' ' ORDER BY relname) FROM pg_class WHERE relname IN ('i', 'd', 'n', 'own')};
+	is(value('gone', $identities), 'df if nf ownf', "$drop: views need old rows");
+	is(try_do(psql('gone'), $drop), '', '... done');
+	is(value('gone', $identities), 'dd ii nn ownf', '... and all is as it was');
+	is(value('gone', "SELECT count(*) FROM pg_class WHERE relname = 'v'") . value('gone', "SELECT count(*) FROM pg_extension WHERE extname = 'tapdata'"), '00', '... without view and extension');
+	TdProcs::close_all();
+	ok(eventually(sub { try_do(psql('postgres'), 'DROP DATABASE gone WITH (FORCE)') eq '' }, 30), '... nothing holds the database');
+}
+
+# ---- an index that can be no identity any more keeps nobody from dropping the view ----
+execute('postgres', 'CREATE TABLE weak (id int NOT NULL, a int)', 'CREATE UNIQUE INDEX weak_id ON weak (id)', 'ALTER TABLE weak REPLICA IDENTITY USING INDEX weak_id', q{SELECT tapdata.create_view('of_weak', 'SELECT a, count(*) AS n FROM weak GROUP BY a')},
+	'ALTER TABLE weak ALTER id DROP NOT NULL');
+is(try_do(psql('postgres'), "SELECT tapdata.drop_view('of_weak')"), '', 'dropped');
+is(value('postgres', q{SELECT relreplident::text FROM pg_class WHERE relname = 'weak'}) . value('postgres', q{SELECT count(*) FROM tapdata.replica_identity WHERE table_name = 'weak'}), 'f0', 'it stays, and is not tried again');
+
 # ---- a table that somebody has locked: views of other tables are made and go on ----
 my $keeper = psql('postgres', fresh => 1);
 $keeper->begin_work;
@@ -307,5 +376,47 @@ is(wait_for('beside'), '', 'create_view does not wait for a lock that is none of
 $keeper->rollback;
 $keeper->disconnect;
 
+# ---- while a view does not stream: its plan is that of before ----
+execute('postgres', 'CREATE TABLE kin_rows (id int PRIMARY KEY, a int)', 'CREATE TABLE others (id int PRIMARY KEY, a int)', 'INSERT INTO kin_rows SELECT i, i % 5 FROM generate_series(1, 20) i', 'INSERT INTO others SELECT i, i FROM generate_series(1, 20) i',
+	'CREATE VIEW kin AS SELECT id, a FROM kin_rows');
+create('over_kin', 'SELECT q.id, (SELECT count(p.a) FROM kin p WHERE p.a = q.a) AS n FROM others q');
+exact('over an ordinary view', 'over_kin');
+{
+	my $holder = psql('postgres', fresh => 1);
+	$holder->begin_work;
+	$holder->do('LOCK TABLE others');
+	execute('postgres', "SELECT tapdata.refresh_view('over_kin')");
+	ok(eventually(sub { value('postgres', q{SELECT status FROM tapdata.views WHERE view = 'over_kin'::regclass}) eq 'snapshot' }), 'it waits to be filled');
+	execute('postgres', 'CREATE OR REPLACE VIEW kin AS SELECT id, a FROM kin_rows WHERE id > 10', 'UPDATE l SET v = v + 1');
+	exact('a tick has seen another ordinary view', 'of_l');
+	$holder->rollback;
+	exact('filled', 'over_kin');
+	execute('postgres', 'UPDATE others SET a = a % 5', 'UPDATE kin_rows SET a = 2 WHERE id IN (3, 5, 13)');
+	exact('goes on by it', 'over_kin');
+}
+
+# ---- a function is another one while a view is filled, and then the old one again ----
+sub new_twist { my ($n) = @_; execute('postgres', "CREATE OR REPLACE FUNCTION twist(int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS 'BEGIN RETURN \$1 * $n; END'"); return }
+new_twist(1);
+execute('postgres', q{CREATE FUNCTION slowly(int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(0.7); RETURN $1; END'}, 'CREATE TABLE f_rows (id int PRIMARY KEY)', 'INSERT INTO f_rows VALUES (1), (2), (3), (4)');
+create('by_twist', 'SELECT id, slowly(id) AS s, twist(id) AS f FROM f_rows');
+my $asleep = sub { value('postgres', q{SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'}) };
+ok(eventually($asleep), 'it is being filled');
+new_twist(2);
+sleep 1.5;
+ok($asleep->(), 'it still is');
+new_twist(1);
+exact('filled', 'by_twist');
+# ---- columns that only a condition, or nothing but the rows, read: a change of them is one, where no key and no condition tells (not DDL; a release nearly had it) ----
+execute('postgres', 'CREATE TABLE cut (id int PRIMARY KEY, a int, o boolean)', 'INSERT INTO cut SELECT i, i % 3, true FROM generate_series(1, 9) i');
+create('cut_rows', 'SELECT o FROM cut ORDER BY id DESC LIMIT 3 OFFSET 1');
+$query{cut_whole} = 'SELECT id, row_number() OVER (ORDER BY id) AS n FROM cut WHERE a > 0 AND o';
+execute('postgres', "SELECT tapdata.create_view('cut_whole', '$query{cut_whole}', '{\"allow_full\": true}')");
+create('cut_key', 'SELECT id, (SELECT count(*) FROM cut d WHERE d.a = c.a AND d.o) AS n FROM cut c WHERE c.o');
+exact('new', qw(cut_rows cut_whole cut_key));
+execute('postgres', 'UPDATE cut SET o = false WHERE id IN (2, 8)');
+exact('one column of them', qw(cut_rows cut_whole cut_key));
+execute('postgres', 'UPDATE cut SET a = NULL WHERE id IN (3, 7)');
+exact('another one', qw(cut_rows cut_whole cut_key));
 finish();
 done_testing();

@@ -105,6 +105,22 @@ sub view { my ($name, $column) = @_; return value('postgres', "SELECT $column FR
 	$holder->disconnect;
 }
 
+# ---- a lock that is let go of for who waits for it: VACUUM that takes off the end of a table ----
+{
+	my $holder = psql('postgres', fresh => 1);
+	my $filled = sub { value('postgres', q{SELECT string_agg(concat_ws(' ', v.table_name, s.since, s.status), ', ' ORDER BY v.id) FROM tapdata.view v JOIN tapdata.view_state s ON s.view = v.id}) };
+	my $before = $filled->();
+	$holder->do('BEGIN'); $holder->do('LOCK TABLE tc');
+	execute('postgres', "UPDATE tb SET name = name || 'y'", 'UPDATE ta SET v = v + 1');
+	ok(eventually(sub { value('postgres', q{SELECT count(*) FROM pg_locks WHERE relation = 'tc'::regclass AND NOT granted}) }, 10), 'the worker is seen to wait');
+	$holder->do('COMMIT');
+	exact('then all go on', 'joined', 'above_joined', 'other');
+	is($filled->(), $before, 'and none was set aside');
+	$holder->disconnect;
+	is(rows('postgres', q{SELECT c.relname FROM tapdata.view v, LATERAL (SELECT v.relation UNION SELECT unnest(state_tables)::oid FROM tapdata.views w WHERE w.view = v.relation) t(oid)
+		JOIN pg_class c ON c.oid = t.oid WHERE NOT coalesce('vacuum_truncate=off' = ANY (reloptions), false)}), '', 'VACUUM takes nothing off views and their state');
+}
+
 # ---- unlogged, and a crash ----
 {
 	create('quick', 'SELECT g, count(*) AS n, sum(v) AS s FROM ta GROUP BY g', '{"unlogged": true}');
@@ -117,6 +133,54 @@ sub view { my ($name, $column) = @_; return value('postgres', "SELECT $column FR
 	kill 'TERM', worker_pids('view');
 	execute('postgres', 'UPDATE ta SET v = v + 1 WHERE id > 50');
 	exact('a worker that is not the first goes on', 'quick');
+}
+
+# ---- functions that lie: they say that they are IMMUTABLE, and touch the session that calls them ----
+{
+	my @tries = ('CREATE TEMP TABLE kept (a int)', 'PREPARE kept AS SELECT 1', 'LISTEN kept', 'DECLARE kept CURSOR WITH HOLD FOR SELECT 1', 'SET work_mem = 640', 'SET ROLE liar', 'SET SESSION AUTHORIZATION liar',
+		'SET search_path = nowhere', 'SET statement_timeout = 1', 'SET lock_timeout = 1', 'SET default_transaction_read_only = on', 'SET session_replication_role = origin', q{SET TIME ZONE 'Asia/Tokyo'}, 'SET kept.mine = 1',
+		'SET default_transaction_isolation = serializable', 'SET synchronous_commit = remote_apply', 'DISCARD ALL', 'NOTIFY kept');
+	execute('postgres', 'CREATE ROLE liar', 'CREATE TABLE lie (id int PRIMARY KEY, v int)', 'CREATE TABLE look (id int PRIMARY KEY, v int)', 'CREATE TABLE looked (n serial, what text)',
+		q{CREATE FUNCTION does(s text) RETURNS void LANGUAGE plpgsql AS 'BEGIN EXECUTE s; END'},
+		'CREATE FUNCTION tries(v int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS $$ DECLARE s text; BEGIN FOREACH s IN ARRAY ARRAY[' . join(', ', map { "\$q\$$_\$q\$" } @tries) . ']'
+			. ' LOOP BEGIN PERFORM does(s); EXCEPTION WHEN OTHERS THEN NULL; END; END LOOP; PERFORM pg_advisory_lock(4711); PERFORM pg_advisory_lock_shared(4712); RETURN 100 / v; END $$',
+		q{CREATE FUNCTION looks(v int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN PERFORM does($q$INSERT INTO looked (what) SELECT concat_ws(' ', pg_my_temp_schema(), (SELECT count(*) FROM pg_prepared_statements),
+			(SELECT count(*) FROM pg_cursors WHERE is_holdable), (SELECT count(*) FROM pg_listening_channels()), current_user, session_user, (SELECT string_agg(name || '=' || setting, ' ' ORDER BY name) FROM pg_settings
+			WHERE name NOT IN ('work_mem', 'statement_timeout', 'transaction_isolation')), current_setting('kept.mine', true))$q$); RETURN v; END $$});
+	create('of_look', 'SELECT id, looks(v) AS v FROM look');
+	is(wait_for('of_look'), '', 'a view that looks around');
+	execute('postgres', 'INSERT INTO look VALUES (1, 1)');
+	is(wait_for('of_look'), '', 'has looked');
+	create('of_lie', 'SELECT id, tries(v) AS v FROM lie');
+	create('beside_lie', 'SELECT id, v + 1 AS v FROM lie');
+	wait_for('of_lie', 'beside_lie');
+	my $free = sub { my $dbh = psql('postgres', fresh => 1); return join '', map { $dbh->selectrow_array("SELECT pg_try_advisory_lock($_)") } 4711, 4712 };
+	execute('postgres', 'INSERT INTO lie VALUES (1, 1), (2, 2)');
+	is(wait_for('of_lie', 'beside_lie'), '', 'a function that touches everything');
+	is($free->(), '11', 'no advisory lock is kept');
+	is(value('postgres', 'SELECT string_agg(v::text, $$ $$ ORDER BY id) FROM of_lie'), '100 50', 'the view is right');
+	execute('postgres', 'INSERT INTO look VALUES (2, 2)');
+	is(wait_for('of_look'), '', 'the next one looks around again');
+	is(value('postgres', 'SELECT count(*) FROM looked'), 2, '... twice in all, in the worker');
+	is(value('postgres', 'SELECT count(DISTINCT what) FROM looked'), 1, '... and all is as it was before') or diag rows('postgres', q{SELECT * FROM (SELECT unnest(string_to_array(what, ' ')) AS w FROM looked) x GROUP BY w HAVING count(*) < 2});
+
+	# it waits for a lock that somebody has: the others do not wait for it
+	my $holder = psql('postgres', fresh => 1);
+	$holder->do('SELECT pg_advisory_lock(4711)');
+	execute('postgres', 'INSERT INTO lie VALUES (3, 5)');
+	is(wait_for('beside_lie'), '', 'another view goes on while a function waits');
+	is(plain('beside_lie'), '', '... exact');
+	is(view('of_lie', 'status'), 'snapshot', '... the one with the function is set aside');
+	$holder->do('SELECT pg_advisory_unlock_all()');
+	is(wait_for('of_lie'), '', 'it is filled when the lock is free');
+	is(value('postgres', 'SELECT string_agg(v::text, $$ $$ ORDER BY id) FROM of_lie'), '100 50 20', '... exact');
+
+	# an error after the lock was taken
+	execute('postgres', 'INSERT INTO lie VALUES (4, 0)');
+	ok(eventually(sub { view('of_lie', 'status') eq 'failed' }), 'a function that fails fails the view');
+	is(wait_for('beside_lie'), '', '... but no other');
+	is($free->(), '11', '... and keeps no advisory lock');
+	execute('postgres', map { "SELECT tapdata.drop_view('$_')" } qw(of_lie beside_lie of_look));
 }
 
 finish();

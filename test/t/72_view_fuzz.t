@@ -136,13 +136,25 @@ sub watch
 		wait_views($dbh, $s->{schema}, $v);
 		my $wrong = eval { inexact($dbh, $s->{schema}, $v) };
 		if (!defined $wrong) { die $@ if ($dbh->state // '') !~ ($refreshed ? qr/^(55000|40P01)$/ : qr/^40P01$/); $count{busy}++; next }    # being filled; a deadlock with TRUNCATE or DDL
-		return $wrong if $wrong;
+		return $wrong . catalogs($dbh, $s) if $wrong;
 		$count{checks}++;
 		$wrong = eval { feed($dbh, "$s->{schema}.$v") };
 		if (!defined $wrong) { die $@ if $@ !~ ($refreshed ? qr/55000|40P01/ : qr/40P01/); $count{busy}++; next }
 		return $wrong if $wrong;
 	}
 	return '';
+}
+
+# Under which snapshots a check has found something, and what is young in the catalogs: tables (TRUNCATE, rewrites), what is below them, functions.
+# A transaction that the tick's snapshot does not see, or has only just seen, is the one to look at.
+sub catalogs
+{
+	my ($dbh, $s) = @_;
+	my @snapshots = grep { /was read under snapshot/ } do { open my $log, '<', $env->{TD_PG_LOG} or die "$env->{TD_PG_LOG}: $!"; <$log> };
+	return ($snapshots[-1] // '') . join '', map { "$_\n" } @{ $dbh->selectcol_arrayref(q{SELECT 'written by ' || x || ': ' || string_agg(what, ', ') FROM (
+		SELECT xmin AS x, 'table ' || oid::regclass || ' of file ' || relfilenode AS what FROM pg_class WHERE relnamespace = $1::regnamespace AND relkind IN ('r', 'p', 'v')
+		UNION ALL SELECT xmin, inhrelid::regclass || ' below ' || inhparent::regclass || CASE WHEN inhdetachpending THEN ', being detached' ELSE '' END FROM pg_inherits
+		UNION ALL SELECT xmin, 'function ' || oid::regproc FROM pg_proc WHERE pronamespace = $1::regnamespace) w GROUP BY x ORDER BY age(x) LIMIT 8}, undef, $s->{schema}) };
 }
 
 # A copy of the view, brought up to date by its feed, is the view.
@@ -182,7 +194,7 @@ sub stands
 	my ($name) = @_;
 	my $dbh = psql('postgres');
 	wait_views($dbh, split /\./, $name);
-	my @parts = @{ $dbh->selectall_arrayref("SELECT p.relation::regclass, p.query::regclass FROM tapdata.view p JOIN tapdata.view v ON v.id = p.part_of WHERE v.relation = '$name'::regclass") };
+	my @parts = @{ $dbh->selectall_arrayref("SELECT p.relation::regclass, coalesce(p.query, p.twin)::regclass FROM tapdata.view p JOIN tapdata.view v ON v.id = p.part_of WHERE v.relation = '$name'::regclass") };
 	return "once the writers have stopped: " . (inexact($dbh, split /\./, $name) || 'exact') . "\nticks: " . $dbh->selectrow_array("SELECT executed FROM tapdata.views WHERE view = '$name'::regclass") . "\n"
 		. join '', map { my ($t, $q) = @$_; "$t: " . $dbh->selectrow_array("SELECT count(*) FROM ((SELECT w::text FROM ONLY $t w EXCEPT ALL SELECT w::text FROM $q w) UNION ALL (SELECT w::text FROM $q w EXCEPT ALL SELECT w::text FROM ONLY $t w)) x") . " rows wrong\n" } @parts;
 }

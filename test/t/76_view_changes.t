@@ -315,6 +315,33 @@ execute('postgres', 'CREATE ROLE tc_reader LOGIN', 'CREATE ROLE tc_owner LOGIN',
 	$dbh->do(q{SELECT tapdata.alter_view('groups', '{"changes_kept": null}')});
 }
 
+# ---- retention while an old snapshot is held: what was deleted stays in the index, and is not read again and again ----
+{
+	my $dbh = psql('postgres');
+	my $old = psql('postgres', fresh => 1);
+	execute('postgres', 'CREATE TABLE churn (id int PRIMARY KEY, v int)', 'INSERT INTO churn SELECT i, 0 FROM generate_series(1, 100) i', q{SELECT tapdata.create_view('churned', 'SELECT id, v FROM churn', '{"changes": true}')},
+		q{SELECT tapdata.wait_view('churned')});
+	$old->do('BEGIN ISOLATION LEVEL REPEATABLE READ');
+	$old->selectrow_array('SELECT count(*) FROM churn');
+	for (1 .. 200) { $dbh->do('UPDATE churn SET v = v + 1'); $dbh->do(q{SELECT tapdata.wait_view('churned')}) }
+	my ($feed, $ticks) = $dbh->selectrow_array(q{SELECT 'tapdata_state.v' || id || '_c', tapdata.view_tick('churned') FROM tapdata.view WHERE relation = 'churned'::regclass});
+	my $rows = value('postgres', "SELECT count(*) FROM $feed");
+	my $read = sub { value('postgres', 'SELECT sum(idx_tup_read) FROM pg_stat_user_indexes WHERE relid = ?::regclass', $feed) };
+	my $before = $read->();
+	$dbh->do(q{SELECT tapdata.alter_view('churned', '{"changes_kept": "0"}')});
+	ok(eventually(sub { value('postgres', "SELECT count(*) FROM $feed") == 0 }, 60), "$rows rows of $ticks ticks go");
+	eventually(sub { $read->() - $before >= $rows }, 20);
+	sleep 2;    # statistics come late
+	cmp_ok($read->() - $before, '<', 4 * $rows, 'each is read a few times at most');
+	$old->do('ROLLBACK');
+	$old->disconnect;
+	my $copy = take_copy('churned');
+	execute('postgres', 'DELETE FROM churn WHERE id < 50', q{SELECT tapdata.wait_view('churned')});
+	ok(eventually(sub { value('postgres', "SELECT count(*) FROM $feed") == 0 }, 20), 'what comes later goes, too');
+	is((sqlstate($dbh, "SELECT * FROM tapdata.changes('churned', $copy->{tick})"))[0], '55000', 'and is gone');
+	execute('postgres', q{SELECT tapdata.drop_view('churned')}, 'DROP TABLE churn');
+}
+
 # ---- a tick that was seen just before a crash is not taken back: the next changes would go into another one of its number ----
 for my $round (1 .. 3)
 {

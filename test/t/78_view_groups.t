@@ -138,7 +138,7 @@ is(value('postgres', 'SELECT count(*) FROM tapdata.views WHERE NOT exact'), 0, '
 # ---- a view that outruns its group's budget ----
 {
 	my $busy = sub { my ($s, $until) = @_; my $end = time + $s;
-		while (time < $end && !$until->()) { for (1 .. 10) { execute('postgres', 'UPDATE a SET v = v + 1 WHERE id = 1'); select undef, undef, undef, 0.01 } }
+		while (time < $end && !$until->()) { for (1 .. 10) { execute('postgres', 'UPDATE a SET v = v + 1, g = (g + 1) % 5 WHERE id = 1'); select undef, undef, undef, 0.01 } }
 		return $until->() };
 	is(rows('postgres', 'SELECT view, slow_ms FROM tapdata.views WHERE slow_ms IS NOT NULL'), '', 'a view that is alone in its group holds nobody up');
 	create('behind', 'SELECT g, sum(v) AS s FROM a GROUP BY g', '{"group": "pressed"}');
@@ -154,6 +154,26 @@ is(value('postgres', 'SELECT count(*) FROM tapdata.views WHERE NOT exact'), 0, '
 	is(value('postgres', "SELECT ok FROM tapdata.doctor() WHERE item = 'slow views'"), 1, 'doctor() agrees');
 	is(value('postgres', "SELECT count(*) FROM tapdata.log WHERE message LIKE '%does not hold up its group any more'"), 1, 'and so does the log');
 	exact('exact all the time', 'pressed', 'behind', 'relaxed');
+
+	# a view with hidden parts is one: its parts are no company, and it is named for them
+	create('made_of_parts', 'SELECT n, count(*) AS c FROM (SELECT brake(g) AS g, count(*) AS n FROM a GROUP BY 1) x GROUP BY n', '{"group": "parts"}');
+	exact('a view with a part', 'made_of_parts');
+	is(value('postgres', q{SELECT count(*) FROM tapdata.view WHERE part_of IS NOT NULL}), 1, 'which is hidden');
+	ok(!$busy->(13, sub { value('postgres', 'SELECT count(*) FROM tapdata.view_state WHERE slow_ms IS NOT NULL') }), 'alone in its group it holds nobody up');
+	create('beside', 'SELECT g, sum(v) AS s FROM a GROUP BY g', '{"group": "parts"}');
+	exact('a view joins it', 'beside');
+	ok($busy->(40, sub { view('made_of_parts', 'slow_ms') ne '' }), 'then it is named');
+	is(value('postgres', 'SELECT count(*) FROM tapdata.view_state WHERE slow_ms IS NOT NULL'), 1, 'and its part is not');
+	like(value('postgres', "SELECT hint FROM tapdata.log WHERE message LIKE '%\"parts\"%'"), qr/public\.made_of_parts/, 'nor in the log');
+
+	# what doctor() says is to be done
+	my ($look) = value('postgres', "SELECT fix FROM tapdata.doctor() WHERE item = 'slow views'") =~ /^(SELECT .*?);/;
+	my ($name, $definition) = psql('postgres')->selectrow_array($look);
+	is($name, 'made_of_parts', 'doctor() gives its query');
+	execute('postgres', 'BEGIN', "SELECT tapdata.drop_view('$name')", "SELECT tapdata.create_view('$name', \$\$$definition\$\$, '{\"group\": \"its_own\"}')", 'COMMIT');
+	exact('and the view is in a group of its own', 'made_of_parts', 'beside');
+	is(view('made_of_parts', 'group_name'), 'its_own', 'which has that name');
+	is(value('postgres', "SELECT ok FROM tapdata.doctor() WHERE item = 'slow views'"), 1, 'doctor() is content');
 }
 open my $f, '<', "$pg->{TD_PG_DATA}/../log/server.log" or die;
 my @bad = grep { /PANIC|TRAP|leak|still active|could not remove|violates foreign key/ } <$f>;

@@ -28,7 +28,7 @@ sub replaced { my ($name) = @_; return eventually(sub { replacing($name) eq '' }
 sub exact
 {
 	my ($what, @names) = @_;
-	value('postgres', "SELECT tapdata.wait_view('$_', '30 s')") for @names;
+	value('postgres', "SELECT tapdata.wait_view('$_', '30 s', replacing => false)") for @names;
 	is(inexact(psql('postgres'), 'public', @names), '', $what);
 	return;
 }
@@ -43,7 +43,8 @@ my $hangs = q{SELECT 'v'::regclass::oid, 'tapdata_views.v'::regclass::oid, relac
 	(SELECT string_agg(indexrelid::regclass::text, ' ' ORDER BY 1) FROM pg_index WHERE indrelid = c.oid) FROM pg_class c WHERE oid = 'v'::regclass};
 my $before = rows('postgres', $hangs);
 is(replace('v', 'SELECT a, count(*) AS n FROM t WHERE b <> 1 GROUP BY a'), '', 'another query');
-ok(replaced('v'), 'takes the place of the old one');
+value('postgres', "SELECT tapdata.wait_view('v')");
+is(replacing('v'), '', 'wait_view: it has taken the place of the old one');
 exact('exact, and the view above it', 'v', 'w');
 is(value('postgres', 'SELECT s FROM w'), value('postgres', 'SELECT count(*) FROM t WHERE b <> 1'), 'which has the new rows');
 is(value('postgres', 'SELECT sum(n) FROM plain'), value('postgres', 'SELECT count(*) FROM t WHERE b <> 1'), 'so has an ordinary view');
@@ -86,8 +87,10 @@ is(replace('x', 'SELECT id, a / (id - 500) AS a FROM t'), '', 'a query that fail
 like(replace('x', 'SELECT id, a / (id - 500) AS a FROM t'), qr/^$/, 'said twice');
 ok(eventually(sub { replacing('x') eq 'failed' }, 30), 'fails');
 like(value('postgres', q{SELECT replacing_error FROM tapdata.views WHERE view = 'x'::regclass}), qr/division by zero/, 'which is shown');
+like(try_do(psql('postgres'), "SELECT tapdata.wait_view('x')"), qr/new definition of view public.x has failed.*division by zero.*refresh_view/s, 'and what wait_view raises');
 exact('the old one goes on', 'x', 'y');
 is(replace('x', 'SELECT id, b AS a FROM t'), '', 'the old query');
+value('postgres', "SELECT tapdata.wait_view('x')");
 is(replacing('x'), '', 'gives the other one up');
 execute('postgres', "SELECT tapdata.drop_view('y')", 'CREATE UNIQUE INDEX only_one ON x (id, a)');
 is(replace('x', 'SELECT id % 10 AS id, a FROM t'), '', 'rows that an index of the user does not take');
@@ -109,6 +112,7 @@ is(value('postgres', q{SELECT string_agg(pg_get_constraintdef(oid), '') FROM pg_
 execute('postgres', "SELECT tapdata.create_view('f', 'SELECT id, 100 / x AS y FROM t')", "SELECT tapdata.wait_view('f')", 'UPDATE t SET x = 0 WHERE id = 1');
 ok(eventually(sub { value('postgres', q{SELECT status FROM tapdata.views WHERE view = 'f'::regclass}) eq 'failed' }, 30), 'a view fails');
 is(replace('f', 'SELECT id, 100 / nullif(x, 0) AS y FROM t'), '', 'a better query');
+value('postgres', "SELECT tapdata.wait_view('f')");
 ok(eventually(sub { value('postgres', q{SELECT status || coalesce(replacing, '') FROM tapdata.views WHERE view = 'f'::regclass}) eq 'streaming' }, 60), 'heals it');
 execute('postgres', 'UPDATE t SET x = 0 WHERE id = 2');
 exact('exact', 'f');
@@ -123,6 +127,7 @@ sleep 2;
 execute('postgres', 'INSERT INTO t VALUES (3000, 1, 1, 1)');
 exact('exact', 'f');
 is(replacing('f'), 'streaming', 'for the reader');
+like(try_do(psql('postgres'), "SELECT tapdata.wait_view('f', '1 s')"), qr/did not get there in time.*that of its new definition "streaming"/s, 'and wait_view for it');
 is(replace('f', 'SELECT id, 100 / nullif(x, 0) AS y, b FROM t WHERE id > 5'), '', 'another one');
 is(value('postgres', 'SELECT count(*) FROM tapdata.view WHERE replaces IS NOT NULL'), 1, 'supersedes it');
 $reader->commit;

@@ -172,6 +172,10 @@ $dbh->do('UPDATE t SET v = v + 5 WHERE id = 77');
 limit($_, 1e9) for @names;
 step(0, @names);
 like(ran($_), qr/^(delta|groups|keyed) 1$/, "$_: a small change is still one") for @names;
+$dbh->do('UPDATE t SET v = v - 1 WHERE id <= 2800');
+limit($_, 1e9) for @names;
+step(0, @names);
+like(ran($_), qr/^(delta|groups|keyed) 1$/, "$_: a whole that takes longer than thought makes forget what was given up for it") for @names;
 my %again;
 for my $n (1 .. 10)
 {
@@ -182,6 +186,18 @@ for my $n (1 .. 10)
 }
 cmp_ok($again{$_}, '>', 0, "$_: what was too much is tried again") for @names;
 exact('exact', @names);
+
+# one that is slow now and then says nothing of the whole
+$dbh->do('UPDATE t SET v = v - 1 WHERE id <= 40');
+step(0, @names);
+ran($_) for @names;
+for my $n (1 .. 200)
+{
+	limit($_, $n % 5 ? 1e9 : limit($_, 0)) for @names;
+	$dbh->do('UPDATE t SET v = v - 1 WHERE id <= 40');
+	step(0, @names);
+}
+unlike(ran($_), qr/cost/, "$_: is not computed anew for deltas that are slow now and then") for @names;
 
 # the last measure of the whole was wrong: deltas that are near it make it measured again
 $dbh->do('UPDATE t SET v = v - 1 WHERE id <= 1200');

@@ -30,6 +30,16 @@ execute('src', 'CREATE EXTENSION tapdata');
 make_exact('src');
 is(inexact_views('src'), '', 'views stream');
 execute('src', "UPDATE t SET v = v + 1 WHERE id < 50");
+# what views changed on base tables, and what they count on there: names that are not what they were when the views were made
+my @identities = ('k', 'sub."K 2"', 'sub.k3', 'sub.part');
+execute('src', 'CREATE SCHEMA sub0', 'CREATE TABLE k0 (id int PRIMARY KEY, a int, b int)', 'CREATE TABLE k2 (id int, a int NOT NULL, b int)', 'CREATE UNIQUE INDEX k2_a0 ON k2 (a)', 'ALTER TABLE k2 REPLICA IDENTITY USING INDEX k2_a0',
+	'CREATE TABLE sub0.k3 (id int, a int)', 'ALTER TABLE sub0.k3 REPLICA IDENTITY NOTHING', 'CREATE TABLE top (id int, a int) PARTITION BY LIST (id)', 'CREATE TABLE sub0.part PARTITION OF top FOR VALUES IN (1)',
+	q{SELECT tapdata.create_view('identity', 'SELECT k0.a, count(*) AS n, sum(k2.b) AS s, max(k3.a) AS m, max(top.a) AS t FROM k0 JOIN k2 ON k2.id = k0.id JOIN sub0.k3 ON k3.id = k0.id JOIN top ON top.id = k0.id GROUP BY k0.a')},
+	q{SELECT tapdata.create_view('proof', 'SELECT a, b FROM k2')}, q{SELECT tapdata.create_view('proof_first', 'SELECT id, b FROM k2 ORDER BY b LIMIT 3')},
+	'ALTER TABLE k0 RENAME TO k', 'ALTER TABLE k2 RENAME TO "K 2"', 'ALTER TABLE "K 2" SET SCHEMA sub0', 'ALTER SCHEMA sub0 RENAME TO sub', 'ALTER INDEX sub.k2_a0 RENAME TO k2_a', 'INSERT INTO k SELECT i, i % 3, i FROM generate_series(1, 9) i',
+	'INSERT INTO sub."K 2" SELECT i, i, i FROM generate_series(1, 9) i');
+sub identity_of { my ($db) = @_; return rows($db, 'SELECT c.relname, c.relreplident, i.indexrelid::regclass FROM pg_class c LEFT JOIN pg_index i ON i.indrelid = c.oid AND i.indisreplident WHERE c.oid IN (' . join(', ', map { "'$_'::regclass" } @identities) . ') ORDER BY 1') }
+is(identity_of('src'), "K 2|f|\nk|f|\nk3|f|\npart|f|", 'views need old values');
 is(inexact_views('src'), '', 'exact');
 my $copy = take_copy('src', 'delta');
 my $anatomy = anatomy('src');
@@ -44,17 +54,43 @@ for (['one', '--exit-on-error'], ['parallel', '--exit-on-error', '-j', '2'])
 	execute('postgres', "CREATE DATABASE $db");
 	ok(program('pg_restore', @how, '-d', $db, $dir), "pg_restore @how");
 	is(value($db, "SELECT string_agg(DISTINCT status || exact, ',') FROM tapdata.views"), 'fencedfalse', "$db: fenced, and none is called exact");
+	is(value($db, "SELECT count(*) FROM tapdata.views WHERE hint !~ 'adopt_database' OR hint IS NULL"), 0, "$db: with what to do");
 	like(try_do(psql($db), "SELECT tapdata.wait_view('delta', '2 s')"), qr/^55000 .*copy/s, "$db: wait_view says so");
 	like(try_do(psql($db), "SELECT * FROM tapdata.changes('delta', 0)"), qr/^55000 .*copy/s, "$db: changes says so");
-	execute($db, 'SELECT tapdata.adopt_database()', 'INSERT INTO t (g, v) VALUES (1, 1)');
+	{
+		my @said;
+		local $SIG{__WARN__} = sub { push @said, @_ };
+		local psql($db)->{PrintWarn} = 1;
+		psql($db)->do('SET client_min_messages = notice; SELECT tapdata.adopt_database()');
+		like("@said", qr/@{[scalar(view_names()) + 3]} views were adopted/, "$db: as many views as there are, without their parts");
+		psql($db)->do('RESET client_min_messages');
+	}
+	execute($db, 'INSERT INTO t (g, v) VALUES (1, 1)');
 	is(inexact_views($db), '', "$db: adopted, exact by itself");
 	is(anatomy($db), $anatomy, "$db: made of the same parts");
 	my $mine = { %$copy };
 	is(apply_changes($db, 'delta', $mine), '', "$db: the feed goes on");
 	for my $index (map { /^\S+\|(\S+)\|i$/ ? $1 : () } split /\n/, $anatomy) { like(try_do(psql($db), "DROP INDEX $index"), qr/^2BP01 /, "$db: $index can't be dropped") }
 	execute($db, map { "SELECT tapdata.drop_view('$_')" } qw(upper), grep { $_ ne 'upper' } view_names());
+	like(try_do(psql($db), 'DROP INDEX sub.k2_a'), qr/^2BP01 .*drop_view\('public\.(proof|proof_first)'\)/s, "$db: an index that proves the key of a view can't be dropped");
+	execute($db, "SELECT tapdata.drop_view('proof')");
+	like(try_do(psql($db), 'DROP INDEX sub.k2_a'), qr/^2BP01 .*drop_view\('public\.proof_first'\)/s, "$db: nor one that makes an order total");
+	execute($db, "SELECT tapdata.drop_view('proof_first')");
+	is(identity_of($db), "K 2|f|\nk|f|\nk3|f|\npart|f|", "$db: replica identities are those that views need");
+	execute($db, "SELECT tapdata.drop_view('identity')");
+	is(identity_of($db), "K 2|i|sub.k2_a\nk|d|\nk3|n|\npart|d|", "$db: they are set back with the last view");
 	is(objects($db), '', "$db: dropped, nothing is left");
 	is(value($db, 'SELECT count(*) FROM tapdata.replica_identity'), 0, "$db: nor of replica identities");
+}
+
+# ---- a copy that nobody adopts ----
+{
+	execute('postgres', 'CREATE DATABASE plain');
+	ok(program('pg_restore', '-d', 'plain', $dir), 'restored once more');
+	execute('plain', 'CREATE TABLE z ()', 'DROP TABLE z');
+	is(identity_of('plain'), "K 2|f|\nk|f|\nk3|f|\npart|f|", 'not adopted, nothing is set back');
+	execute('plain', 'DROP EXTENSION tapdata CASCADE');
+	is(identity_of('plain'), "K 2|i|sub.k2_a\nk|d|\nk3|n|\npart|d|", 'until the extension is dropped');
 }
 
 # ---- definitions only: tables that nobody keeps, and that say so ----

@@ -238,7 +238,7 @@ fails_with('55000', qr/no longer keeps the changes/, $reload, 'and on again: a n
 load_again();
 
 in('feed_a', 'REVOKE SELECT ON v.one FROM feeder');
-fails_with('42501', qr/permission denied/, undef, 'no right to read it');
+fails_with('42501', qr/permission denied/, qr/At the source.*GRANT SELECT ON "v"\."one" TO "feeder"/, 'no right to read it');
 in('feed_a', 'GRANT SELECT ON v.one TO feeder');
 change();
 in('feed_b', q{SELECT tapdata.start_pipeline('one')});

@@ -91,7 +91,34 @@ run('GRANT SELECT ON secret TO feeder');
 is(discovered(), 'public.bag public.ids public.pairs public.secret', 'another one');
 like($dbh->selectrow_array(q{SELECT hint FROM tapdata.test_connection('src') WHERE item = 'views'}) // '', qr/^$/, 'all well');
 is($dbh->selectrow_array(q{SELECT count(*) FROM tapdata.peek('src', 'public.ids', 3) AS x}), 3, 'peek');
-run("SELECT tapdata.drop_view('$_')") for qw(bag pairs secret rowwise quiet ids);
+
+# ---- a mirror of what is not there, or may not be read: said at once, and nothing is left ----
+run('REVOKE SELECT ON secret FROM feeder');
+run('CREATE SCHEMA hidden');
+run(q{SELECT tapdata.create_view('hidden."In It"', 'SELECT id, g FROM s', '{"changes": true}')});
+for (
+	['{idz}', '42P01', qr/table "idz" does not exist on connection "src"/, qr/Perhaps you meant the table "ids"/], ['{ids,public.pears}', '42P01', qr/table "public\.pears"/, qr/"public\.pairs"/],
+	['{nothing_like_it}', '42P01', qr/"nothing_like_it" does not exist/, qr/tapdata\.discover\('src'\)/], ['{ids,x*}', '42P01', qr/no table of connection "src" matches "x\*"/, qr/tapdata\.discover\('src'\)/],
+	['{secret}', '42501', qr/permission denied/, qr/At the source.*GRANT USAGE ON SCHEMA "public" TO "feeder"; GRANT SELECT ON "public"\."secret" TO "feeder"/],
+	['{"hidden.In It"}', '42501', qr/permission denied for schema hidden/, qr/GRANT USAGE ON SCHEMA "hidden" TO "feeder"; GRANT SELECT ON "hidden"\."In It"/],
+	['{quiet}', '55000', qr/changes of view public\.quiet are not kept/, qr/alter_view\('public\.quiet', '\{"changes": true\}'\)/], ['{rowwise}', '42501', qr/row-level security/, qr/BYPASSRLS/])
+{
+	my ($tables, $sqlstate, $error, $hint) = @$_;
+	my $p = db('feed_source');
+	ok(!eval { $p->do(q{SELECT tapdata.mirror('src', $1, into_schema => 'nowhere')}, undef, $tables); 1 }, "no mirror of $tables");
+	is($p->state, $sqlstate, '... its SQLSTATE');
+	like($p->errstr, $error, '... the error');
+	like($p->errstr, qr/HINT:  .*$hint/s, '... what to do');
+}
+is($dbh->selectrow_array(q{SELECT count(*) FROM tapdata.pipelines}) . $dbh->selectrow_array(q{SELECT count(*) FROM pg_namespace WHERE nspname = 'nowhere'}), '00', 'nothing is left of them');
+run(q{SELECT tapdata.mirror('src', '{ids}', '{ids}', 'nowhere')});
+ok(eventually_so(sub { ($dbh->selectrow_array(q{SELECT status || ' ' || sqlstate || ' ' || error FROM tapdata.pipelines}) // '') =~ /^failed 42P01 no table is left/ }), 'a mirror of nothing says so');
+run(q{SELECT tapdata.drop_pipeline('src')});
+run(q{SELECT tapdata.create_connection('away', 'tapdata', '{"port": 1, "dbname": "postgres"}', '{"user": "feeder", "password": "feedersecret"}')});
+run(q{SELECT tapdata.mirror('away', '{ids}', into_schema => 'nowhere')});
+ok(eventually_so(sub { ($dbh->selectrow_array(q{SELECT status || ' ' || sqlstate FROM tapdata.pipelines}) // '') =~ /^retrying 08/ }), 'a source that is away is the affair of the worker');
+run(q{SELECT tapdata.drop_connection('away', true)});
+run("SELECT tapdata.drop_view('$_')") for qw(bag pairs secret rowwise quiet ids), 'hidden."In It"';
 
 # ---- types and values ----
 run(q{CREATE TYPE mood AS ENUM ('sad', 'it''s ok', 'happy')});

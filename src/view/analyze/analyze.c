@@ -250,6 +250,16 @@ take_columns_used(TdShape *shape)
 	}
 }
 
+/* Is it, or has an array of it, the row of a live view's table, or of its twin? */
+static bool
+is_row_of_view(Oid type)
+{
+	Oid			element = get_element_type(type);
+	Oid			relation = get_typ_typrelid(getBaseType(OidIsValid(element) ? element : type));
+
+	return OidIsValid(relation) && (td_view_of(relation, true) != NULL || td_view_of_twin(relation) != NULL);
+}
+
 /* The columns of the result; entries that only grouping needs are left out. */
 bool
 td_take_outputs(TdShape *shape, TdError *err)
@@ -267,6 +277,8 @@ td_take_outputs(TdShape *shape, TdError *err)
 			continue;
 		if (get_typtype(exprType(expr)) == TYPTYPE_PSEUDO)
 			return td_refuse(err, TD_NOT_PSEUDO_COLUMN, tle->resname);
+		if (is_row_of_view(exprType(expr)))
+			return td_refuse(err, TD_NOT_ROW_OF_VIEW, tle->resname);
 		if (strcmp(tle->resname, TD_WEIGHT) == 0)
 			return td_refuse(err, TD_NOT_COLUMN_NAME, tle->resname);
 		for (int i = 0; i < shape->ncolumns; i++)

@@ -50,7 +50,7 @@ check_uses(TdShape *shape, TdError *err)
 	return ok;
 }
 
-/* No key: any change touches everything. */
+/* No key: any change of a column that is read touches everything. */
 static TdKeyed *
 keyless(const TdKeyedWalk *walk)
 {

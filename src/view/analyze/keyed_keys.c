@@ -375,6 +375,21 @@ is_better(const TdCandidate *a, const TdCandidate *b)
 }
 
 static bool
+refuse_set(const Query *query, TdError *err)
+{
+	Oid			type = InvalidOid;
+	ListCell   *lc;
+
+	foreach(lc, query->targetList)
+	{
+		type = exprType((Node *) lfirst_node(TargetEntry, lc)->expr);
+		if (type_can_be_key(type))
+			return td_refuse(err, TD_NOT_KEYLESS_SET, NULL);
+	}
+	return td_refuse(err, TD_NOT_UNORDERED_SET, format_type_be(type));
+}
+
+static bool
 refuse_keyless(const Query *query, TdError *err)
 {
 	List	   *exprs = td_keyed_has_groups(query) ? grouping_expressions(query) : NIL;
@@ -386,7 +401,7 @@ refuse_keyless(const Query *query, TdError *err)
 			return td_refuse(err, TD_NOT_UNORDERED_KEY, format_type_be(exprType(lfirst(lc))));
 	}
 	if (query->setOperations)
-		return td_refuse(err, TD_NOT_KEYLESS_SET, NULL);
+		return refuse_set(query, err);
 	if (query->windowClause && exprs == NIL)
 		return td_refuse(err, TD_NOT_WHOLE_WINDOW, NULL);
 	if (query->groupingSets && exprs == NIL)

@@ -29,9 +29,11 @@
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
+#include "parser/parsetree.h"
 #include "rewrite/rewriteHandler.h"
 #include "rewrite/rewriteManip.h"
 #include "utils/rel.h"
+#include "utils/typcache.h"
 
 #include "view/analyze/keyed_internal.h"
 
@@ -150,6 +152,23 @@ inline_with(Query *query, Preparing *p)
 
 /* ---- ordinary views ---- */
 
+/* CREATE OR REPLACE VIEW adds columns, which queries made before do not name: their rows of the view have them. */
+static void
+name_new_columns(RangeTblEntry *rte)
+{
+	int			known = list_length(rte->eref->colnames);
+	ListCell   *lc;
+
+	foreach(lc, rte->subquery->targetList)
+	{
+		const TargetEntry *tle = lfirst_node(TargetEntry, lc);
+
+		if (!tle->resjunk && tle->resno > known)
+			rte->eref->colnames = lappend(rte->eref->colnames, makeString(pstrdup(tle->resname)));
+	}
+	rte->alias = copyObject(rte->eref);
+}
+
 /* Its query, if it is read with the same rights as the view that reads it. */
 static bool
 expand_view(RangeTblEntry *rte, Preparing *p)
@@ -169,12 +188,79 @@ expand_view(RangeTblEntry *rte, Preparing *p)
 	if (!has_room(query, p))
 		return false;
 	make_subquery(rte, query);
+	name_new_columns(rte);
 	rte->relid = InvalidOid;
 	rte->relkind = 0;
 	rte->rellockmode = 0;
 	rte->inh = false;
 	AcquireRewriteLocks(query, true, false);
 	return true;
+}
+
+/* ---- rows of ordinary views ---- */
+
+typedef struct ViewRows
+{
+	Query	   *query;
+	int			depth;			/* below it */
+} ViewRows;
+
+static bool
+is_ordinary_view(const RangeTblEntry *rte)
+{
+	return rte->rtekind == RTE_RELATION && rte->relkind == RELKIND_VIEW && td_view_of_twin(rte->relid) == NULL;
+}
+
+/* The row of the view's type, with the names that this has; the row of a subquery is a record.  Null where an outer join has made it so. */
+static Node *
+row_of_view(const Var *var)
+{
+	CaseExpr   *whole = makeNode(CaseExpr);
+	CaseWhen   *when = makeNode(CaseWhen);
+	NullTest   *test = makeNode(NullTest);
+	RowExpr    *row = makeNode(RowExpr);
+	TupleDesc	desc = lookup_rowtype_tupdesc_copy(var->vartype, -1);
+
+	for (int i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(desc, i);
+
+		row->args = lappend(row->args, makeVar(var->varno, i + 1, att->atttypid, att->atttypmod, att->attcollation, var->varlevelsup));
+	}
+	row->row_typeid = var->vartype;
+	row->row_format = COERCE_EXPLICIT_CAST;
+	test->arg = (Expr *) copyObject((Var *) var);
+	test->nulltesttype = IS_NOT_NULL;
+	when->expr = (Expr *) test;
+	when->result = (Expr *) row;
+	whole->casetype = var->vartype;
+	whole->args = list_make1(when);
+	whole->defresult = (Expr *) makeNullConst(var->vartype, -1, InvalidOid);
+	return (Node *) whole;
+}
+
+static Node *
+spell_out_rows(Node *node, ViewRows *rows)
+{
+	if (node == NULL)
+		return NULL;
+	if (IsA(node, Var))
+	{
+		const Var  *var = (Var *) node;
+		bool		whole = var->varattno == 0 && (int) var->varlevelsup == rows->depth && is_ordinary_view(rt_fetch(var->varno, rows->query->rtable));
+
+		return whole ? row_of_view(var) : copyObject(node);
+	}
+	if (IsA(node, Query))
+	{
+		Query	   *query;
+
+		rows->depth++;
+		query = query_tree_mutator((Query *) node, spell_out_rows, rows, 0);
+		rows->depth--;
+		return (Node *) query;
+	}
+	return expression_tree_mutator(node, spell_out_rows, rows);
 }
 
 /* ---- all levels ---- */
@@ -202,16 +288,17 @@ is_in_from(Node *node, int rti)
 static bool
 prepare_views(Query *query, Preparing *p)
 {
+	ViewRows	rows = {query, 0};
 	ListCell   *lc;
 	int			rti = 0;
 
+	(void) query_tree_mutator(query, spell_out_rows, &rows, QTW_DONT_COPY_QUERY | QTW_IGNORE_JOINALIASES);
 	foreach(lc, query->rtable)
 	{
 		RangeTblEntry *rte = lfirst_node(RangeTblEntry, lc);
 
 		rti++;
-		if (rte->rtekind == RTE_RELATION && rte->relkind == RELKIND_VIEW && is_in_from((Node *) query->jointree, rti) &&
-			td_view_of_twin(rte->relid) == NULL && !expand_view(rte, p))
+		if (is_ordinary_view(rte) && is_in_from((Node *) query->jointree, rti) && !expand_view(rte, p))
 			return false;
 	}
 	return true;

@@ -20,9 +20,11 @@
 #include "access/transam.h"
 #include "catalog/heap.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "nodes/nodeFuncs.h"
 #include "parser/parsetree.h"
+#include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/regproc.h"
 
@@ -84,6 +86,8 @@ static const Refusal refusals[] = {
 	{TD_NOT_GROUPING_FUNCTION, "GROUPING()", "A view has one set of groups.", "Leave it out."},
 	{TD_NOT_OTHER_EXPRESSION, "%s", "It is not known to give the same result at any time.", IN_THE_READER},
 	{TD_NOT_PSEUDO_COLUMN, "column \"%s\" of a type that no table can have", "The view's table could not hold its values.", "Cast it to a type, or select its fields."},
+	{TD_NOT_ROW_OF_VIEW, "column \"%s\" of the row type of a live view", "Its definition, computed from tables, gives rows of another type.", "Select its columns, or to_jsonb of the row."},
+	{TD_NOT_ROW_OF_JOIN, "the row of %s as a value", "Written out, as a definition is, it loses the names of its columns.", "Join in a subquery in FROM, and take the row of that."},
 	{TD_NOT_SAME_NAMES, "two columns named %s", "The columns of a table have names of their own.", "Give each a name: SELECT ... AS name."},
 	{TD_NOT_COLUMN_NAME, "a column named %s", "The name is that of the weight in every delta.", "Give it another name."},
 	{TD_NOT_AGGREGATE, "aggregate %s", "Kept are count, sum, avg, min and max.", IN_THE_READER},
@@ -114,6 +118,8 @@ static const Refusal refusals[] = {
 	"Group by a column of a table that is not on the nullable side of an outer join, or make the inner query a view of its own with tapdata.create_view and name that one here."},
 	{TD_NOT_KEYLESS_SET, "UNION, INTERSECT and EXCEPT of columns that do not come from one table in each branch", "A change could touch any row: which ones can't be told.",
 	"Make a view of each part, and combine them in the queries that read them."},
+	{TD_NOT_UNORDERED_SET, "UNION, INTERSECT and EXCEPT of rows with columns of type %s alone", "It has no order that an index could have, by which a row is found.",
+	"Select a column of another type as well, or cast it to one with an order, such as text or jsonb."},
 	{TD_NOT_KEYLESS, "a query in which no table is preserved by all outer joins", "The rows that a change touches can't be told.",
 	"Let a table stand outside of the nullable sides of all outer joins, or FULL JOIN on the equality of two columns of the same type."},
 	{TD_NOT_ALL_FULL, "a query in which a change of any table touches every row", "No equality leads from a changed row to the rows of the result that it touches.",
@@ -387,6 +393,63 @@ td_check_structure(Query *query, TdError *err)
 		!expression_walker((Node *) query->targetList, &walk) &&
 		!expression_walker((Node *) query->jointree, &walk) &&
 		!expression_walker(query->havingQual, &walk);
+}
+
+/* ---- rows of joins ---- */
+
+typedef struct Rows
+{
+	List	   *queries;		/* around this place, the innermost first */
+	TdError    *err;
+} Rows;
+
+/* ROW(...) has columns f1, f2, ... */
+static bool
+has_names(const RowExpr *row)
+{
+	ListCell   *lc;
+	int			n = 0;
+
+	foreach(lc, row->colnames)
+		if (strcmp(strVal(lfirst(lc)), psprintf("f%d", ++n)) != 0)
+			return row->row_typeid == RECORDOID;
+	return false;
+}
+
+/* A join's row is a record whose names no text of the query could have: written out it is ROW(...). */
+static bool
+row_of_join_walker(Node *node, Rows *rows)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, Var) && ((Var *) node)->varattno == 0)
+	{
+		const Query *query = list_nth_node(Query, rows->queries, ((Var *) node)->varlevelsup);
+		const RangeTblEntry *rte = rt_fetch(((Var *) node)->varno, query->rtable);
+
+		return rte->rtekind == RTE_JOIN && !td_refuse(rows->err, TD_NOT_ROW_OF_JOIN, psprintf("join %s", quote_identifier(rte->eref->aliasname)));
+	}
+	if (IsA(node, RowExpr) && has_names((RowExpr *) node))
+		return !td_refuse(rows->err, TD_NOT_ROW_OF_JOIN, "an alias of USING (...)");
+	if (IsA(node, Query))
+	{
+		bool		found;
+
+		rows->queries = lcons(node, rows->queries);
+		found = query_tree_walker((Query *) node, row_of_join_walker, rows, QTW_IGNORE_JOINALIASES);
+		rows->queries = list_delete_first(rows->queries);
+		return found;
+	}
+	return expression_tree_walker(node, row_of_join_walker, rows);
+}
+
+/* Of the query as the user wrote it, all levels. */
+bool
+td_check_rows(Query *query, TdError *err)
+{
+	Rows		rows = {NIL, err};
+
+	return !row_of_join_walker((Node *) query, &rows);
 }
 
 /* ---- keyed queries ---- */

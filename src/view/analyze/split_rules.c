@@ -328,9 +328,22 @@ from_rule(Query *query, int variant, List **holes)
 
 /* ---- sublink ---- */
 
+typedef struct Sublinks
+{
+	bool		simple;			/* filters of one table, too */
+	List	  **holes;
+} Sublinks;
+
+/* What only filters a live view, which a part is, gains nothing by being one. */
+static bool
+reads_one_view(const Query *query)
+{
+	return is_simple(query) && td_view_of(rt_fetch(linitial_int(from_entries((Node *) query->jointree)), query->rtable)->relid, true) != NULL;
+}
+
 /* The order of an array's elements would be lost. */
 static bool
-cut_sublinks(Node *node, List **holes)
+cut_sublinks(Node *node, Sublinks *s)
 {
 	if (node == NULL || IsA(node, Query))
 		return false;
@@ -339,7 +352,7 @@ cut_sublinks(Node *node, List **holes)
 		SubLink    *link = (SubLink *) node;
 		Query	   *inner = castNode(Query, link->subselect);
 
-		if (!is_simple(inner) && !td_split_reads_outer(inner))
+		if ((s->simple ? !reads_one_view(inner) : !is_simple(inner)) && !td_split_reads_outer(inner))
 		{
 			Query	   *outer = makeNode(Query);
 			RangeTblEntry *rte = subquery_entry(inner);
@@ -357,20 +370,32 @@ cut_sublinks(Node *node, List **holes)
 																				   tle->resname, false));
 			}
 			link->subselect = (Node *) outer;
-			add_hole(holes, rte, NIL);
+			add_hole(s->holes, rte, NIL);
 		}
 	}
-	return expression_tree_walker(node, cut_sublinks, holes);
+	return expression_tree_walker(node, cut_sublinks, s);
 }
 
+static void
+cut_all_sublinks(Query *query, Sublinks *s)
+{
+	cut_sublinks((Node *) query->targetList, s);
+	cut_sublinks((Node *) query->jointree, s);
+	cut_sublinks(query->havingQual, s);
+}
+
+/* A filter of one table as a part is of use where that table is also one that the query around it reads: its changes would touch every row else. */
 static Query *
 sublink_rule(Query *query, int variant, List **holes)
 {
+	Sublinks	s = {false, holes};
+
 	if (variant > 0 || query->setOperations)
 		return NULL;
-	cut_sublinks((Node *) query->targetList, holes);
-	cut_sublinks((Node *) query->jointree, holes);
-	cut_sublinks(query->havingQual, holes);
+	cut_all_sublinks(query, &s);
+	s.simple = *holes == NIL;
+	if (s.simple)
+		cut_all_sublinks(query, &s);
 	return *holes ? query : NULL;
 }
 

@@ -49,7 +49,7 @@ own_identity(Relation rel)
 
 	if (own.kind == REPLICA_IDENTITY_FULL)
 	{
-		foreach(lc, td_identities())
+		foreach(lc, td_identities(false))
 			if (((TdIdentity *) lfirst(lc))->relation == own.relation)
 				own = *(TdIdentity *) lfirst(lc);
 	}

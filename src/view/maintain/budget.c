@@ -8,7 +8,8 @@
  *		of them together, and max_lag is how far apart ticks should be.  A view that
  *		alone takes longer than that, tick after tick, holds the others up and is
  *		named: in the log, in tapdata.views, by doctor().  It is not moved: which
- *		views must stay at one snapshot is their owner's to say.
+ *		views must stay at one snapshot is their owner's to say.  A view is one with
+ *		its hidden parts and its new definition, which go where it goes.
  *
  *		Measured over windows of some seconds and some ticks each, so that one large
  *		transaction names nobody.  Two windows in a row above the budget name a view,
@@ -32,6 +33,7 @@
 #define WINDOWS 2				/* in a row, for a verdict */
 #define LEAST_MS 10				/* a budget below this is not to be kept: a commit may take that */
 
+static TdMember *whole_of(const TdKeeper *k, TdMember *m);
 static void close_window(TdKeeper *k);
 static void judge(TdMember *m, double spent_ms, double budget_ms, bool alone);
 static void write_verdict(TdKeeper *k, const TdMember *m);
@@ -41,6 +43,17 @@ static double
 budget_of(const TdKeeper *k)
 {
 	return Max(k->max_lag_ms, LEAST_MS);
+}
+
+/* The view that it is a hidden part of, or itself. */
+static TdMember *
+whole_of(const TdKeeper *k, TdMember *m)
+{
+	TdMember   *whole;
+
+	while (m->view->part_of != 0 && (whole = td_member_find((TdKeeper *) k, m->view->part_of)) != NULL)
+		m = whole;
+	return m;
 }
 
 /* A tick is committed. */
@@ -55,7 +68,7 @@ td_budget_tick(TdKeeper *k)
 	{
 		TdMember   *m = lfirst(lc);
 
-		m->spent_ms += m->tick_ms;
+		whole_of(k, m)->spent_ms += m->tick_ms;
 	}
 }
 
@@ -85,7 +98,11 @@ close_window(TdKeeper *k)
 	ListCell   *lc;
 
 	foreach(lc, k->members)
-		company += ((TdMember *) lfirst(lc))->streams;
+	{
+		const TdMember *m = lfirst(lc);
+
+		company += m->streams && m->view->part_of == 0;
+	}
 	foreach(lc, k->members)
 	{
 		TdMember   *m = lfirst(lc);

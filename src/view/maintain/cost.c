@@ -20,7 +20,11 @@
  *		How long the whole takes grows old: deltas that take a quarter of it or more
  *		are added up, and when they have taken 8 times as long as it (once, if only
  *		the fill worker has measured it: in parallel, and writing a table), the
- *		whole is computed, and measured, once.
+ *		whole is computed, and measured, once.  Quick ones take from that sum what
+ *		they are quicker than a quarter: on a machine that has too much to do any
+ *		tick is slow now and then, and to compute the whole would not mend it.  The
+ *		same machine is why a whole that turns out to take twice what was thought
+ *		makes forget what was given up for it.
  *
  * IDENTIFICATION
  *		src/view/maintain/cost.c
@@ -52,6 +56,7 @@ typedef struct TdDear
 	double		rows;			/* the least that was */
 	int			wait;			/* is not tried so often, of which */
 	int			waited;
+	double		limit;			/* that was passed */
 } TdDear;
 
 static const char *const names[TD_RAN_KINDS] = {
@@ -146,6 +151,7 @@ strike(TdTick *t)
 	dear->slow = true;
 	dear->rows = dear->strikes++ == 0 ? rows_of(t) : Min(dear->rows, rows_of(t));
 	dear->waited = 0;
+	dear->limit = limit_of(t->run);
 	if (dear->strikes >= STRIKES)
 		dear->wait = dear->wait == 0 ? WAIT : Min(2 * dear->wait, MOST_WAIT);
 }
@@ -157,10 +163,12 @@ learn(TdTick *t, double ms)
 	double		limit = limit_of(t->run);
 	TdDear	   *dear = limit > 0 ? dear_of(t, ms > CLOSE * limit) : NULL;
 
-	if (dear == NULL)
-		return;
 	if (ms > CLOSE * limit)
 		t->run->kept->dear_ms += ms;
+	else
+		t->run->kept->dear_ms = Max(0, t->run->kept->dear_ms + ms - CLOSE * limit);
+	if (dear == NULL)
+		return;
 	if (ms > limit)
 		strike(t);
 	else
@@ -186,6 +194,8 @@ td_cost_too_much(TdTick *t)
 	if (run->kept->dear_ms > limit_of(run) * (run->whole_measured ? MEASURE_AFTER : 1))
 		return true;
 	dear = dear_of(t, false);
+	if (dear && limit_of(run) > 2 * dear->limit)
+		dear->strikes = dear->wait = 0;
 	if (dear == NULL || dear->strikes < STRIKES || rows_of(t) < dear->rows)
 		return false;
 	if (dear->waited++ < dear->wait)

@@ -298,7 +298,7 @@ lock_feed(const TdMember *m)
 
 /* Until nothing more has expired, or it is time for other things; when it is to be looked at again, 0 = only once something has been written. */
 static TimestampTz
-prune(TdKeeper *k, const TdMember *m, TimestampTz end)
+prune(TdKeeper *k, TdMember *m, TimestampTz end)
 {
 	TimestampTz next = 0;
 	bool		more = true;
@@ -306,6 +306,7 @@ prune(TdKeeper *k, const TdMember *m, TimestampTz end)
 	while (more)
 	{
 		TimestampTz now = GetCurrentTimestamp();
+		int64		from = m->feed_from;
 		int64		expires = 0;
 		int64		rows = 0;
 		bool		locked;
@@ -313,8 +314,9 @@ prune(TdKeeper *k, const TdMember *m, TimestampTz end)
 		td_transaction_begin();
 		locked = lock_feed(m);
 		if (locked)
-			rows = td_feed_prune(m->id, PRUNE_ROWS, &expires);
+			rows = td_feed_prune(m->id, PRUNE_ROWS, &from, &expires);
 		td_transaction_commit();
+		m->feed_from = from;
 		MemoryContextSwitchTo(k->context);
 		more = rows == PRUNE_ROWS;
 		next = locked && expires == 0 && !more ? 0 : Max(expires, TimestampTzPlusMilliseconds(now, PRUNE_EVERY_MS));

@@ -33,6 +33,7 @@
 #include "storage/lmgr.h"
 #include "util/util.h"
 #include "utils/guc.h"
+#include "utils/inval.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
@@ -61,6 +62,7 @@ static TdMember *next_member(TdKeeper *k);
 static int	lock_timeout(TdKeeper *k);
 static void make_backlog(TdKeeper *k);
 static void begin_fill(TdKeeper *k, TdMember *m);
+static bool plan_afresh(TdKeeper *k, TdMember *m, TdError *err);
 static bool plan_member(TdKeeper *k, TdMember *m);
 static void no_worker(TdKeeper *k, TdMember *m);
 static void fill_ended(TdKeeper *k);
@@ -185,6 +187,22 @@ fail_later(TdKeeper *k)
 	k->fill.not_before = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), td_backoff_ms(k->fill.failures));
 }
 
+/* Also where it has a run, which may be of long ago: who does not stream is told of no DDL.  false = no run, *err says why. */
+static bool
+plan_afresh(TdKeeper *k, TdMember *m, TdError *err)
+{
+	TdViewRun  *old = m->run;
+	bool		planned = td_member_plan(k, m, err);
+
+	if (old && planned)
+		td_run_succeed(m->run, old);
+	if (old)
+		td_run_destroy(old);
+	if (!planned)
+		m->run = NULL;
+	return planned;
+}
+
 /*
  * The definition as it is now; false = it is not its turn.  A view that can't be
  * planned fails, so does one over a view that has; one that is locked has its
@@ -206,7 +224,7 @@ plan_member(TdKeeper *k, TdMember *m)
 		}
 		td_fill_wait_for_lock(m);
 	}
-	else if (m->run || td_member_plan(k, m, &err))
+	else if (plan_afresh(k, m, &err))
 	{
 		td_member_follow(k, m);
 		planned = could_be_filled(k, m);
@@ -259,6 +277,7 @@ begin_fill(TdKeeper *k, TdMember *m)
 	TdFill	   *fill = &k->fill;
 
 	fill->version = td_bases_want(k);
+	td_share_note_filled(k->group, 0);
 	make_backlog(k);
 	if (!td_worker_start(TD_WORKER_FILL, MyDatabaseId, m->id, m->view->owner, m->view->name, "td_fill_main"))
 	{
@@ -316,6 +335,7 @@ fill_ended(TdKeeper *k)
 	if (filled)
 	{
 		fill->state = TD_FILL_JOINS;
+		fill->footing = td_share_filled();
 		if (fill->member->run)
 			fill->member->run->whole_ms = view->whole_ms;
 	}
@@ -537,6 +557,9 @@ td_fill_join(TdKeeper *k, TdDeltas *deltas)
 	ListCell   *lc;
 
 	m->recompute = fill->recompute ? TD_RAN_UNKNOWN : m->recompute;
+	m->compare = true;			/* nobody has while it did not stream: DDL before its snapshot is in the rows, but not in the run if that was planned before */
+	if (!m->recompute && fill->footing != td_footing_hash(td_footing(m->run->shape)))
+		m->recompute = TD_RAN_DDL;	/* what came and went again meanwhile is in the rows, and in no fingerprint */
 	foreach(lc, fill->ddl)
 		td_member_take_ddl(m, lfirst(lc));
 	foreach(lc, fill->unknown)
@@ -653,6 +676,7 @@ fill_view(TdView *view, volatile bool *started)
 	MemoryContext context = CurrentMemoryContext;
 	TdViewRun  *run;
 	TdSeen	   *seen;
+	List	   *footing;
 
 	get_snapshot(view);
 	MemoryContextSwitchTo(context);
@@ -662,7 +686,10 @@ fill_view(TdView *view, volatile bool *started)
 	seen = td_seen_of(GetActiveSnapshot());
 	run = td_run_create(view, CurrentMemoryContext);
 	ereport(DEBUG1, (errmsg_internal("filling view %s", view->name)));
+	footing = td_footing(run->shape);
 	(void) td_run_fill(run);
+	AcceptInvalidationMessages();
+	td_share_note_filled(view->group, equal(footing, td_footing(run->shape)) ? td_footing_hash(footing) : 0);
 	td_view_filled(view->id, td_seen_text(seen), run->whole_ms);
 	(void) td_feed_notify(run);
 	PopActiveSnapshot();

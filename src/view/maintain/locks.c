@@ -12,9 +12,19 @@
  *		does not get all of them ends it.
  *
  *		A view whose locks were not to be had for 3 s is set aside: the tick goes on
- *		without it and those above it, and they are filled anew.
+ *		without it and those above it, and they are filled anew.  Before that, between
+ *		ticks and holding nothing, the lock is waited for some moments: VACUUM that
+ *		takes off the end of a table, which may take minutes, lets go of it for who
+ *		waits, and for nobody else.
+ *
+ *		What no lock keeps as it is, is compared: the footing of each view, taken
+ *		before its locks, and again when all views have been computed.  A tick in
+ *		which a partition has come, or a function was replaced, is given up.  The
+ *		next one sees the DDL.
  *
  *		A fill worker waits for its locks, a second at most: it holds nothing yet.
+ *		By which footing it has computed its rows, it tells the tick in which the
+ *		view joins (fill.c).
  *
  * IDENTIFICATION
  *		src/view/maintain/locks.c
@@ -24,6 +34,7 @@
 #include "postgres.h"
 
 #include "access/table.h"
+#include "access/xact.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_inherits.h"
 #include "miscadmin.h"
@@ -33,6 +44,8 @@
 #include "storage/lmgr.h"
 #include "storage/lock.h"
 #include "util/util.h"
+#include "utils/guc.h"
+#include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/syscache.h"
@@ -49,6 +62,8 @@ static bool lock_relations(Node *node, void *context);
 static bool lock_twin(Oid twin, TdMember *noted);
 
 #define ASIDE_MS 3000			/* that a lock is not to be had, before the view goes aside */
+#define QUEUE_MS 100			/* before it is waited for */
+#define QUEUE_FOR "100ms"		/* each time; VACUUM looks every 20 ms */
 #define MOMENT_MS 100			/* between being seen and having ended, at most */
 
 /* Without waiting; a relation that is gone by now counts as not there. */
@@ -88,8 +103,10 @@ lock_readable(TdMember *m, Oid relid)
 static TdLocked
 lock_member(TdMember *m)
 {
-	TdLocked	worst = lock_one(m, m->view->relation, RowExclusiveLock);
+	TdLocked	worst;
 
+	m->footing = td_footing(m->run->shape);
+	worst = lock_one(m, m->view->relation, RowExclusiveLock);
 	if (worst == TD_LOCKED && OidIsValid(m->run->state_relid))
 		worst = lock_one(m, m->run->state_relid, RowExclusiveLock);
 	if (worst == TD_LOCKED)
@@ -153,6 +170,71 @@ td_lock_touched(TdKeeper *k)
 			worst = TD_LOCK_BUSY;
 	}
 	return worst;
+}
+
+/* Views that this tick does not write need none. */
+bool
+td_footing_holds(TdKeeper *k)
+{
+	ListCell   *lc;
+
+	AcceptInvalidationMessages();
+	foreach(lc, k->members)
+	{
+		TdMember   *m = lfirst(lc);
+
+		if (m->touched && m->run && !m->aside && !m->missing && !m->frozen && !m->refill && !equal(m->footing, td_footing(m->run->shape)))
+			return false;
+	}
+	return true;
+}
+
+/* The first one whose lock has not been to be had for a while; NULL = none. */
+static TdMember *
+find_busy(TdKeeper *k)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	ListCell   *lc;
+
+	foreach(lc, k->members)
+	{
+		TdMember   *m = lfirst(lc);
+
+		if (m->touched && !m->aside && m->busy_since != 0 && TimestampDifferenceExceeds(m->busy_since, now, QUEUE_MS))
+			return m;
+	}
+	return NULL;
+}
+
+/* After a tick that got no locks, outside of transactions: waits for one of them, for a moment.  false = it has not, or in vain. */
+bool
+td_lock_queue(TdKeeper *k)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	TdMember   *m = find_busy(k);
+	volatile bool got = false;
+
+	if (m == NULL)
+		return false;
+	StartTransactionCommand();
+	(void) set_config_option("lock_timeout", QUEUE_FOR, PGC_SUSET, PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
+	PG_TRY();
+	{
+		LockRelationOid(m->busy_relid, m->busy_mode);
+		CommitTransactionCommand();
+		got = true;
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(caller);
+		if (geterrcode() != ERRCODE_LOCK_NOT_AVAILABLE)
+			PG_RE_THROW();
+		FlushErrorState();
+		AbortCurrentTransaction();
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(caller);
+	return got;
 }
 
 /* The process that has, or waits for, a lock in the way of this one; 0 = a prepared transaction, -1 = none (any more). */

@@ -78,6 +78,7 @@ td_view_main(Datum main_arg)
 	td_worker_begin(main_arg, TD_WORKER_VIEW);
 	group = td_my_slot->object;
 	SetConfigOption("lock_timeout", "1s", PGC_SUSET, PGC_S_OVERRIDE);
+	td_scope_settle();
 	PG_TRY();
 	{
 		TdKeeper   *k = open_keeper(group);
@@ -431,6 +432,8 @@ try_tick(TdKeeper *k)
 			td_members_read(k);
 			break;
 		case TD_TICK_AGAIN:
+			if (td_lock_queue(k))
+				return 0;
 			break;
 	}
 	MemoryContextSwitchTo(k->context);

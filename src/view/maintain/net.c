@@ -116,7 +116,7 @@ create(TupleDesc desc, Size limit, int level)
 	net->nulls = palloc(sizeof(bool) * desc->natts);
 	net->limit = limit;
 	net->level = level;
-	net->set = netset_create(net->table, 128, NULL);
+	net->set = netset_create(net->table, TD_SET_FIRST, NULL);
 	net->entries.context = net->table;
 	net->last = &net->first;
 	net->slot = MakeSingleTupleTableSlot(net->desc, &TTSOpsMinimalTuple);

@@ -35,12 +35,23 @@ elapsed_ms(TimestampTz from, TimestampTz to)
 	return (to - from) / 1000.0;
 }
 
+/*
+ * Four times what the last tick took: a quarter of a core.  What each change
+ * costs, waiting does not save, and long waits make long ticks, so where that is
+ * more than a third of the greatest lag, it may be half of a core.
+ */
+static double
+pause_after(double last_ms, double max_lag_ms)
+{
+	return Min(max_lag_ms, Min(4 * last_ms, Max(2 * last_ms, max_lag_ms / 3)));
+}
+
 int
 td_pace_wait(TdKeeper *k)
 {
 	TdPace	   *p = &k->pace;
 	TimestampTz now = GetCurrentTimestamp();
-	double		pause = Min((double) k->max_lag_ms, 4 * p->last_ms);
+	double		pause = pause_after(p->last_ms, k->max_lag_ms);
 	double		held = p->horizon_since ? elapsed_ms(p->horizon_since, now) : 0;
 	double		left;
 

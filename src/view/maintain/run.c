@@ -434,60 +434,6 @@ td_execute_delta(TdTick *t, const TdText *text, TdReceive receive, void *arg)
 
 /* ---- the delta of a view ---- */
 
-/* A leaf's rows as they come; what they look like is known with the first. */
-typedef struct LeafRows
-{
-	TdTick	   *tick;
-	TupleDesc	desc;
-	TdNet	   *net;
-} LeafRows;
-
-static void
-take_leaf_row(TupleTableSlot *slot, void *arg)
-{
-	LeafRows   *leaf = arg;
-
-	if (leaf->net == NULL)
-	{
-		MemoryContext old = MemoryContextSwitchTo(leaf->tick->context);
-
-		leaf->desc = CreateTupleDescCopy(slot->tts_tupleDescriptor);
-		MemoryContextSwitchTo(old);
-		leaf->net = td_tick_net(leaf->tick, leaf->desc);
-	}
-	td_net_add(leaf->net, slot, 1);
-}
-
-static TdSource
-delta_source(const TdDelta *delta)
-{
-	return (TdSource)
-	{
-		psprintf("d_%u", delta->relid), delta->desc, delta->rows, (double) delta->nrows
-	};
-}
-
-/* Computes a leaf; false = nothing is left of the delta. */
-static bool
-make_leaf(TdTick *t, const TdLeaf *leaf, const TdDelta *delta, TdSource *source)
-{
-	LeafRows	rows = {t, NULL, NULL};
-	TdSource	from = delta_source(delta);
-	Tuplestorestate *store;
-	int64		n;
-
-	td_execute(t->run, leaf->sql, 1, &from, false, take_leaf_row, &rows);
-	if (rows.net == NULL)
-		return false;
-	store = td_tick_tuplestore(t);
-	n = td_net_finish(rows.net, store);
-	*source = (TdSource)
-	{
-		leaf->name, rows.desc, store, (double) n
-	};
-	return n > 0;
-}
-
 static const TdLeaf *
 leaf_of(const TdPlan *plan, int occurrence)
 {
@@ -506,7 +452,7 @@ add_delta_source(TdSource *sources, int *nsources, const TdDelta *delta)
 	for (int i = 0; i < *nsources; i++)
 		if (sources[i].rows == delta->rows)
 			return;
-	sources[(*nsources)++] = delta_source(delta);
+	sources[(*nsources)++] = td_delta_source(delta);
 }
 
 /* Which occurrences have changed, and with what. */
@@ -526,7 +472,7 @@ changed_occurrences(TdTick *t)
 			continue;
 		if (leaf == NULL)
 			add_delta_source(t->sources, &t->nsources, delta);
-		else if (make_leaf(t, leaf, delta, &t->sources[t->nsources]))
+		else if (td_leaf_make(t, leaf, delta, &t->sources[t->nsources]))
 			t->nsources++;
 		else
 			continue;
@@ -682,7 +628,7 @@ run_as_owner(TdTick *t, bool tick, void (*body) (TdTick *))
 	}
 	PG_CATCH();
 	{
-		t->run->timed_out = td_scope_abort(&scope);
+		t->run->own_error = td_scope_abort(&scope) || geterrcode() == ERRCODE_LOCK_NOT_AVAILABLE;
 		PG_RE_THROW();
 	}
 	PG_END_TRY();
@@ -696,7 +642,7 @@ td_run_tick(TdViewRun *run, TdDeltas *deltas, TdRan recompute)
 {
 	TdTick		tick;
 
-	run->timed_out = false;
+	run->own_error = false;
 	if (!is_touched(run, deltas, &recompute))
 		return;
 	begin_tick(&tick, run, deltas);
@@ -710,7 +656,7 @@ td_run_fill(TdViewRun *run)
 {
 	TdTick		tick;
 
-	run->timed_out = false;
+	run->own_error = false;
 	begin_tick(&tick, run, NULL);
 	run_as_owner(&tick, false, td_fill);
 	run->whole_ms = td_cost_since(tick.began);

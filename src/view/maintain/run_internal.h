@@ -1,8 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * run_internal.h
- *		What the files that run one view share (run.c, merge.c, fill_run.c,
- *		statement.c, scope.c).
+ *		What the files that run one view share (run.c, leaf.c, merge.c,
+ *		fill_run.c, statement.c, scope.c).
  *
  * src/view/maintain/run_internal.h
  *
@@ -106,6 +106,10 @@ typedef struct TdText
 
 extern const TdText *td_delta_text(TdViewRun *run, const Bitmapset *changed);
 extern void td_execute_delta(TdTick *t, const TdText *text, TdReceive receive, void *arg);
+
+/* leaf.c */
+extern TdSource td_delta_source(const TdDelta *delta);
+extern bool td_leaf_make(TdTick *t, const TdLeaf *leaf, const TdDelta *delta, TdSource *source);	/* false = nothing is left of the delta */
 
 /* key_sets.c */
 extern TupleDesc td_key_desc(int n, const TdStateColumn *columns);

@@ -8,12 +8,17 @@
  *		leave everything is done as the view's owner in a restricted operation:
  *		what runs may neither keep a thing in the session nor get back to the
  *		superuser.  Nested settings cost a microsecond or two each, so one that
- *		is in force already is not set again.
+ *		is in force already is not set again, and the view worker has those of a
+ *		tick all the time.
  *
  *		The timeout of a view is the server's own statement_timeout: its signal
  *		cancels what runs with 57014.  A timer that fires while it is taken down
  *		leaves a cancel request behind, which is dropped: it would hit whatever
  *		comes next.
+ *
+ *		What a function can keep in the session all the same, by lying about its
+ *		volatility, are advisory locks of the session: the view worker gives them back
+ *		after each transaction in which views were run (td_scope_forget).
  *
  * IDENTIFICATION
  *		src/view/maintain/scope.c
@@ -23,12 +28,14 @@
 #include "postgres.h"
 
 #include "miscadmin.h"
+#include "storage/lock.h"
 #include "utils/guc.h"
 #include "utils/timeout.h"
 #include "utils/timestamp.h"
 #include "view/maintain/run_internal.h"
 #include "workers/workers.h"
 
+#define OUTERMOST 2				/* nest level of settings in a transaction that has changed none */
 #define OWN_PATH "pg_catalog, pg_temp"
 
 typedef struct Setting
@@ -130,21 +137,51 @@ disarm(TdViewScope *scope)
 		QueryCancelPending = false;
 }
 
+static void
+set_work_mem(void (*set_one) (const char *name, const char *value))
+{
+	char		memory[16];
+
+	snprintf(memory, sizeof(memory), "%d", Max(td_worker_memory / 2, 64));
+	set_one("work_mem", memory);
+}
+
+static int	settled_memory = 0;		/* tapdata.worker_memory then; 0 = this is not the view worker */
+
+static void
+set_for_good(const char *name, const char *value)
+{
+	SetConfigOption(name, value, PGC_SUSET, PGC_S_OVERRIDE);
+}
+
+/* The view worker, once: a tick enters a scope for each view that has changed. */
+void
+td_scope_settle(void)
+{
+	for (int i = 0; i < lengthof(basic_settings); i++)
+		set_for_good(basic_settings[i].name, basic_settings[i].value);
+	for (int i = 0; i < lengthof(tick_settings); i++)
+		set_for_good(tick_settings[i].name, tick_settings[i].value);
+	set_work_mem(set_for_good);
+	settled_memory = td_worker_memory;
+}
+
 void
 td_scope_enter(TdViewScope *scope, const TdView *view, bool tick)
 {
-	char		memory[16];
+	bool		settled;
 
 	memset(scope, 0, sizeof(*scope));
 	GetUserIdAndSecContext(&scope->user, &scope->sec_context);
 	SetUserIdAndSecContext(view->owner, scope->sec_context | SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION);
 	scope->guc_level = NewGUCNestLevel();
-	set_all(basic_settings, lengthof(basic_settings), view->settings);
-	if (tick)
+	settled = settled_memory == td_worker_memory && scope->guc_level == OUTERMOST;
+	if (!settled)
+		set_all(basic_settings, lengthof(basic_settings), view->settings);
+	if (tick && !settled)
 	{
 		set_all(tick_settings, lengthof(tick_settings), view->settings);
-		snprintf(memory, sizeof(memory), "%d", Max(td_worker_memory / 2, 64));
-		set("work_mem", memory);
+		set_work_mem(set);
 	}
 	set_pinned(view->settings);
 	scope->timeout_ms = tick ? view->timeout_ms : 0;
@@ -219,4 +256,11 @@ td_scope_abort(TdViewScope *scope)
 
 	disarm(scope);
 	return late;
+}
+
+/* Between transactions, in the view worker; ours are none. */
+void
+td_scope_forget(void)
+{
+	LockReleaseSession(USER_LOCKMETHOD);
 }

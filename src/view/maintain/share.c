@@ -80,6 +80,7 @@ typedef struct ShareGroup
 	Oid			database;		/* InvalidOid = free */
 	int32		group;
 	Latch	   *latch;
+	uint32		filled_by;		/* hash of the footing by which the last fill computed its rows; 0 = none, or more than one */
 	uint64		lent;			/* snapshots that fill workers have taken: a quick one is done before the worker looks */
 } ShareGroup;
 
@@ -493,6 +494,33 @@ detach_group(int code, Datum arg)
 		SetLatch(e->latch);
 	}
 	LWLockRelease(shared->lock);
+}
+
+/* By the fill worker before it commits, and by the view worker before it starts one. */
+void
+td_share_note_filled(int32 group, uint32 footing)
+{
+	ShareGroup *g;
+
+	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	g = find_group(group);
+	if (g)
+		g->filled_by = footing;
+	LWLockRelease(shared->lock);
+}
+
+/* Once the fill worker has gone. */
+uint32
+td_share_filled(void)
+{
+	ShareGroup *g;
+	uint32		footing;
+
+	LWLockAcquire(shared->lock, LW_SHARED);
+	g = find_group(my_group);
+	footing = g ? g->filled_by : 0;
+	LWLockRelease(shared->lock);
+	return footing;
 }
 
 /* The lock is held. */

@@ -76,7 +76,7 @@ td_store_open(Oid relid, int nkeys, const AttrNumber *keys)
 	for (int i = 0; i < nkeys; i++)
 	{
 		if (keys[i] < 1 || keys[i] > s->target.ncolumns)
-			elog(ERROR, "view %s has no column %d", s->target.name, keys[i]);
+			elog(ERROR, "view %s has no column %d", td_store_target_name(&s->target), keys[i]);
 		s->keys[i] = keys[i];
 	}
 	s->snapshot = own_snapshot();
@@ -132,7 +132,7 @@ TupleTableSlot *
 td_store_find(TdStore *s, TupleTableSlot *slot, const AttrNumber *from)
 {
 	if (s->by_image)
-		elog(ERROR, "rows of view %s have no key", s->target.name);
+		elog(ERROR, "rows of view %s have no key", td_store_target_name(&s->target));
 	ExecClearTuple(s->output);
 	if (!td_store_probe_key(s, slot, from))
 		return NULL;
@@ -178,7 +178,7 @@ rethrow_insert(TdStore *s, MemoryContext caller)
 	FlushErrorState();
 	ereport(ERROR,
 			(errcode(ERRCODE_DATA_CORRUPTED),
-			 errmsg("view %s is not what it should be", s->target.name),
+			 errmsg("view %s is not what it should be", td_store_target_name(&s->target)),
 			 edata->detail ? errdetail("A row to insert is there.  %s", edata->detail) : 0,
 			 errhint("SELECT tapdata.refresh_view(...) computes it anew.")));
 }

@@ -38,6 +38,7 @@ typedef struct TdBump
 	Size		used;			/* all of it */
 } TdBump;
 
+#define TD_BUMP_FIRST 1024		/* bytes: most of a tick's deltas are a few rows; doubling to */
 #define TD_BUMP_BLOCK (32 * 1024)
 
 /* size bytes, maximally aligned. */
@@ -49,7 +50,7 @@ td_bump(TdBump *bump, Size size)
 	size = MAXALIGN(size);
 	if (unlikely((Size) (bump->end - bump->next) < size))
 	{
-		Size		block = Max(size, TD_BUMP_BLOCK);
+		Size		block = Max(size, Min(Max(bump->used, TD_BUMP_FIRST), TD_BUMP_BLOCK));
 
 		bump->next = MemoryContextAllocHuge(bump->context, block);
 		bump->end = bump->next + block;
@@ -59,6 +60,8 @@ td_bump(TdBump *bump, Size size)
 	bump->next += size;
 	return p;
 }
+
+#define TD_SET_FIRST 16			/* entries that a hash table of rows begins with */
 
 /* ---- normal.c: values as images ---- */
 typedef struct TdNormal
@@ -112,7 +115,6 @@ typedef struct TdTarget
 {
 	MemoryContext context;		/* of whoever opened it */
 	Relation	rel;
-	char	   *name;			/* "schema.table", quoted as needed, for messages */
 	TupleDesc	desc;			/* its columns, then the weight */
 	int			ncolumns;
 	AttrNumber *attnums;		/* of these columns in rel */
@@ -124,7 +126,7 @@ typedef struct TdTarget
 	/* rows waiting for table_multi_insert */
 	BulkInsertState bulk;		/* NULL = a few rows; else of one command, */
 	CommandId	cid;
-	TupleTableSlot **slots;
+	TupleTableSlot **slots;		/* NULL = none yet */
 	int			nslots;			/* made */
 	int			nrows;			/* filled */
 	Size		bytes;
@@ -133,6 +135,7 @@ typedef struct TdTarget
 extern void td_store_target_open(TdTarget *t, Oid relid, MemoryContext context);
 extern void td_store_target_close_indexes(TdTarget *t);
 extern void td_store_target_close(TdTarget *t);
+extern char *td_store_target_name(const TdTarget *t);	/* "schema.table", quoted as needed, for messages */
 extern void td_store_target_fill(TdTarget *t, TupleTableSlot *row, TupleTableSlot *into);
 extern void td_store_target_check(TdTarget *t, TupleTableSlot *row);
 extern void td_store_target_add(TdTarget *t, TupleTableSlot *row);

@@ -46,7 +46,22 @@ require_empty(TdTarget *t)
 	if (found)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("table %s to be filled is not empty", t->name)));
+				 errmsg("table %s to be filled is not empty", td_store_target_name(t))));
+}
+
+/* Values are stored as they are: one of another type would be read as what it is not. */
+static void
+require_types(TdTarget *t, TupleDesc desc)
+{
+	bool		same = desc->natts >= t->ncolumns;
+
+	for (int i = 0; i < t->ncolumns && same; i++)
+		same = TupleDescAttr(desc, i)->atttypid == TupleDescAttr(t->desc, i)->atttypid;
+	if (!same)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATATYPE_MISMATCH),
+				 errmsg("the rows for table %s are not of its type", td_store_target_name(t)),
+				 errhint("Cast the columns of the query to plain types, and report this: it is an error of tapdata.")));
 }
 
 TdStoreLoad *
@@ -68,8 +83,8 @@ td_store_load_begin(Oid relid)
 void
 td_store_load_row(TdStoreLoad *load, TupleTableSlot *slot)
 {
-	if (unlikely(slot->tts_tupleDescriptor->natts < load->target.ncolumns))
-		elog(ERROR, "a row has %d columns, table %s has %d", slot->tts_tupleDescriptor->natts, load->target.name, load->target.ncolumns);
+	if (load->rows == 0)
+		require_types(&load->target, slot->tts_tupleDescriptor);
 	td_store_target_add(&load->target, slot);
 	load->rows++;
 	if (load->rows == LOAD_INDEXED)

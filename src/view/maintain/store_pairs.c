@@ -141,7 +141,7 @@ td_pairs_load(TdStore *s, Tuplestorestate *delta)
 	int64		n = 0;
 
 	pairs->context = context;
-	pairs->set = pairset_create(context, 128, NULL);
+	pairs->set = pairset_create(context, TD_SET_FIRST, NULL);
 	pairs->bump.context = context;
 	pairs->last = &pairs->first;
 	initStringInfo(&key);

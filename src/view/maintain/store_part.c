@@ -69,9 +69,9 @@ raise_no_index(const TdStore *s, int n, const AttrNumber *columns)
 		appendStringInfo(&list, "%s%s", i ? ", " : "", quote_identifier(NameStr(TupleDescAttr(s->target.desc, columns[i] - 1)->attname)));
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-			 errmsg("view %s has no index on (%s)", s->target.name, list.data),
+			 errmsg("view %s has no index on (%s)", td_store_target_name(&s->target), list.data),
 			 errdetail("Its rows are found by these columns; somebody has dropped the index."),
-			 errhint("CREATE INDEX ON %s (%s); then SELECT tapdata.refresh_view(...).", s->target.name, list.data)));
+			 errhint("CREATE INDEX ON %s (%s); then SELECT tapdata.refresh_view(...).", td_store_target_name(&s->target), list.data)));
 }
 
 static Relation

@@ -57,7 +57,7 @@ column_of(TdStore *s, AttrNumber attnum)
 		if (s->target.attnums[i] == attnum)
 			return i + 1;
 	}
-	elog(ERROR, "an index of view %s is on column %d, which is not there", s->target.name, attnum);
+	elog(ERROR, "an index of view %s is on column %d, which is not there", td_store_target_name(&s->target), attnum);
 }
 
 /* Unique on columns, without exception. */
@@ -121,10 +121,10 @@ raise_no_index(TdStore *s)
 		appendStringInfo(&columns, "%s%s", i ? ", " : "", quote_identifier(NameStr(TupleDescAttr(s->target.desc, s->keys[i] - 1)->attname)));
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-			 errmsg("view %s has no unique index on (%s)", s->target.name, columns.data),
+			 errmsg("view %s has no unique index on (%s)", td_store_target_name(&s->target), columns.data),
 			 errdetail("Its rows are found by these columns."),
 			 errhint("Somebody has dropped it.  CREATE UNIQUE INDEX ON %s (%s) NULLS NOT DISTINCT; then SELECT tapdata.refresh_view(...)",
-					 s->target.name, columns.data)));
+					 td_store_target_name(&s->target), columns.data)));
 }
 
 /* A scan key for = of column i of the index; its value is set later. */
@@ -231,7 +231,7 @@ find_only(TdStore *s)
 	if (found && table_scan_getnextslot(scan, ForwardScanDirection, s->image))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("view %s has no index to find its rows by", s->target.name),
+				 errmsg("view %s has no index to find its rows by", td_store_target_name(&s->target)),
 				 errhint("Somebody has dropped it, the one on tapdata.row_hash(...) of all its columns.")));
 	ExecClearTuple(s->image);
 	table_endscan(scan);
@@ -288,7 +288,7 @@ td_store_probe_image(TdStore *s, TupleTableSlot *row)
 	GetPerTupleExprContext(estate)->ecxt_scantuple = row;
 	FormIndexDatum(s->index_info, row, estate, values, nulls);
 	if (nulls[0])
-		elog(ERROR, "hash of a row of view %s is null", s->target.name);
+		elog(ERROR, "hash of a row of view %s is null", td_store_target_name(&s->target));
 	s->skeys[0].sk_argument = values[0];
 	begin_search(s);
 }

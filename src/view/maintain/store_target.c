@@ -40,15 +40,19 @@ td_store_target_open(TdTarget *t, Oid relid, MemoryContext context)
 
 	t->context = context;
 	t->rel = table_open(relid, RowExclusiveLock);
-	t->name = quote_qualified_identifier(get_namespace_name(RelationGetNamespace(t->rel)), RelationGetRelationName(t->rel));
 	if (t->rel->rd_rel->relkind != RELKIND_RELATION)
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-				 errmsg("%s is not an ordinary table", t->name)));
+				 errmsg("%s is not an ordinary table", td_store_target_name(t))));
 	describe(t);
 	open_executor(t);
-	t->slots = palloc0(sizeof(TupleTableSlot *) * TARGET_ROWS);
 	MemoryContextSwitchTo(caller);
+}
+
+char *
+td_store_target_name(const TdTarget *t)
+{
+	return quote_qualified_identifier(get_namespace_name(RelationGetNamespace(t->rel)), RelationGetRelationName(t->rel));
 }
 
 /* Its columns without the dropped ones, and the weight. */
@@ -81,7 +85,7 @@ refuse_deferrable(TdTarget *t)
 		if (!index->rd_index->indimmediate)
 			ereport(ERROR,
 					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-					 errmsg("constraint \"%s\" of view %s is deferrable", RelationGetRelationName(index), t->name),
+					 errmsg("constraint \"%s\" of view %s is deferrable", RelationGetRelationName(index), td_store_target_name(t)),
 					 errhint("Drop it, or make it NOT DEFERRABLE.")));
 	}
 }
@@ -158,6 +162,8 @@ td_store_target_add(TdTarget *t, TupleTableSlot *row)
 	{
 		MemoryContext caller = MemoryContextSwitchTo(t->context);
 
+		if (t->slots == NULL)
+			t->slots = palloc(sizeof(TupleTableSlot *) * TARGET_ROWS);
 		t->slots[t->nslots++] = table_slot_create(t->rel, NULL);
 		MemoryContextSwitchTo(caller);
 	}

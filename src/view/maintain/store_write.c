@@ -31,10 +31,10 @@ require_ok(TdStore *s, TM_Result result)
 	if (result == TM_Ok)
 		return;
 	if (result == TM_SelfModified || result == TM_Invisible)
-		elog(ERROR, "a row of view %s was written twice in one command", s->target.name);
+		elog(ERROR, "a row of view %s was written twice in one command", td_store_target_name(&s->target));
 	ereport(ERROR,
 			(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-			 errmsg("a row of view %s was changed by somebody else", s->target.name)));
+			 errmsg("a row of view %s was changed by somebody else", td_store_target_name(&s->target))));
 }
 
 void
@@ -141,7 +141,7 @@ td_store_damaged(TdStore *s, TupleTableSlot *row, const char *what)
 
 	ereport(ERROR,
 			(errcode(ERRCODE_DATA_CORRUPTED),
-			 errmsg("view %s is not what it should be", s->target.name),
+			 errmsg("view %s is not what it should be", td_store_target_name(&s->target)),
 			 errdetail("%s: %s.", what, key),
 			 errhint("SELECT tapdata.refresh_view(...) computes it anew.")));
 }

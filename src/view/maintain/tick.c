@@ -136,7 +136,9 @@ td_tick(TdKeeper *k)
 			td_share_committed(false);
 			td_fill_tick_failed(k);
 			td_inbox_return(k->inbox);
-			again = !careful && k->in_view && (!td_error_passes(edata->sqlerrcode) || edata->sqlerrcode == ERRCODE_QUERY_CANCELED);
+			td_scope_forget();
+			again = !careful && k->in_view && (!td_error_passes(edata->sqlerrcode) || edata->sqlerrcode == ERRCODE_QUERY_CANCELED ||
+											   edata->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE);
 			careful = k->reread;
 			k->reread = again && !k->reread;
 			k->in_view = false;
@@ -197,6 +199,12 @@ attempt(TdKeeper *k, bool careful)
 	look_at_horizon(k);
 	td_members_compare(k, cut.ddl);
 	td_members_run(k, cut.deltas, careful);
+	if (!td_footing_holds(k))
+	{
+		result = give_up(TD_TICK_AGAIN);
+		td_inbox_return(k->inbox);
+		return result;
+	}
 	checkpoint = needs_checkpoint(k, &cut);
 	if (checkpoint)
 		td_group_checkpoint(k->group, td_seen_text(cut.seen), k->pace.started, cut.bound, k->slot, 1);
@@ -211,6 +219,7 @@ attempt(TdKeeper *k, bool careful)
 	PopActiveSnapshot();
 	td_deltas_destroy(cut.deltas);
 	CommitTransactionCommand();
+	td_scope_forget();
 	finish(k, &cut, checkpoint);
 	return TD_TICK_DONE;
 }

@@ -150,6 +150,7 @@ typedef struct TdMember
 	bool		told_waiting;	/* for a worker to fill it */
 	bool		missing;		/* a relation of it was gone at the last attempt */
 	bool		seen;			/* mark of td_members_read */
+	int64		feed_from;		/* its feed has no ticks before this one, as far as we know */
 	bool		feed_empty;		/* had nothing that will expire when it was pruned last: what is written then counts for when to prune again */
 	/* a lock that is not to be had */
 	TimestampTz busy_since;		/* ticks have not had it; 0 = all were to be had */
@@ -165,6 +166,7 @@ typedef struct TdMember
 	/* of the tick under way */
 	double		tick_ms;
 	bool		touched;
+	List	   *footing;		/* as of before its locks; in memory of the transaction */
 	TdRan		recompute;		/* why all of it is to be computed anew; TD_RAN_NOTHING = it is not */
 	bool		compare;		/* DDL: the fingerprint */
 	bool		frozen;			/* failed in it */
@@ -189,6 +191,7 @@ typedef struct TdFill
 	TdMember   *member;
 	uint32		version;		/* of capture, with its columns */
 	char	   *snapshot;		/* that was handed over */
+	uint32		footing;		/* by which its rows were computed: td_share_filled */
 	MemoryContext context;
 	TdSpool    *backlog;
 	List	   *layouts;		/* of TdRowLayout *: of rows in the backlog, which name them by position */
@@ -297,6 +300,8 @@ typedef enum TdLocked
 } TdLocked;
 
 extern TdLocked td_lock_touched(TdKeeper *k);	/* but those that it sets aside */
+extern bool td_footing_holds(TdKeeper *k);	/* after the views: is what they were computed by as it was before the snapshot? */
+extern bool td_lock_queue(TdKeeper *k);	/* between ticks; true = what was missing can be had now */
 extern bool td_lock_to_plan(TdMember *m);	/* false = a lock is not to be had now, see td_lock_error */
 extern bool td_member_is_aside(const TdMember *m);
 extern void td_lock_error(const TdMember *m, TdError *err); /* who is in the way */
@@ -391,5 +396,7 @@ extern void td_budget_step(TdKeeper *k);
 extern void td_share_claim(void);	/* before the tick's snapshot is taken */
 extern bool td_share_served(void);	/* a worker of the group has been past td_share_note_served since the server came up */
 extern void td_share_note_served(void);
+extern void td_share_note_filled(int32 group, uint32 footing);	/* by which footing a fill has computed its rows; 0 = by more than one */
+extern uint32 td_share_filled(void);
 
 #endif							/* TD_TICK_INTERNAL_H */

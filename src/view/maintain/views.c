@@ -158,6 +158,7 @@ td_members_reset(TdKeeper *k)
 
 		m->touched = m->compare = m->frozen = m->refill = m->aside = m->joined = m->counting = false;
 		m->recompute = TD_RAN_NOTHING;
+		m->footing = NIL;
 		td_feed_forget(m->run);
 		m->tick_ms = 0;
 	}
@@ -348,7 +349,8 @@ td_members_run(TdKeeper *k, TdDeltas *deltas, bool careful)
 /*
  * One view; when careful, its failure is its own affair.  Before it is frozen it
  * is computed anew: a row that came and went within the tick may have failed,
- * which the query would never have met.
+ * which the query would never have met.  A lock that it waited for in vain, that of an index
+ * or one that a function in it takes, sets it aside.
  */
 static void
 run_member(TdKeeper *k, TdMember *m, TdDeltas *deltas, bool careful)
@@ -360,11 +362,16 @@ run_member(TdKeeper *k, TdMember *m, TdDeltas *deltas, bool careful)
 		run_here(k, m, deltas);
 	else if (!try_member(k, m, deltas, &err))
 	{
-		bool		again = !m->recompute && !m->missing && !m->run->timed_out;
+		bool		again = !m->recompute && !m->missing && !m->run->own_error;
 
 		m->recompute = again ? TD_RAN_ERROR : m->recompute;
 		if (!again || !try_member(k, m, deltas, &err))
-			td_member_freeze(k, m, &err);
+		{
+			if (strcmp(err.sqlstate, "55P03") == 0)
+				refill(k, m, &err);
+			else
+				td_member_freeze(k, m, &err);
+		}
 	}
 	k->in_view = false;
 }
@@ -394,10 +401,12 @@ try_member(TdKeeper *k, TdMember *m, TdDeltas *deltas, TdError *err)
 		RollbackAndReleaseCurrentSubTransaction();
 		MemoryContextSwitchTo(caller);
 		CurrentResourceOwner = owner;
-		if (td_error_passes(edata->sqlerrcode) && !m->run->timed_out)
+		if (td_error_passes(edata->sqlerrcode) && !m->run->own_error)
 			ReThrowError(edata);
 		td_error_from_edata(err, edata);
-		if (m->run->timed_out)
+		if (m->run->own_error && edata->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE)
+			td_error_hint(err, "The view is filled anew, by itself, once the lock is released; pg_locks shows who has it.");
+		else if (m->run->own_error)
 		{
 			td_error_set(err, "57014", "a tick of view %s took longer than its option \"timeout\" allows, %d ms", m->view->name, m->view->timeout_ms);
 			td_error_hint(err, "tapdata.explain_view shows which indexes it wants. Or allow more: SELECT tapdata.alter_view('%s', '{\"timeout\": \"10 min\"}'), "
@@ -420,7 +429,7 @@ try_member(TdKeeper *k, TdMember *m, TdDeltas *deltas, TdError *err)
 static void
 run_here(TdKeeper *k, TdMember *m, TdDeltas *deltas)
 {
-	m->run->timed_out = false;
+	m->run->own_error = false;
 	PushCopiedSnapshot(GetTransactionSnapshot());
 	if (m->missing)
 		ereport(ERROR,

@@ -272,21 +272,28 @@ td_plan_affected(const TdPlan *plan, const Bitmapset *changed)
 
 /* ---- the plan ---- */
 
-/* The images that fulfil the conditions on it alone, cut down to what is read beyond them: where only those columns change, nothing is left. */
+/* The images that fulfil the conditions on it alone, without what only those read: where only such columns change, nothing is left. */
 static TdLeaf *
 make_leaf(const KeyedPlan *p, const TdOccurrence *o, const TdRowNames *row)
 {
 	TdLeaf	   *leaf = palloc0(sizeof(TdLeaf));
+	const List *local = p->plan.shape->keyed->private->lineage[o->n - 1].local;
 	Bitmapset  *columns = bms_difference(o->columns, o->settled);
 	StringInfoData buf;
 	int			a = -1;
 
+	leaf->whole = local == NIL;
 	initStringInfo(&buf);
 	appendStringInfoString(&buf, "SELECT ");
 	while ((a = bms_next_member(columns, a)) >= 0)
-		appendStringInfo(&buf, "r%d.%s, ", o->n, quote_identifier(list_nth(row->columns, a - 1)));
+	{
+		char	   *name = list_nth(row->columns, a - 1);
+
+		appendStringInfo(&buf, "r%d.%s, ", o->n, quote_identifier(name));
+		leaf->columns = lappend(leaf->columns, name);
+	}
 	appendStringInfo(&buf, "r%d." TD_W "\nFROM d_%u r%d", o->n, o->relid, o->n);
-	put_conditions(&buf, p, p->plan.shape->keyed->private->lineage[o->n - 1].local, "\nWHERE ");
+	put_conditions(&buf, p, local, "\nWHERE ");
 	leaf->name = psprintf("l%d", o->n);
 	leaf->occurrence = o->n;
 	leaf->sql = buf.data;

@@ -260,16 +260,22 @@ make_leaf(const TdPlanned *p, int n)
 	StringInfoData buf;
 	int			a = -1;
 
+	leaf->whole = true;
 	initStringInfo(&buf);
 	appendStringInfoString(&buf, "SELECT ");
 	while ((a = bms_next_member(p->columns[n - 1], a)) >= 0)
-		appendStringInfo(&buf, "r%d.%s, ", n, quote_identifier(list_nth(p->rows[o->rti - 1].columns, a - 1)));
+	{
+		char	   *name = list_nth(p->rows[o->rti - 1].columns, a - 1);
+
+		appendStringInfo(&buf, "r%d.%s, ", n, quote_identifier(name));
+		leaf->columns = lappend(leaf->columns, name);
+	}
 	appendStringInfo(&buf, "r%d." TD_W "\nFROM d_%u r%d", n, o->relid, n);
-	for (int i = 0, first = true; i < p->nquals; i++)
+	for (int i = 0; i < p->nquals; i++)
 		if (bms_membership(p->quals[i].reads) == BMS_SINGLETON && bms_is_member(n, p->quals[i].reads))
 		{
-			appendStringInfo(&buf, "%s%s", first ? "\nWHERE " : " AND ", p->quals[i].text);
-			first = false;
+			appendStringInfo(&buf, "%s%s", leaf->whole ? "\nWHERE " : " AND ", p->quals[i].text);
+			leaf->whole = false;
 		}
 	leaf->name = psprintf("l%d", n);
 	leaf->occurrence = n;

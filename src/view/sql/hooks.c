@@ -61,6 +61,7 @@ static void access_object(ObjectAccessType access, Oid class, Oid object, int su
 static void at_end_of_transaction(XactEvent event, void *arg);
 static bool may_concern(Node *statement);
 static bool extension_is_there(void);
+static bool may_be_below_any(Node *statement);
 static pg_noinline List *views_concerned(Node *statement);
 static List *readers_of(Oid relation);
 static void add_hint(List *mentions, MemoryContext caller);
@@ -70,7 +71,7 @@ static bool moves_views(Node *statement);
 static void comes_below(Node *statement);
 static void need_below(RangeVar *name);
 static void tell_identity(Node *statement);
-static bool drops_extension(Node *statement);
+static bool may_drop_extension(Node *statement);
 static void follow(void);
 static void twin_follows(const TdView *view);
 
@@ -103,7 +104,7 @@ utility(PlannedStmt *pstmt, const char *query, bool read_only, ProcessUtilityCon
 	td_view_refuse_ddl(statement);
 	mentions = views_concerned(statement);
 	moves = moves_views(statement);
-	identities = drops_extension(statement) ? td_identities() : NIL;
+	identities = may_drop_extension(statement) ? td_identities(true) : NIL;
 	PG_TRY();
 	{
 		next(pstmt, query, read_only, context, params, env, dest, qc);
@@ -190,15 +191,36 @@ extension_is_there(void)
 
 /* ---- hints ---- */
 
+/* An ordinary view, a function, a type, a schema, whatever a role owns: what stands above it is PostgreSQL's affair, any live view may. */
+static bool
+may_be_below_any(Node *statement)
+{
+	if (IsA(statement, DropOwnedStmt))
+		return true;
+	if (!IsA(statement, DropStmt))
+		return false;
+	switch (castNode(DropStmt, statement)->removeType)
+	{
+		case OBJECT_TABLE:
+		case OBJECT_INDEX:
+		case OBJECT_TRIGGER:
+		case OBJECT_POLICY:
+		case OBJECT_RULE:
+			return false;
+		default:
+			return true;
+	}
+}
+
 /* The views of the relations that a statement names, those above others first. */
 static List *
 views_concerned(Node *statement)
 {
 	List	   *mentions = NIL;
-	List	   *views = NIL;
+	List	   *views = may_be_below_any(statement) ? td_views_all() : NIL;
 	ListCell   *lc;
 
-	foreach(lc, td_named_relations(statement))
+	foreach(lc, views == NIL ? td_named_relations(statement) : NIL)
 		views = list_concat(views, readers_of(lfirst_oid(lc)));
 	foreach(lc, td_views_with_readers(views))
 	{
@@ -378,11 +400,14 @@ moves_views(Node *statement)
 	return false;
 }
 
-/* DROP EXTENSION tapdata, perhaps: its views, and the memory of what they changed, go with it. */
+/* It may go by its own name, with its schema (DROP SCHEMA tapdata CASCADE) or its owner: its views, and the memory of what they changed, go with it. */
 static bool
-drops_extension(Node *statement)
+may_drop_extension(Node *statement)
 {
-	return IsA(statement, DropStmt) && castNode(DropStmt, statement)->removeType == OBJECT_EXTENSION;
+	if (IsA(statement, DropOwnedStmt))
+		return true;
+	return IsA(statement, DropStmt) &&
+		(castNode(DropStmt, statement)->removeType == OBJECT_EXTENSION || castNode(DropStmt, statement)->removeType == OBJECT_SCHEMA);
 }
 
 /* The catalog is as the tables are. */

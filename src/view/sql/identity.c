@@ -58,6 +58,7 @@ static void pause_between_tries(int i);
 static bool try_to_lock(List *relations);
 static bool still_needed(const TdIdentity *was);
 static void restore(const TdIdentity *was);
+static void try_to_set_back(const TdIdentity *was, const char *statement);
 static bool set_back(const TdIdentity *was, bool unconditional);
 
 /* ---- a new view ---- */
@@ -315,7 +316,7 @@ td_identity_restore(void)
 {
 	ListCell   *lc;
 
-	foreach(lc, td_identities())
+	foreach(lc, td_identities(false))
 		if (!still_needed(lfirst(lc)))
 			restore(lfirst(lc));
 }
@@ -345,7 +346,7 @@ still_needed(const TdIdentity *was)
 	return needed;
 }
 
-/* When the extension has gone, with all views: what td_identities() said before. */
+/* When the extension has gone, with all views: what td_identities(true) said before. */
 void
 td_identity_restore_all(List *identities)
 {
@@ -377,6 +378,37 @@ set_back_statement(const TdIdentity *was)
 					index ? quote_identifier(index) : "");
 }
 
+/* An index that is none for an identity any more, for instance: that must not keep anybody from dropping a view. */
+static void
+try_to_set_back(const TdIdentity *was, const char *statement)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(caller);
+	PG_TRY();
+	{
+		td_run_as_caller(statement);
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		ErrorData  *edata = td_caught_in_subtransaction(caller, owner);
+
+		if (edata->sqlerrcode == ERRCODE_QUERY_CANCELED)
+			ReThrowError(edata);
+		ereport(NOTICE,
+				(errmsg("table %s keeps REPLICA IDENTITY FULL: %s", get_rel_name(was->relation), edata->message),
+				 errdetail("It was to be set back: %s;", statement),
+				 errhint("Choose another one with ALTER TABLE ... REPLICA IDENTITY, if its write-ahead log matters.")));
+		FreeErrorData(edata);
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(caller);
+	CurrentResourceOwner = owner;
+}
+
 /* By the extension: the owner agreed when it was changed.  False = it is needed, or could not be locked. */
 static bool
 set_back(const TdIdentity *was, bool unconditional)
@@ -397,7 +429,7 @@ set_back(const TdIdentity *was, bool unconditional)
 	statement = set_back_statement(was);
 	needed = locked && statement && !unconditional && still_needed(was);	/* who held the lock may have made a view */
 	if (locked && statement && !needed)
-		td_run_as_caller(statement);
+		try_to_set_back(was, statement);
 	td_catalog_leave(&scope);
 	if (!locked && statement)
 		ereport(NOTICE,

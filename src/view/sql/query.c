@@ -38,7 +38,10 @@
 
 static RawStmt *parse(const char *sql);
 static void inner_position(void *arg);
+static void require_plan(Query *query, const char *sql);
+static void not_to_be_run(void *arg);
 static bool check_rights(Node *node, void *context);
+static bool reads_ordinary_view(Node *node, void *context);
 static bool use_twins(Node *node, void *context);
 
 /* The one SELECT in the text, analysed; the caller may read all that it names. */
@@ -47,13 +50,37 @@ td_query_analyse(const char *sql)
 {
 	ErrorContextCallback callback = {error_context_stack, inner_position, (void *) sql};
 	Query	   *query;
+	TdError		err = {0};
 
 	error_context_stack = &callback;
 	query = parse_analyze_fixedparams(parse(sql), sql, NULL, 0, NULL);
 	error_context_stack = callback.previous;
 	(void) check_rights((Node *) query, NULL);
 	td_require_execute((Node *) query, GetUserId());
+	if (!td_check_rows(query, &err))
+		td_error_raise(&err);
+	require_plan(query, sql);
 	return query;
+}
+
+/* What PostgreSQL can't run, as FULL JOIN without an equality, is found when it is planned: rather now than in a worker. */
+static void
+require_plan(Query *query, const char *sql)
+{
+	ErrorContextCallback callback = {error_context_stack, not_to_be_run, NULL};
+
+	if (query->commandType != CMD_SELECT)
+		return;
+	error_context_stack = &callback;
+	(void) pg_plan_query(linitial_node(Query, pg_rewrite_query(copyObject(query))), sql, CURSOR_OPT_PARALLEL_OK, NULL);
+	error_context_stack = callback.previous;
+}
+
+static void
+not_to_be_run(void *arg)
+{
+	if (geterrcode() == ERRCODE_FEATURE_NOT_SUPPORTED)
+		errhint("PostgreSQL can't run the query as it stands. FULL JOIN needs an equality between columns of its two sides.");
 }
 
 static RawStmt *
@@ -134,6 +161,18 @@ td_query_total(Query *query, List **proofs)
 	return query;
 }
 
+static bool
+reads_ordinary_view(Node *node, void *context)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, RangeTblEntry))
+		return ((RangeTblEntry *) node)->rtekind == RTE_RELATION && ((RangeTblEntry *) node)->relkind == RELKIND_VIEW;
+	if (IsA(node, Query))
+		return query_tree_walker((Query *) node, reads_ordinary_view, context, QTW_EXAMINE_RTES_BEFORE);
+	return expression_tree_walker(node, reads_ordinary_view, context);
+}
+
 /* Its shape, or the error that says why there is none, and whether it could be had at a price. */
 TdShape *
 td_query_shape(Query *query, Oid owner, bool allow_full)
@@ -147,7 +186,8 @@ td_query_shape(Query *query, Oid owner, bool allow_full)
 		td_error_raise(&err);
 	if (shape == NULL && !allow_full)
 	{
-		td_error_hint(&err, "%s Or let all of it be computed anew whenever a table in it changes, with the option {\"allow_full\": true}.", pstrdup(err.hint));
+		td_error_hint(&err, "%s%s Or let all of it be computed anew whenever a table in it changes, with the option {\"allow_full\": true}.", pstrdup(err.hint),
+					  reads_ordinary_view((Node *) query, NULL) ? " Or make the ordinary view a live one: a query over tables and live views can be split, one over ordinary views can't." : "");
 		td_error_raise(&err);
 	}
 	if (shape == NULL)

@@ -39,7 +39,6 @@
 static const char *const inherited[] = {"allow_full", "fillfactor", "group", "tablespace", "timeout", "unlogged"};
 
 static void require_owner(const TdView *old);
-static TdView *replacement_of(const TdView *old);
 static TdView *hold_replacement(const TdView *old);
 static List *options_of_new(const TdView *old, List *options);
 static bool is_defined_so(const TdView *view, const TdView *definition, Query *query, bool allow_full);
@@ -108,8 +107,8 @@ require_owner(const TdView *old)
 }
 
 /* What is to take the view's place; NULL = nothing. */
-static TdView *
-replacement_of(const TdView *old)
+TdView *
+td_view_replacement(const TdView *old)
 {
 	ListCell   *lc;
 
@@ -123,13 +122,13 @@ replacement_of(const TdView *old)
 static TdView *
 hold_replacement(const TdView *old)
 {
-	TdView	   *pending = replacement_of(old);
+	TdView	   *pending = td_view_replacement(old);
 	TdView	   *now;
 
 	while (pending != NULL)
 	{
 		LockRelationOid(pending->relation, AccessExclusiveLock);
-		now = replacement_of(old);
+		now = td_view_replacement(old);
 		if (now && now->id == pending->id)
 			return now;
 		pending = now;

@@ -46,6 +46,7 @@ extern TdShape *td_view_complete(TdView *view, List *options); /* table and SQL 
 
 /* ---- replace.c ---- */
 extern void td_view_replace(Oid existing, const TdViewName *name, const char *sql, List *options);	/* a live view, which gets another definition */
+extern TdView *td_view_replacement(const TdView *old);	/* what is to take its place; NULL = nothing */
 
 /* ---- parts.c: hidden views that a view is made of ---- */
 #define TD_PART_SCHEMA "tapdata_parts"

@@ -52,7 +52,9 @@
 #define MAX_HASHED 99			/* arguments of tapdata.row_hash */
 /* Rows that are updated again and again: room for them on their page, and cleaned often. */
 #define HOT_FILLFACTOR 50
-#define HOT_OPTIONS "autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 1000, vacuum_truncate = off"
+#define HOT_OPTIONS "autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 1000"
+/* VACUUM that takes off the end of a table locks it for that long, and yields to those alone who wait for the lock: ticks do not. */
+#define ALL_OPTIONS "vacuum_truncate = off"
 
 static List *split_name(const char *text);
 static char *next_part(const char **at);
@@ -240,10 +242,12 @@ append_storage(StringInfo sql, List *options, bool hot)
 	const char *fillfactor = td_pairs_get(options, "fillfactor");
 	const char *tablespace = td_pairs_get(options, "tablespace");
 
-	if (fillfactor != NULL)
-		appendStringInfo(sql, " WITH (fillfactor = %ld%s)", strtol(fillfactor, NULL, 10), hot ? ", " HOT_OPTIONS : "");
-	else if (hot)
-		appendStringInfo(sql, " WITH (fillfactor = %d, " HOT_OPTIONS ")", HOT_FILLFACTOR);
+	appendStringInfoString(sql, " WITH (" ALL_OPTIONS);
+	if (hot)
+		appendStringInfoString(sql, ", " HOT_OPTIONS);
+	if (fillfactor != NULL || hot)
+		appendStringInfo(sql, ", fillfactor = %ld", fillfactor ? strtol(fillfactor, NULL, 10) : HOT_FILLFACTOR);
+	appendStringInfoChar(sql, ')');
 	if (tablespace != NULL)
 		appendStringInfo(sql, " TABLESPACE %s", quote_identifier(tablespace));
 }

@@ -8,6 +8,9 @@
  *		status is read again and again beside that, so that a view which fails is
  *		reported at once.  No catalog row is locked meanwhile.
  *
+ *		A new definition (or_replace) that was there before the call is a commit
+ *		before the call: it is waited for first, unless the caller wants the rows only.
+ *
  * IDENTIFICATION
  *		src/view/sql/wait.c
  *
@@ -34,16 +37,22 @@
 #define NO_WORKER_MS 20			/* until a worker is there to be asked */
 #define OUR_STATEMENT "SQL statement \""	/* where an error without a detail came from: nothing that the user wrote */
 
+typedef bool (*TdLook) (const TdView *view, int32 arg);
+
+static bool look_until(TdLook look, const TdView *view, int32 arg, TimestampTz end);
 static bool wait_once(const TdView *view, uint64 *number, int left_ms, TimestampTz *reached);
+static bool await_definition(const TdView *view, TimestampTz end);
 static void nap(int ms);
 static void raise_group_failure(const TdGroup *group) pg_attribute_noreturn();
 static void raise_timeout(const TdView *view) pg_attribute_noreturn();
-static bool streams(const TdView *view);
+static bool streams(const TdView *view, int32 unused);
+static bool has_definition(const TdView *view, int32 definition);
+static void require_group(int32 id, const TdView *view);
 static bool may_see_errors(const TdView *view);
 
 PG_FUNCTION_INFO_V1(td_sql_wait_view);
 
-/* tapdata.wait_view(view, timeout) */
+/* tapdata.wait_view(view, timeout, replacing) */
 Datum
 td_sql_wait_view(PG_FUNCTION_ARGS)
 {
@@ -57,7 +66,7 @@ td_sql_wait_view(PG_FUNCTION_ARGS)
 	td_require_clean_transaction("wait_view", "The view");
 	end = PG_ARGISNULL(1) ? TimestampTzPlusMilliseconds(called, 60 * 1000) :
 		DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval, TimestampTzGetDatum(called), PG_GETARG_DATUM(1)));
-	if (!td_view_catch_up(view, end, &reached))
+	if ((td_flag(fcinfo, 2) && !await_definition(view, end)) || !td_view_catch_up(view, end, &reached))
 		raise_timeout(view);
 	PG_RETURN_TIMESTAMPTZ(reached != 0 ? reached : called);
 }
@@ -95,33 +104,45 @@ td_view_require_reader(const TdView *view)
 		aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_TABLE, get_rel_name(view->relation));
 }
 
-/*
- * Waits until the view streams; false = not until `end` (0 = only a look).
- * Raises when it has failed, its group has, or it is gone.  However long it
- * takes, no memory is left behind.
- */
+/* Waits until the view streams; false = not until `end` (0 = only a look).  Raises when it has failed, its group has, or it is gone. */
 bool
 td_view_streaming(const TdView *view, TimestampTz end)
 {
+	return look_until(streams, view, 0, end);
+}
+
+/* The new definition that waits for its place, if there is one, comes to it; false = not until `end`.  Raises when it can't. */
+static bool
+await_definition(const TdView *view, TimestampTz end)
+{
+	TdView	   *new = td_view_replacement(view);
+
+	return new == NULL || look_until(has_definition, view, new->id, end);
+}
+
+/* Looks again and again, at least once; false = not until `end`.  However long it takes, no memory is left behind. */
+static bool
+look_until(TdLook look, const TdView *view, int32 arg, TimestampTz end)
+{
 	MemoryContext caller = CurrentMemoryContext;
-	MemoryContext look = AllocSetContextCreate(caller, "tapdata status", ALLOCSET_SMALL_SIZES);
-	bool		streaming;
+	MemoryContext context = AllocSetContextCreate(caller, "tapdata status", ALLOCSET_SMALL_SIZES);
+	bool		there;
 
 	for (;;)
 	{
 		long		left;
 
-		MemoryContextSwitchTo(look);
-		streaming = streams(view);
+		MemoryContextSwitchTo(context);
+		there = look(view, arg);
 		MemoryContextSwitchTo(caller);
-		MemoryContextReset(look);
+		MemoryContextReset(context);
 		left = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), end);
-		if (streaming || left <= 0)
+		if (there || left <= 0)
 			break;
 		nap(Min(left, NO_WORKER_MS));
 	}
-	MemoryContextDelete(look);
-	return streaming;
+	MemoryContextDelete(context);
+	return there;
 }
 
 void
@@ -134,20 +155,43 @@ td_view_raise_dropped(const TdView *view)
 }
 
 static bool
-streams(const TdView *view)
+streams(const TdView *view, int32 unused)
 {
 	TdView	   *now = td_view_load(view->id);
-	TdGroup    *group = now ? td_group_load(now->group) : NULL;
+
+	if (now == NULL)
+		td_view_raise_dropped(view);
+	if (strcmp(now->status, "failed") == 0)
+		td_view_raise_failure(now);
+	require_group(now->group, view);
+	return strcmp(now->status, "streaming") == 0;
+}
+
+/* Its row is gone once it has taken over, or was given up. */
+static bool
+has_definition(const TdView *view, int32 definition)
+{
+	TdView	   *new = td_view_load(definition);
+
+	if (new == NULL)
+		return true;
+	if (strcmp(new->status, "failed") == 0)
+		td_view_raise_failure(new);
+	require_group(new->group, view);
+	return false;
+}
+
+static void
+require_group(int32 id, const TdView *view)
+{
+	TdGroup    *group = td_group_load(id);
 
 	if (group == NULL)
 		td_view_raise_dropped(view);
 	if (strcmp(group->status, "fenced") == 0)
 		td_home_require();
-	if (strcmp(now->status, "failed") == 0)
-		td_view_raise_failure(now);
 	if (strcmp(group->status, "failed") == 0)
 		raise_group_failure(group);
-	return strcmp(now->status, "streaming") == 0;
 }
 
 /* Asks for a mark (*number 0), or waits for the one asked for; true = reached. */
@@ -185,7 +229,7 @@ may_see_errors(const TdView *view)
 	return has_privs_of_role(GetUserId(), view->owner) || has_privs_of_role(GetUserId(), ROLE_PG_MONITOR);
 }
 
-/* A view that has failed stays so until somebody refreshes it. */
+/* A view that has failed stays so until somebody refreshes it; a new definition of one (of the same name), until it is refreshed or given up. */
 void
 td_view_raise_failure(const TdView *view)
 {
@@ -193,13 +237,15 @@ td_view_raise_failure(const TdView *view)
 
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 view->replaces ? errmsg("the new definition of view %s has failed, the old one goes on", view->name) :
 			 errmsg("view %s has failed", view->name),
 			 err == NULL ? 0 :
 			 !may_see_errors(view) ? errdetail("Its last error has SQLSTATE %s.", err->sqlstate) :
 			 err->detail[0] && strncmp(err->detail, OUR_STATEMENT, strlen(OUR_STATEMENT)) != 0 ?
 			 errdetail_internal("%s: %s", err->message, err->detail) : errdetail_internal("%s", err->message),
 			 err && err->hint[0] && may_see_errors(view) ? errhint("%s", err->hint) :
-			 errhint("Mend the cause, then: SELECT tapdata.refresh_view(%s).", quote_literal_cstr(view->name))));
+			 errhint("Mend the cause, then: SELECT tapdata.refresh_view(%s).%s", quote_literal_cstr(view->name),
+					 view->replaces ? "  Or replace the view once more: with the old query, that one is kept." : "")));
 	pg_unreachable();
 }
 
@@ -222,12 +268,14 @@ raise_timeout(const TdView *view)
 	TdView	   *now = td_view_load(view->id);
 	TdGroup    *group = td_group_load(view->group);
 	TdError    *err = group ? group->error : NULL;
+	TdView	   *new = td_view_replacement(view);
 
 	ereport(ERROR,
 			(errcode(ERRCODE_QUERY_CANCELED),
 			 err ? errmsg("view %s did not get there in time, the last error of its worker is: %s", view->name, err->message) :
 			 errmsg("view %s did not get there in time", view->name),
-			 errdetail("Its status is \"%s\", that of its worker \"%s\".", now ? now->status : "gone", group ? group->status : "gone"),
+			 errdetail("Its status is \"%s\", that of its worker \"%s\"%s.", now ? now->status : "gone", group ? group->status : "gone",
+					   new ? psprintf(", that of its new definition \"%s\"", new->status) : ""),
 			 err && err->hint[0] ? errhint("%s", err->hint) :
 			 errhint("Wait longer with timeout => '10 min', or look at tapdata.views and tapdata.doctor().")));
 	pg_unreachable();

@@ -140,7 +140,7 @@ sub game { my ($s) = @_; return { statement => sub { statement($s->{tables}) }, 
 
 # ---- DDL ----
 
-# What somebody does to the tables while others write: [statements], of which any may fail.  No query means another thing for it.
+# What somebody does while others write: [statements], of which any may fail.
 sub changes_of_schema
 {
 	my ($s, @views) = @_;
@@ -154,6 +154,7 @@ sub changes_of_schema
 		['BEGIN', "ALTER TABLE $name ADD COLUMN extra2 int", insert_of($t, 2), "ALTER TABLE $name DROP COLUMN extra2", statement([$t]), 'COMMIT'], ["ALTER TABLE $name ALTER COLUMN $column SET STATISTICS 10"],
 		["ALTER TABLE $name ALTER COLUMN $column SET NOT NULL"], ["ALTER TABLE $name ALTER COLUMN $column DROP NOT NULL"], ["ALTER TABLE $name ALTER COLUMN $column SET DEFAULT NULL"],
 		["CREATE OR REPLACE FUNCTION $s->{schema}.twice(int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT \$1 + \$1'"], ["CREATE INDEX its_index ON $name ($column)", "CLUSTER $name USING its_index"]);
+	push @all, map { [changes_of_meaning($s)] } 1 .. 2;
 	push @all, map { ["SELECT tapdata.refresh_view('$_')"] } pick(@views) if @views;
 	if (my ($part, $bounds) = @{ $t->{partitions} } ? @{ pick(@{ $t->{partitions} }) } : ())
 	{
@@ -171,7 +172,7 @@ sub changes_of_schema
 	return pick(@all);
 }
 
-# What makes queries mean another thing: for when nobody else is at work, since who looks at a view under a snapshot has functions and ordinary views as they are now.
+# What makes queries mean another thing.
 sub changes_of_meaning
 {
 	my ($s) = @_;

@@ -115,6 +115,14 @@ sub churn_once
 	return;
 }
 
+# What a writer had prepared when a crash took its connection would hold its locks for ever.
+sub settled
+{
+	my ($dbh, $gid) = @_;
+	$dbh->do("ROLLBACK PREPARED '$_'") for grep { /^\Q$gid\E_/ } @{ $dbh->selectcol_arrayref('SELECT gid FROM pg_prepared_xacts') };
+	return $dbh;
+}
+
 # n processes that write until they are stopped, each with its own seed and pause between transactions.
 # seed: sub (writer, number of the transaction) -> number, for transactions that do not depend on those before.
 sub start_churn
@@ -132,7 +140,7 @@ sub start_churn
 			srand $random;
 			until ($stop)
 			{
-				$dbh ||= eval { $connect->() } or do { sleep 0.1; next };
+				$dbh ||= eval { settled($connect->(), "churn_${writer}x$$") } or do { sleep 0.1; next };
 				srand $o{seed}->($writer, $i + 1) if $o{seed};
 				if (!eval { churn_once($dbh, $schema, $writer . 'x' . $$, ++$i, 1); 1 }) { $dbh = undef unless eval { $dbh->rollback if !$dbh->{AutoCommit}; $dbh->do('SELECT 1') } }
 				sleep $o{pause} // 0.003;

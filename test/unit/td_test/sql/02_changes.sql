@@ -1,6 +1,6 @@
 -- What a change does to the target: sets and row by row, policies, catching up, images that are not whole, keyless tables, TRUNCATE.
 BEGIN;
-SELECT plan(53);
+SELECT plan(67);
 CREATE SCHEMA s; CREATE SCHEMA d;
 CREATE TABLE s.t (id int PRIMARY KEY, u int, v text);
 CREATE TABLE d.t (id int PRIMARY KEY, u int UNIQUE, v text);
@@ -128,6 +128,35 @@ INSERT INTO pg_temp.c (op, old, new, absent) VALUES ('u', NULL, '(8,52,)', '{v}'
 SELECT pg_temp.go();
 SELECT is((SELECT md5(v) FROM d.t WHERE id = 8), md5(repeat(md5('8'), 5000)), 'a TOASTed value that is left out stays whole');
 DELETE FROM d.t;
+
+-- ---- a null is unique, too: UNIQUE NULLS NOT DISTINCT, beside the key and as the key's index ----
+CREATE TABLE d.n (id int NOT NULL, u int CONSTRAINT n_u UNIQUE NULLS NOT DISTINCT, v text, CONSTRAINT n_id UNIQUE NULLS NOT DISTINCT (id));
+CREATE PROCEDURE pg_temp.other_rows() LANGUAGE sql AS $$
+    INSERT INTO pg_temp.c (op, new) SELECT 'i', row(g, g, NULL)::s.t FROM generate_series(901, 910) g;
+    INSERT INTO pg_temp.c (op, old) SELECT 'd', row(g, g, NULL)::s.t FROM generate_series(901, 910) g $$;
+SELECT td_test.open('{s.t}', '{d.n}');
+INSERT INTO pg_temp.c (op, old, new) VALUES ('i', NULL, '(1,,a)'), ('i', NULL, '(2,2,b)');
+SELECT is(pg_temp.go(), 2::bigint, 'one null, one by one');
+INSERT INTO pg_temp.c (op, old, new) VALUES ('u', '(1,,a)', '(1,5,a)'), ('u', '(2,2,b)', '(2,,b)');
+SELECT lives_ok('SELECT pg_temp.go()', 'it goes from row to row, one by one');
+SELECT is(pg_temp.now('d.n'), '(1,5,a) (2,,b)', 'and arrives');
+CALL pg_temp.other_rows();
+INSERT INTO pg_temp.c (op, old, new) VALUES ('u', '(2,,b)', '(2,6,b)'), ('u', '(1,5,a)', '(1,,a)');
+SELECT lives_ok('SELECT pg_temp.go()', 'back, as sets, against the order of keys');
+SELECT is(pg_temp.now('d.n'), '(1,,a) (2,6,b)', 'and arrives');
+CALL pg_temp.other_rows();
+INSERT INTO pg_temp.c (op, old, new) VALUES ('d', '(1,,a)', NULL), ('i', NULL, '(3,,c)'), ('u', '(3,,c)', '(4,,c)');
+SELECT lives_ok('SELECT pg_temp.go()', 'a row with it goes, another one comes and moves');
+SELECT is(pg_temp.now('d.n'), '(2,6,b) (4,,c)', 'as it should be');
+INSERT INTO pg_temp.c (op, old, new) VALUES ('i', NULL, '(5,,d)');
+SELECT is(state, '23505', 'a second null, alone'), matches(detail, '^Table d\.n, row with key \(id\)=\(5\), constraint "n_u"\. Key \(u\)=\(null\) already exists') FROM pg_temp.go_error();
+CALL pg_temp.other_rows();
+INSERT INTO pg_temp.c (op, old, new) VALUES ('u', '(2,6,b)', '(2,,b)');
+SELECT is(state, '23505', 'among others'), matches(detail, '^Table d\.n, row with key \(id\)=\(2\), constraint "n_u"\.') FROM pg_temp.go_error();
+SELECT is(pg_temp.now('d.n'), '(2,6,b) (4,,c)', 'nothing is left of them');
+INSERT INTO pg_temp.c (op, old, new) VALUES ('i', NULL, '(4,7,over)'), ('i', NULL, '(6,,e)');
+SELECT lives_ok('SELECT pg_temp.go()', 'one that is overwritten gives it to another');
+SELECT is(pg_temp.now('d.n'), '(2,6,b) (4,7,over) (6,,e)', 'by the key');
 
 -- ---- what the owner of the target has added ----
 CREATE SEQUENCE d.seq;

@@ -1,0 +1,115 @@
+/*-------------------------------------------------------------------------
+ *
+ * adopt.c
+ *		adopt_database: what came with a copy may run here.
+ *
+ * NOTES
+ *		Sessions.  Tables, views and what was remembered of them are found again by
+ *		catalog/.  Here: what a dump does not tell of views.  Unique indexes that
+ *		prove their keys, and without which an order would not be total, are what
+ *		their queries depend on; a view that can't be analysed gets none, its
+ *		worker will say why.
+ *
+ * IDENTIFICATION
+ *		src/view/sql/adopt.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/pg_authid.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
+#include "utils/memutils.h"
+#include "utils/resowner.h"
+#include "util/util.h"
+
+#include "view/sql/sql_internal.h"
+
+static void try_to_protect(const TdView *view);
+static void protect(const TdView *view);
+static void need(Oid twin, const List *proofs);
+
+PG_FUNCTION_INFO_V1(td_sql_adopt_database);
+
+/* tapdata.adopt_database() */
+Datum
+td_sql_adopt_database(PG_FUNCTION_ARGS)
+{
+	int			pipelines;
+	int			views = 0;
+	List	   *adopted;
+	ListCell   *lc;
+
+	if (!has_privs_of_role(GetUserId(), ROLE_PG_DATABASE_OWNER))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("must be owner of the database to adopt it"),
+				 errhint("Ask the owner of the database or a superuser to call tapdata.adopt_database().")));
+	adopted = td_adopt(&pipelines);
+	CommandCounterIncrement();
+	foreach(lc, adopted)
+	{
+		TdView	   *view = td_view_load(lfirst_int(lc));
+
+		views += view->part_of == 0;
+		try_to_protect(view);
+	}
+	ereport(NOTICE,
+			(errmsg_plural("%d pipeline was adopted", "%d pipelines were adopted", pipelines, pipelines)));
+	if (views > 0)
+		ereport(NOTICE,
+				(errmsg_plural("%d view was adopted, it is filled anew", "%d views were adopted, they are filled anew", views, views)));
+	PG_RETURN_VOID();
+}
+
+static void
+try_to_protect(const TdView *view)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(caller);
+	PG_TRY();
+	{
+		protect(view);
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		ErrorData  *edata = td_caught_in_subtransaction(caller, owner);
+
+		if (edata->sqlerrcode == ERRCODE_QUERY_CANCELED)
+			ReThrowError(edata);
+		FreeErrorData(edata);
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(caller);
+	CurrentResourceOwner = owner;
+}
+
+/* As create_view does. */
+static void
+protect(const TdView *view)
+{
+	TdViewRun  *run = td_run_create(unconstify(TdView *, view), CurrentMemoryContext);
+	TdViewScope scope;
+	List	   *proofs = NIL;
+	TdError		unused = {0};
+
+	need(view->query, run->shape->proofs);
+	td_run_destroy(run);
+	td_scope_enter(&scope, view, false);
+	(void) td_make_total(td_twin_query(view->twin), &proofs, &unused);
+	td_scope_leave(&scope);
+	need(view->twin, proofs);
+}
+
+/* Not twice: in a copy of files all is there. */
+static void
+need(Oid twin, const List *proofs)
+{
+	td_twin_needs(twin, list_difference_oid(proofs, td_twin_proofs(twin)));
+}
