@@ -35,6 +35,7 @@ CREATE TABLE tapdata.view (
     query oid,                               -- the SQL view tapdata_parts.v<id>_q that is kept, where it reads parts; NULL = the twin
     part_of integer,                         -- the view that it is a hidden part of: tapdata_parts.v<id>_p<n>
     replaces integer UNIQUE,                 -- that view, too: this one has its new definition, and takes its place once it streams
+    keeps integer,                           -- it keeps old rows of a base table, tapdata_parts.v<id>_k: so many of its first columns are the key; it is a part of itself
     version integer NOT NULL DEFAULT 1,      -- moves when another definition takes its place
     options jsonb NOT NULL DEFAULT '{}',     -- validated, without defaults
     settings jsonb NOT NULL DEFAULT '{}',    -- settings the query depends on, as they were at creation: {"TimeZone": "UTC", ...}
@@ -80,6 +81,13 @@ CREATE TABLE tapdata.view_base (             -- what a view reads directly
 );
 CREATE INDEX ON tapdata.view_base (relation);
 
+CREATE TABLE tapdata.view_kept (             -- changes of a base table that a view learns from another one, which keeps its rows (option old_images)
+    view integer NOT NULL REFERENCES tapdata.view ON DELETE CASCADE,
+    kept integer NOT NULL REFERENCES tapdata.view ON DELETE CASCADE,
+    PRIMARY KEY (view, kept)
+);
+CREATE INDEX ON tapdata.view_kept (kept);
+
 CREATE TABLE tapdata.view_feed (             -- of views that keep (or kept) their changes in tapdata_state.v<id>_c; written by workers, and by the session that turns it on
     view integer PRIMARY KEY REFERENCES tapdata.view ON DELETE CASCADE,
     tick bigint,                             -- the last one, which the view's rows are at; NULL = it has not been filled yet
@@ -105,5 +113,6 @@ SELECT pg_catalog.pg_extension_config_dump('tapdata.view_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('tapdata.view_state', '');
 SELECT pg_catalog.pg_extension_config_dump('tapdata.view_run', '');
 SELECT pg_catalog.pg_extension_config_dump('tapdata.view_base', '');
+SELECT pg_catalog.pg_extension_config_dump('tapdata.view_kept', '');
 SELECT pg_catalog.pg_extension_config_dump('tapdata.view_feed', '');
 SELECT pg_catalog.pg_extension_config_dump('tapdata.replica_identity', '');

@@ -79,7 +79,8 @@ CREATE VIEW tapdata.views WITH (security_barrier) AS
         v.options,
         ARRAY(SELECT c.oid::pg_catalog.regclass FROM pg_catalog.pg_class c WHERE c.relnamespace IN ('tapdata_state'::pg_catalog.regnamespace, 'tapdata_parts'::pg_catalog.regnamespace)
             AND c.relkind = 'r' AND (c.relname ~ ('^v' || v.id || '_([0-9]+|c|p[0-9]+)$') OR
-                c.oid IN (SELECT p.relation FROM tapdata.view p WHERE p.part_of = v.id) OR c.relname IN (SELECT 'v' || p.id || '_1' FROM tapdata.view p WHERE p.part_of = v.id))
+                c.oid IN (SELECT p.relation FROM tapdata.view p WHERE p.part_of = v.id) OR
+                c.oid IN (SELECT l.relation FROM tapdata.view_kept k JOIN tapdata.view l ON l.id = k.kept JOIN tapdata.view r ON r.id = k.view WHERE v.id IN (r.id, r.part_of)) OR c.relname IN (SELECT 'v' || p.id || '_1' FROM tapdata.view p WHERE p.part_of = v.id))
             ORDER BY c.relname) AS state_tables,
         coalesce((v.options->>'changes')::boolean, false) AS changes,
         CASE WHEN (v.options->>'changes')::boolean THEN f.tick END AS changes_tick,

@@ -15,7 +15,8 @@
  *		touch a wanted relation.  Each image of a row is one MinimalTuple with the
  *		wanted columns, every value whole (detoasted, decompressed), and the weight
  *		(+1, -1) as its last column: equal rows are equal bytes.  An update is -old
- *		+new; one that changes no wanted column is left out.
+ *		+new; one that changes no wanted column is left out, or (touch) the new row
+ *		with weight 0.
  *
  * src/capture/capture.h
  *
@@ -40,6 +41,7 @@ typedef struct TdWanted
 {
 	Oid			relid;			/* as named in a query: a table; rows of its partitions are its own */
 	bool		only;			/* without the rows of what inherits from it */
+	bool		touch;			/* an update that changes no wanted column comes, too: the new row with weight 0 */
 	Bitmapset  *columns;		/* its attribute numbers (> 0); may be empty: rows without columns, only the weight */
 } TdWanted;
 

@@ -34,6 +34,8 @@
 #define TD_CAPTURE_BLOCK (256 * 1024)	/* a block is sent when it has grown to this */
 #define TD_CAPTURE_NEWS (256 * 1024)	/* WAL decoded without a PROGRESS, at most */
 #define TD_CAPTURE_ORIGINS 16
+#define TD_WANTED_ONLY 1		/* flags of a wanted relation in its segment */
+#define TD_WANTED_TOUCH 2
 #define TD_CAPTURE_ROW_MAX (MaxAllocSize - 65536)	/* of one image */
 
 /* ======== the segment: control, then the queue ======== */
@@ -92,6 +94,7 @@ typedef struct TdRoot
 {
 	Oid			relid;			/* hash key */
 	bool		only;			/* rows of what inherits from it are not wanted */
+	bool		touch;			/* updates that change no wanted column are */
 	int			ncolumns;
 	AttrNumber *attnums;		/* ascending */
 	List	   *layouts;		/* of TdLayout * */
@@ -209,6 +212,7 @@ extern List *td_relation_roots(TdDecoder *d, Oid relid);	/* of TdRoot *: also wh
 
 /* row.c */
 extern void td_row_change(TdDecoder *d, TdRelation *rel, TdTarget *target, bool minus, HeapTuple old, bool plus, HeapTuple new);
+extern void td_row_touch(TdDecoder *d, TdRelation *rel, TdTarget *target, HeapTuple new);
 
 extern PGDLLEXPORT void td_capture_main(Datum main_arg);
 

@@ -188,6 +188,8 @@ change_of(TdDecoder *d, TdRelation *rel, TdTarget *target, ReorderBufferChange *
 				td_plugin_unknown(d, target->root, TD_UNKNOWN_OLD_IMAGE);
 			else if (old != NULL)	/* else the key has not changed, and it is all that is wanted */
 				td_row_change(d, rel, target, true, old, true, new);
+			else if (target->root->touch)
+				td_row_touch(d, rel, target, new);
 			return;
 		case REORDER_BUFFER_CHANGE_DELETE:
 			if (!target->old_whole || (old == NULL && target->root->ncolumns > 0))

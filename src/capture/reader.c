@@ -263,7 +263,7 @@ tell_worker(TdCapture *c)
 		SetLatch(&worker->procLatch);
 }
 
-/* In the segment: n, and n times relid, ONLY, number of columns, attribute numbers, each as 32 bits. */
+/* In the segment: n, and n times relid, flags, number of columns, attribute numbers, each as 32 bits. */
 static Size
 wanted_size(List *wanted)
 {
@@ -288,7 +288,7 @@ write_wanted(uint8_t *to, List *wanted)
 		int			attnum = -1;
 
 		*word++ = w->relid;
-		*word++ = w->only;
+		*word++ = (w->only ? TD_WANTED_ONLY : 0) | (w->touch ? TD_WANTED_TOUCH : 0);
 		*word++ = bms_num_members(w->columns);
 		while ((attnum = bms_next_member(w->columns, attnum)) >= 0)
 			*word++ = attnum;

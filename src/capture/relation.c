@@ -108,7 +108,8 @@ read_wanted(TdDecoder *d, const uint32 *word, Size nwords)
 			elog(ERROR, "the wanted set of capture is damaged");
 		root = hash_search(d->roots, word, HASH_ENTER, &found);
 		memset((char *) root + sizeof(Oid), 0, sizeof(TdRoot) - sizeof(Oid));
-		root->only = word[1] != 0;
+		root->only = (word[1] & TD_WANTED_ONLY) != 0;
+		root->touch = (word[1] & TD_WANTED_TOUCH) != 0;
 		root->ncolumns = word[2];
 		root->attnums = MemoryContextAlloc(d->wanted_context, Max(1, root->ncolumns) * sizeof(AttrNumber));
 		for (int c = 0; c < root->ncolumns; c++)

@@ -33,6 +33,8 @@
 static bool take_image(TdDecoder *d, TdTarget *target, TupleTableSlot *slot, TupleTableSlot *other, TdImage *image, TdUnknown *why);
 static bool make_whole(TdDecoder *d, TdTarget *target, TupleTableSlot *other, TdImage *image, TdUnknown *why);
 static bool same(const TdLayout *layout, const TdImage *a, const TdImage *b);
+static void begin_rows(TdDecoder *d, TdTarget *target);
+static void forget_values(TdDecoder *d);
 static void put_row(TdDecoder *d, TdLayout *layout, TdImage *image, int64 weight);
 static void put_layout(TdDecoder *d, TdRoot *root, TdLayout *layout);
 static TupleTableSlot *store(TdRelation *rel, TupleTableSlot *slot, HeapTuple tuple);
@@ -50,15 +52,49 @@ td_row_change(TdDecoder *d, TdRelation *rel, TdTarget *target, bool minus, HeapT
 		td_plugin_unknown(d, target->root, why);
 	else if (!minus || !plus || !same(target->layout, d->old_image, d->new_image))
 	{
-		td_out_room(d);
-		td_plugin_begin(d);
-		if (!target->layout->sent)
-			put_layout(d, target->root, target->layout);
+		begin_rows(d, target);
 		if (minus)
 			put_row(d, target->layout, d->old_image, -1);
 		if (plus)
 			put_row(d, target->layout, d->new_image, 1);
 	}
+	else if (target->root->touch)
+	{
+		begin_rows(d, target);
+		put_row(d, target->layout, d->new_image, 0);
+	}
+	forget_values(d);
+}
+
+/* An update whose old row was not logged, since no wanted column has changed. */
+void
+td_row_touch(TdDecoder *d, TdRelation *rel, TdTarget *target, HeapTuple new)
+{
+	TdUnknown	why;
+
+	if (!take_image(d, target, store(rel, rel->new_slot, new), NULL, d->new_image, &why))
+		td_plugin_unknown(d, target->root, why);
+	else
+	{
+		begin_rows(d, target);
+		put_row(d, target->layout, d->new_image, 0);
+	}
+	forget_values(d);
+}
+
+/* What must stand before rows of this layout. */
+static void
+begin_rows(TdDecoder *d, TdTarget *target)
+{
+	td_out_room(d);
+	td_plugin_begin(d);
+	if (!target->layout->sent)
+		put_layout(d, target->root, target->layout);
+}
+
+static void
+forget_values(TdDecoder *d)
+{
 	if (d->row_dirty)
 		MemoryContextReset(d->row_context);
 	d->row_dirty = false;

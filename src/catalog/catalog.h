@@ -110,7 +110,7 @@ extern void td_pipeline_set_error(int32 id, const TdError *err);
 /* ---- views (view.c) ---- */
 typedef struct TdView
 {
-	int32		id, group, part_of, replaces, version; /* part_of: it is a hidden part of that view, or (replaces) its new definition; 0 = of none */
+	int32		id, group, part_of, replaces, version, keeps;	/* part_of: it is a hidden part of that view, or (replaces) its new definition; 0 = of none.  keeps: it keeps old rows, with so many key columns */
 	Oid			owner, relation, twin, query; /* query: the SQL view that is kept: the twin, or one that reads parts */
 	char	   *name;			/* "schema.table", quoted as needed; of today; of a part that of its view */
 	List	   *settings;		/* of TdPair * (util.h): pinned */
@@ -154,10 +154,12 @@ extern List *td_view_reserve(int n);	/* of int: ids, ascending */
 extern void td_view_add_base(int32 id, Oid relation, const Bitmapset *columns);
 extern void td_view_alter(const TdView *v, List *options);	/* merged; nulls remove */
 extern void td_view_refill(int32 id);	/* status 'created' for its worker */
-extern List *td_views_all(void);	/* of TdView *, without parts */
-extern List *td_views_reading(Oid relation);	/* of TdView *: directly */
+extern List *td_views_all(void), *td_views_reading(Oid relation);	/* of TdView *: without parts; that read it directly */
+typedef struct TdKept {Oid base, relation; int32 id;} TdKept;	/* a base table, and the view that keeps old rows of it */
+extern List *td_view_kept(int32 id), *td_views_keeping(Oid base), *td_views_unread(void);	/* of TdKept *: by which it learns of changes; of TdView *: that keep rows of that table; for nobody any more */
+extern void td_view_add_kept(int32 id, int32 kept);
 extern List *td_views_follow(void); /* after DDL: forgets those whose table is gone, takes over names and owners; of TdView *: with a new one */
-extern Bitmapset *td_view_columns(Oid relation);	/* of which views that read it directly need old values: all that they read, or none where a change computes each of them as a whole */
+extern Bitmapset *td_view_columns(Oid relation), *td_view_columns_read(Oid relation);	/* of which views that read it directly need old values: not those that are computed as a whole, nor where old rows are kept; all that are read */
 extern List *td_identities(bool everywhere);	/* of TdIdentity *: replica identities changed for views, as they were; everywhere: in a copy that was not adopted, too */
 extern void td_identity_keep(const TdIdentity *was, bool keep); /* only the first is kept; or forgets it */
 extern void td_write_guard(Oid relation, bool on);	/* locks it */

@@ -133,6 +133,10 @@ extern void td_pipeline_options_check(List *pairs, bool whole);	/* whole: also w
 extern Datum td_pairs_to_jsonb(List *pairs);	/* nulls left out */
 
 /* ---- views (view.c, view_define.c, view_options.c) ---- */
+/* The number of a view that learns of changes by the one with this number, of its parts the view itself; NULL = none does. */
+#define TD_LEARNER_OF(ID) \
+	"(SELECT coalesce(r.part_of, r.id) FROM tapdata.view_kept k JOIN tapdata.view r ON r.id = k.view WHERE k.kept = " ID " ORDER BY 1 LIMIT 1)"
+
 /* The oids in a row of tapdata.view v (or tapdata.replica_identity v) are those of relations here: it was made in this database, or in the files that it is a copy of. */
 #define TD_OIDS_ARE_OURS \
 	"(split_part(v.home, '/', 1), split_part(v.home, '/', 3)) = (SELECT split_part(h, '/', 1), split_part(h, '/', 3) FROM tapdata.home() h)"

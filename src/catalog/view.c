@@ -31,14 +31,14 @@
 
 #define TD_VIEW_COLUMNS \
 	"SELECT v.id, v.view_group, v.owner::oid, v.relation, v.twin, " \
-	"coalesce((SELECT format('%I.%I', w.nspname, wc.relname) FROM tapdata.view p JOIN tapdata.view m ON m.id = coalesce(p.part_of, p.id) " \
+	"coalesce((SELECT format('%I.%I', w.nspname, wc.relname) FROM tapdata.view p JOIN tapdata.view m ON m.id = coalesce(" TD_LEARNER_OF("p.id") ", p.part_of, p.id) " \
 	"JOIN pg_class wc ON wc.oid = m.relation JOIN pg_namespace w ON w.oid = wc.relnamespace WHERE p.id = v.part_of), " \
 	"format('%I.%I', (SELECT nspname FROM pg_namespace n WHERE n.oid = c.relnamespace), c.relname), format('%I.%I', v.table_schema, v.table_name)), " \
 	"v.settings::text, coalesce((v.options->>'unlogged')::boolean, false), coalesce((v.options->>'writable')::boolean, false), " \
 	"least(extract(epoch FROM coalesce((v.options->>'timeout')::interval, '5 min')) * 1000, 2147483647)::integer, " \
 	"CASE WHEN v.fills = s.fills THEN s.status ELSE 'created' END, s.exact AND v.fills = s.fills, s.filled AND v.fills = s.fills, s.snapshot::text, " \
 	"s.sqlstate, s.error, s.detail, s.hint, coalesce((v.options->>'changes')::boolean, false), coalesce(v.part_of, 0), coalesce(v.query, v.twin), " \
-	"coalesce((v.options->>'allow_full')::boolean, false), v.version, coalesce(v.replaces, 0), coalesce(s.whole_ms, 0) " \
+	"coalesce((v.options->>'allow_full')::boolean, false), v.version, coalesce(v.replaces, 0), coalesce(s.whole_ms, 0), coalesce(v.keeps, 0) " \
 	"FROM tapdata.view v JOIN tapdata.view_state s ON s.view = v.id JOIN pg_class c ON c.oid = v.relation "
 
 static List *read_views(MemoryContext caller);
@@ -79,6 +79,7 @@ read_views(MemoryContext caller)
 		v->version = td_col_int(i, 23);
 		v->replaces = td_col_int(i, 24);
 		v->whole_ms = td_col_float(i, 25);
+		v->keeps = td_col_int(i, 26);
 		views = lappend(views, v);
 		MemoryContextSwitchTo(inner);
 	}
@@ -177,6 +178,7 @@ td_group_views(int32 id)
 {
 	static TdStatement load = {
 		"WITH RECURSIVE way AS (SELECT l.relation AS lower, b.view AS upper FROM tapdata.view_base b JOIN tapdata.view l ON l.relation = b.relation WHERE l.view_group = $1 "
+		"UNION SELECT l.relation, k.view FROM tapdata.view_kept k JOIN tapdata.view l ON l.id = k.kept WHERE l.view_group = $1 "
 		"UNION SELECT n.relation, n.replaces FROM tapdata.view n WHERE n.replaces IS NOT NULL AND n.view_group = $1), "
 		"deep AS (SELECT id, relation, 0 AS depth FROM tapdata.view WHERE view_group = $1 "
 		"UNION SELECT u.id, u.relation, d.depth + 1 FROM deep d JOIN way ON way.lower = d.relation JOIN tapdata.view u ON u.id = way.upper "
@@ -205,12 +207,13 @@ td_views_all(void)
 	return load_views(&load, td_arg_bool(true));
 }
 
-/* Those that name a relation in their query. */
+/* Those that name a relation in their query, or learn of changes by it. */
 List *
 td_views_reading(Oid relation)
 {
 	static TdStatement load = {
-	TD_VIEW_COLUMNS "WHERE v.id IN (SELECT b.view FROM tapdata.view_base b WHERE b.relation = $1) AND " TD_OIDS_ARE_OURS " ORDER BY v.id", NULL};
+	TD_VIEW_COLUMNS "WHERE v.id IN (SELECT b.view FROM tapdata.view_base b WHERE b.relation = $1 "
+	"UNION ALL SELECT k.view FROM tapdata.view_kept k JOIN tapdata.view l ON l.id = k.kept WHERE l.relation = $1) AND " TD_OIDS_ARE_OURS " ORDER BY v.id", NULL};
 
 	return load_views(&load, td_arg_oid(relation));
 }

@@ -37,9 +37,9 @@ void
 td_view_add(TdView *v, List *options, Datum settings, const char *strategy)
 {
 	static TdStatement add = {
-		"INSERT INTO tapdata.view (id, part_of, view_group, owner, relation, table_schema, table_name, twin, twin_name, query, options, settings, strategy, replaces) "
+		"INSERT INTO tapdata.view (id, part_of, view_group, owner, relation, table_schema, table_name, twin, twin_name, query, options, settings, strategy, replaces, keeps) "
 		"OVERRIDING SYSTEM VALUE SELECT CASE WHEN $8 <> 0 THEN $8 ELSE nextval('tapdata.view_id_seq')::integer END, nullif($9, 0), $1, $2::regrole, c.oid, "
-		"(SELECT nspname FROM pg_namespace n WHERE n.oid = c.relnamespace), c.relname, t.oid, t.relname, nullif(nullif($10, 0::oid), t.oid), jsonb_strip_nulls($5), $6, $7, nullif($11, 0) "
+		"(SELECT nspname FROM pg_namespace n WHERE n.oid = c.relnamespace), c.relname, t.oid, t.relname, nullif(nullif($10, 0::oid), t.oid), jsonb_strip_nulls($5), $6, $7, nullif($11, 0), nullif($12, 0) "
 	"FROM pg_class c, pg_class t WHERE c.oid = $3 AND t.oid = $4 "
 	"ON CONFLICT (id) DO UPDATE SET twin = excluded.twin, twin_name = excluded.twin_name, query = excluded.query, settings = excluded.settings, strategy = excluded.strategy "
 	"RETURNING id, format('%I.%I', table_schema, table_name)", NULL};
@@ -51,7 +51,7 @@ td_view_add(TdView *v, List *options, Datum settings, const char *strategy)
 	v->group = need_group(options);
 	set_max_lag(v->group, options);
 	if (TD_RUN(&add, td_arg_int4(v->group), td_arg_oid(v->owner), td_arg_oid(v->relation), td_arg_oid(v->twin), td_arg_jsonb(json),
-			   td_arg_jsonb(settings), td_arg_text(strategy), td_arg_int4(v->id), td_arg_int4(v->part_of), td_arg_oid(v->query), td_arg_int4(v->replaces)) != 1)
+			   td_arg_jsonb(settings), td_arg_text(strategy), td_arg_int4(v->id), td_arg_int4(v->part_of), td_arg_oid(v->query), td_arg_int4(v->replaces), td_arg_int4(v->keeps)) != 1)
 		elog(ERROR, "relation %u or %u of a new view does not exist", v->relation, v->twin);
 	v->id = td_col_int(0, 1);
 	v->name = td_col_text(0, 2);
@@ -230,7 +230,7 @@ td_views_bind(void)
 	static TdStatement loose = {
 		"WITH v AS (SELECT v.* FROM tapdata.view v JOIN pg_class c ON c.oid = v.relation WHERE v.home = $1), "
 		"part AS (SELECT p.oid AS part, v.relation AS whole, EXISTS (SELECT FROM tapdata.view n WHERE n.relation = p.oid AND n.replaces IS NOT NULL) AS replaces "
-		"FROM v JOIN pg_class p ON p.oid = v.twin OR p.oid = v.query OR p.oid IN (SELECT m.relation FROM tapdata.view m WHERE m.part_of = v.id) OR "
+		"FROM v JOIN pg_class p ON p.oid = v.twin OR p.oid = v.query OR p.oid IN (SELECT m.relation FROM tapdata.view m WHERE m.part_of = v.id AND m.id <> v.id) OR "
 		"(p.relnamespace = 'tapdata_state'::regnamespace AND p.relkind = 'r' AND p.relname ~ ('^v' || v.id || '_([0-9]+|c)$'))), "
 		"of_table AS (SELECT i.indexrelid AS part, i.indrelid AS whole, false AS replaces FROM pg_index i WHERE obj_description(i.indexrelid, 'pg_class') = $2 AND "
 		"i.indrelid IN (SELECT relation FROM v UNION ALL SELECT p.part FROM part p)) "

@@ -22,23 +22,16 @@
 #define OID_OF(name) "to_regclass(quote_ident(v.table_schema) || '.' || quote_ident(v." name "))::oid"
 #define OID_HERE(column, name) "CASE WHEN " TD_OIDS_ARE_OURS " THEN v." column " ELSE " OID_OF(name) " END"
 
-/*
- * The columns of a relation whose old values views that read it directly need: all that
- * they read; none where a change computes each of these views as a whole.
- */
-Bitmapset *
-td_view_columns(Oid relation)
+/* The attribute numbers that a statement over one relation gives. */
+static Bitmapset *
+load_columns(TdStatement *load, Oid relation)
 {
-	static TdStatement used = {
-		"SELECT DISTINCT unnest(b.columns)::integer FROM tapdata.view_base b JOIN tapdata.view v ON v.id = b.view "
-		"WHERE b.relation = $1 AND " TD_OIDS_ARE_OURS " AND EXISTS (SELECT FROM tapdata.view_base o JOIN tapdata.view v ON v.id = o.view "
-	"WHERE o.relation = b.relation AND v.strategy <> 'full' AND " TD_OIDS_ARE_OURS ")", NULL};
 	MemoryContext caller = CurrentMemoryContext;
 	TdCatalogScope scope;
 	Bitmapset  *columns = NULL;
 
 	td_catalog_enter(&scope);
-	TD_RUN(&used, td_arg_oid(relation));
+	TD_RUN(load, td_arg_oid(relation));
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
 		MemoryContext inner = MemoryContextSwitchTo(caller);
@@ -48,6 +41,33 @@ td_view_columns(Oid relation)
 	}
 	td_catalog_leave(&scope);
 	return columns;
+}
+
+/*
+ * The columns of a relation whose old values views that read it directly need: all that
+ * they read, but for views that a change computes as a whole, and where old rows are kept
+ * (the key of those: view/sql/kept.c).
+ */
+Bitmapset *
+td_view_columns(Oid relation)
+{
+	static TdStatement needed = {
+		"SELECT DISTINCT unnest(b.columns)::integer FROM tapdata.view_base b JOIN tapdata.view v ON v.id = b.view "
+		"WHERE b.relation = $1 AND " TD_OIDS_ARE_OURS " AND v.strategy <> 'full' AND v.keeps IS NULL AND NOT EXISTS (SELECT FROM tapdata.view_kept k "
+	"JOIN tapdata.view_base l ON l.view = k.kept WHERE k.view = b.view AND l.relation = b.relation)", NULL};
+
+	return load_columns(&needed, relation);
+}
+
+/* Those that views read, however they learn of changes. */
+Bitmapset *
+td_view_columns_read(Oid relation)
+{
+	static TdStatement used = {
+		"SELECT DISTINCT unnest(b.columns)::integer FROM tapdata.view_base b JOIN tapdata.view v ON v.id = b.view "
+	"WHERE b.relation = $1 AND v.strategy <> 'full' AND " TD_OIDS_ARE_OURS, NULL};
+
+	return load_columns(&used, relation);
 }
 
 /*

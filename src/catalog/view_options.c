@@ -28,6 +28,7 @@ typedef enum
 {
 	KIND_BOOL,
 	KIND_TEXT,
+	KIND_IMAGES,
 	KIND_PERCENT,
 	KIND_INTERVAL,
 	KIND_AGE
@@ -47,6 +48,7 @@ static const Option known[] = {
 	{"fillfactor", KIND_PERCENT, false},
 	{"group", KIND_TEXT, true},
 	{"max_lag", KIND_INTERVAL, false},
+	{"old_images", KIND_IMAGES, true},
 	{"tablespace", KIND_TEXT, true},
 	{"timeout", KIND_INTERVAL, false},
 	{"unlogged", KIND_BOOL, true},
@@ -124,6 +126,10 @@ check_value(const TdPair *pair, Kind kind)
 			break;
 		case KIND_TEXT:
 			td_check_name_length(pair->value, pair->name);
+			break;
+		case KIND_IMAGES:
+			if (strcmp(pair->value, "kept") != 0 && strcmp(pair->value, "logged") != 0)
+				bad_value(pair, "\"kept\" (in a table of tapdata) or \"logged\" (REPLICA IDENTITY FULL, the default)");
 			break;
 		case KIND_PERCENT:
 			if (strspn(pair->value, "0123456789") != strlen(pair->value) || strlen(pair->value) > 3 ||
@@ -229,7 +235,7 @@ td_view_options_kept(List *options, List *stored)
 
 		if (!option->fixed)
 			kept = lappend(kept, pair);
-		else if (strcmp(option->name, "allow_full") != 0 && !is_stored(option, pair->value, stored))
+		else if (strcmp(option->name, "allow_full") != 0 && strcmp(option->name, "old_images") != 0 && !is_stored(option, pair->value, stored))
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					 errmsg("option \"%s\" of a live view can't be changed by replacing it", pair->name),

@@ -112,9 +112,11 @@ td_view_take_over(int32 old, int32 new)
 		{"DELETE FROM tapdata.view_state WHERE view = $2 OR view IN (SELECT id FROM tapdata.view WHERE part_of = $1)", NULL},
 		{"DELETE FROM tapdata.view WHERE part_of = $1 AND id <> $2", NULL},
 		{"UPDATE tapdata.view_base SET view = $1 WHERE view = $2", NULL},
+		{"DELETE FROM tapdata.view_kept WHERE view = $1 AND $2 > 0", NULL},
+		{"UPDATE tapdata.view_kept SET view = $1 WHERE view = $2", NULL},
 		{"UPDATE tapdata.view SET part_of = $1 WHERE part_of = $2", NULL},
 		{"UPDATE tapdata.view v SET query = n.query, settings = n.settings, strategy = n.strategy, version = v.version + 1, "
-			"options = v.options - 'allow_full' || (SELECT coalesce(jsonb_object_agg(o.key, o.value), '{}') FROM jsonb_each(n.options) o WHERE o.key = 'allow_full') "
+			"options = v.options - '{allow_full,old_images}'::text[] || (SELECT coalesce(jsonb_object_agg(o.key, o.value), '{}') FROM jsonb_each(n.options) o WHERE o.key IN ('allow_full', 'old_images')) "
 		"FROM tapdata.view n WHERE v.id = $1 AND n.id = $2", NULL},
 		{"DELETE FROM tapdata.view WHERE id = $2 AND $1 > 0", NULL},
 	};

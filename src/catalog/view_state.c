@@ -66,7 +66,7 @@ failed_part(int32 id, TdError *err)
 {
 	static TdStatement look = {
 		"SELECT s.sqlstate, s.error, s.detail, s.hint FROM tapdata.view_state s JOIN tapdata.view p ON p.id = s.view "
-	"WHERE p.part_of = $1 AND p.replaces IS NULL AND s.status = 'failed' AND s.error IS NOT NULL ORDER BY p.id LIMIT 1", NULL};
+	"WHERE (p.part_of = $1 AND p.replaces IS NULL OR p.id IN (SELECT k.kept FROM tapdata.view_kept k JOIN tapdata.view r ON r.id = k.view WHERE $1 IN (r.id, r.part_of))) AND s.status = 'failed' AND s.error IS NOT NULL ORDER BY p.id LIMIT 1", NULL};
 	char	   *texts[4];
 
 	if (TD_RUN(&look, td_arg_int4(id)) != 1)
@@ -90,7 +90,7 @@ td_view_set_status(int32 id, const char *status, const char *snapshot, const TdE
 {
 	static TdStatement look = {
 		"SELECT s.status, format('%I.%I', (SELECT nspname FROM pg_namespace n WHERE n.oid = c.relnamespace), c.relname), v.owner::oid "
-		"FROM tapdata.view_state s JOIN tapdata.view v ON v.id = s.view JOIN tapdata.view m ON m.id = coalesce((SELECT p.part_of FROM tapdata.view p WHERE p.id = v.part_of), v.part_of, v.id) JOIN pg_class c ON c.oid = m.relation "
+		"FROM tapdata.view_state s JOIN tapdata.view v ON v.id = s.view JOIN tapdata.view m ON m.id = coalesce(" TD_LEARNER_OF("v.id") ", (SELECT p.part_of FROM tapdata.view p WHERE p.id = v.part_of), v.part_of, v.id) JOIN pg_class c ON c.oid = m.relation "
 	"WHERE s.view = $1 FOR NO KEY UPDATE OF s", NULL};
 	static TdStatement move = {
 		"UPDATE tapdata.view_state s SET status = $2, since = CASE WHEN status = $2 THEN since ELSE clock_timestamp() END, exact = $2 = 'streaming', "

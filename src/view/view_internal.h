@@ -46,7 +46,20 @@ typedef struct TdOccurrence
 	List	   *local;			/* quals that read only this occurrence (also in quals) */
 	Bitmapset  *settled;		/* keyed: those that nothing reads but conditions on it alone, which all rows fulfil that matter */
 	List	   *unique;			/* linear: of Bitmapset *: its columns that no two rows have in common */
+	/* how its changes are told: its rows by log, with columns; or */
+	bool		touch;			/* which rows may have changed, by the columns in */
+	Bitmapset  *told;
+	int32		kept;			/* by the view with this id, which keeps its old rows (0 = none), and */
+	Oid			source;			/* whose table this is; */
+	AttrNumber *kept_columns;	/* by columns of that table: the attribute here */
 } TdOccurrence;
+
+/* The relation whose delta is that of the occurrence. */
+static inline Oid
+td_source_of(const TdOccurrence *o)
+{
+	return o->kept != 0 ? o->source : o->relid;
+}
 
 typedef enum TdAggregateKind
 {
@@ -166,6 +179,14 @@ extern char *td_order_text(Oid relid, const List *order, int n);	/* the first n 
 /* Are two values of this type that are equal, by the equality of GROUP BY, the same in every respect (1.0 and 1.00 are not)? */
 extern bool td_equal_is_same(Oid type, int32 typmod, Oid collation);
 
+/*
+ * Of a view that keeps old rows: columns of one table, the first nkeys of which are a key.  Keyed by them: which rows may have changed is all
+ * that has to be told, the new ones are read, the old ones are what it has.
+ */
+extern TdShape *td_analyze_keeper(Query *query, Oid owner, int nkeys, TdError *err);
+extern List *td_keeper_columns(const Query *query); /* of int: what of that table they are */
+extern void td_shape_learn(TdShape *shape, int32 view); /* takes over from the catalog which occurrences learn of changes by such views */
+
 /* The same for a query that td_analyze has refused: one without a key (nkeys 0), of which everything is computed anew whenever a relation in it changes. */
 extern TdShape *td_analyze_full(Query *query, Oid owner, TdError *err);
 
@@ -184,6 +205,8 @@ extern List *td_explain(const TdShape *shape);
 extern char *td_explain_spared(const TdShape *part, const List *order);	/* the index without which a part would not be needed; NULL = it is */
 
 /* The columns whose old values are written under a replica identity but FULL; index: of kind 'i' (sql/identity.c). */
+extern void td_warn_of_wide_rows(Oid relid); /* that get replica identity full */
+extern TdIdentity td_identity_own(Relation rel);	/* the replica identity that it would have without views (analyze/wal_cost.c) */
 extern Bitmapset *td_identity_columns(Relation rel, char kind, Oid index);
 
 /* Settings that a pinned view depends on, now: {"TimeZone": "UTC", ...}. */
@@ -277,6 +300,7 @@ typedef struct TdLeaf
 	int			occurrence;
 	List	   *columns;		/* of char *: names; then the weight */
 	bool		whole;			/* no condition: these columns of all rows */
+	bool		touched;		/* each row counts, with weight 1 */
 	char	   *sql;			/* over d_<relid> */
 } TdLeaf;
 

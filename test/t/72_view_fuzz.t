@@ -5,7 +5,7 @@
 #
 # TD_SEED=n repeats a run, TD_FUZZ_SECONDS makes it longer (make fuzz: 20 minutes), TD_FUZZ_KINDS='setop window' takes some
 # kinds of queries (TdQueries::kinds), TD_FUZZ_SHRINK is the time given to making a failure small, in seconds, TD_FUZZ_ENOUGH failures end it, and
-# TD_FUZZ_KNOWN a pattern of errors of create_view that are known: the query is passed over.
+# TD_FUZZ_KEPT is the share of views whose old rows are kept, TD_FUZZ_KNOWN a pattern of errors of create_view that are known: the query is passed over.
 use strict;
 use warnings;
 use FindBin;
@@ -56,7 +56,7 @@ sub make_views
 		my $why = plain_result($dbh, $sql);
 		if ($why) { $count{dear}++, next if $why eq 'dear'; return "the bare query: $why\n$sql\n" }
 		my $v = { name => "$s->{schema}.v" . (@$views + 1), sql => $q->{sql}, columns => $q->{columns} };
-		my %options = ($round % 5 == 0 ? (group => '"fz"') : (), rand() < 0.25 ? (changes => 'true') : (), rand() < 0.1 ? (unlogged => 'true') : ());
+		my %options = ($round % 5 == 0 ? (group => '"fz"') : (), rand() < 0.25 ? (changes => 'true') : (), rand() < 0.1 ? (unlogged => 'true') : (), rand() < ($ENV{TD_FUZZ_KEPT} // 0.25) ? (old_images => '"kept"') : ());
 		my $explained = rand() < 0.3 ? explained($dbh, $sql) : undef;
 		my $said = create_view($dbh, $v->{name}, $sql, options(%options));
 		return "explain_query: $explained\n$sql\n" if $explained && ($explained !~ /^refused/ || !$said);

@@ -438,7 +438,7 @@ td_explain(const TdShape *shape)
 	if (shape->keyed && shape->keyed->nkeys == 0)
 	{
 		td_explain_row(&rows, 0, "view", "full", "all of it is computed anew whenever a table in it changes: needs the option {\"allow_full\": true}");
-		td_explain_row(&rows, 1, "old rows", "as it is", "none are needed, but where another view of the same table needs them");
+		td_explain_row(&rows, 1, "old rows", "as it is", "none are needed");
 		return rows;
 	}
 	if (shape->keyed)

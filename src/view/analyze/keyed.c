@@ -65,10 +65,10 @@ keyless(const TdKeyedWalk *walk)
 }
 
 static TdShape *
-analyze(Query *query, Oid owner, bool full, TdError *err)
+analyze(Query *query, Oid owner, bool full, int leading, TdError *err)
 {
 	TdShape    *shape = palloc0(sizeof(TdShape));
-	TdKeyedWalk walk = {shape, err};
+	TdKeyedWalk walk = {.shape = shape,.err = err,.leading = leading};
 	List	   *views = NIL;
 
 	shape->query = query;
@@ -104,11 +104,21 @@ analyze(Query *query, Oid owner, bool full, TdError *err)
 TdShape *
 td_keyed_analyze(Query *query, Oid owner, TdError *err)
 {
-	return analyze(query, owner, false, err);
+	return analyze(query, owner, false, 0, err);
 }
 
 TdShape *
 td_analyze_full(Query *query, Oid owner, TdError *err)
 {
-	return analyze(copyObject(query), owner, true, err);
+	TdShape    *shape = analyze(copyObject(query), owner, true, 0, err);
+
+	for (int i = 0; shape && i < shape->noccurrences; i++)
+		shape->occurrences[i].touch = true; /* that something has changed is enough */
+	return shape;
+}
+
+TdShape *
+td_keyed_analyze_by(Query *query, Oid owner, int leading, TdError *err)
+{
+	return analyze(query, owner, false, leading, err);
 }

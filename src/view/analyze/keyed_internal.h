@@ -82,6 +82,7 @@ typedef struct TdKeyedWalk
 	List	   *fulls;			/* of Bitmapset *: what the FULL JOINs of the topmost level join */
 	List	   *nullable_sides; /* of Bitmapset *: of its left and right joins */
 	Bitmapset  *beyond[TD_MAX_OCCURRENCES];	/* columns that are read beyond conditions on one occurrence alone */
+	int			leading;		/* the first so many outputs are the key; 0 = whatever is best */
 	bool		too_many;		/* tables */
 } TdKeyedWalk;
 
@@ -111,6 +112,9 @@ typedef struct TdCandidate
 	int		   *next;			/* by occurrence - 1: the occurrence that it is led to, 0 = itself, -1 = none */
 	int			scores[7];		/* in the order of importance */
 } TdCandidate;
+
+/* keyed.c: by the first so many columns of the result */
+extern TdShape *td_keyed_analyze_by(Query *query, Oid owner, int leading, TdError *err);
 
 /* keyed_bind.c */
 extern void td_keyed_bind(const TdKeyedWalk *walk, TdCandidate *c);

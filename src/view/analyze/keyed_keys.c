@@ -363,6 +363,23 @@ consider_set(const TdKeyedWalk *walk, List **candidates)
 		consider_parts(walk, candidates, list_make1(lfirst(lc)));
 }
 
+/* The first outputs, where each can be in a key; NIL = they can't. */
+static List *
+leading_outputs(const TdKeyedWalk *walk)
+{
+	List	   *exprs = NIL;
+
+	for (int i = 0; i < walk->leading; i++)
+	{
+		Node	   *expr = (Node *) list_nth_node(TargetEntry, walk->top->query->targetList, i)->expr;
+
+		if (!type_can_be_key(exprType(expr)))
+			return NIL;
+		exprs = lappend(exprs, expr);
+	}
+	return exprs;
+}
+
 static bool
 is_better(const TdCandidate *a, const TdCandidate *b)
 {
@@ -421,7 +438,9 @@ td_keyed_best(const TdKeyedWalk *walk, TdError *err)
 	List	   *candidates = NIL;
 	ListCell   *lc;
 
-	if (query->setOperations)
+	if (walk->leading > 0)
+		consider(walk, &candidates, leading_outputs(walk), 0);
+	else if (query->setOperations)
 		consider_set(walk, &candidates);
 	else if (td_keyed_has_groups(query))
 		consider_parts(walk, &candidates, grouping_expressions(query));

@@ -41,8 +41,8 @@ typedef struct OldRows
 } OldRows;
 
 /* The replica identity that it would have without views. */
-static TdIdentity
-own_identity(Relation rel)
+TdIdentity
+td_identity_own(Relation rel)
 {
 	TdIdentity	own = {RelationGetRelid(rel), InvalidOid, rel->rd_rel->relreplident};
 	ListCell   *lc;
@@ -62,7 +62,7 @@ own_identity(Relation rel)
 static bool
 identity_covers(Relation rel, Oid root, const Bitmapset *attnums)
 {
-	TdIdentity	own = own_identity(rel);
+	TdIdentity	own = td_identity_own(rel);
 	Bitmapset  *logged;
 	int			attnum = -1;
 	bool		covers = true;
@@ -137,23 +137,60 @@ cost_of(Oid relid, bool inherited, const Bitmapset *attnums)
 	return cost;
 }
 
+/* Bytes of an old row, and how many of them are out of line. */
+static double
+old_bytes(const OldRows *cost, double *toasted)
+{
+	*toasted = cost->rows > 0 ? cost->toasted / cost->rows : 0;
+	return cost->width + *toasted;
+}
+
+/* How many times as much WAL an update writes. */
+static double
+wal_factor(const OldRows *cost, double old)
+{
+	return (WAL_OF_UPDATE + cost->width + old) / (WAL_OF_UPDATE + cost->width);
+}
+
+/* A table is about to log whole old rows: those who write it may be slower by far. */
+void
+td_warn_of_wide_rows(Oid relid)
+{
+	OldRows		cost = cost_of(relid, false, NULL);
+	double		toasted;
+	double		old = old_bytes(&cost, &toasted);
+
+	if (old < WIDE_ROW)
+		return;
+	ereport(WARNING,
+			(errmsg("updates and deletes of table \"%s\" log the whole old row from now on, about %.0f bytes", get_rel_name(relid), old),
+			 errdetail("%.0f bytes of it are stored out of line; the WAL of an update grows to %.1f times.", toasted, wal_factor(&cost, old)),
+			 errhint("With the option {\"old_images\": \"kept\"} the columns that the view uses are kept in a table of tapdata instead.")));
+}
+
+/* kept: the table that has its old rows; InvalidOid = none has. */
 static void
-explain_relation(List **rows, Oid relid, bool inherited, const Bitmapset *attnums)
+explain_relation(List **rows, Oid relid, bool inherited, const Bitmapset *attnums, Oid kept)
 {
 	OldRows		cost = cost_of(relid, inherited, attnums);
-	double		toasted = cost.rows > 0 ? cost.toasted / cost.rows : 0;
-	double		old = cost.width + toasted;
+	double		toasted;
+	double		old = old_bytes(&cost, &toasted);
 	char	   *node = psprintf("old rows of %s", td_qualified_name(relid));
 
-	if (cost.without == 0)
+	if (OidIsValid(kept))
+		td_explain_row(rows, 1, node, "kept",
+					   psprintf("key and columns used are kept in %s; no more WAL of its changes (replica identity full: to %.1f times), but that of the copy; "
+								"for each changed row a probe of its key in both", td_qualified_name(kept), wal_factor(&cost, old)));
+	else if (cost.without == 0)
 		td_explain_row(rows, 1, node, "as it is", "its replica identity covers the columns used: no more WAL");
 	else
 		td_explain_row(rows, 1, node, "replica identity full",
 					   psprintf("%s%sWAL of an update grows by about %.0f bytes, to %.1f times%s",
 								cost.full == cost.without ? "it is so already, for live views; " : "",
 								cost.tables > 1 ? psprintf("%d of %d tables; ", cost.without, cost.tables) : "",
-								old, (WAL_OF_UPDATE + cost.width + old) / (WAL_OF_UPDATE + cost.width),
-								old < WIDE_ROW ? "" : psprintf("; WARNING: wide rows (%.0f bytes of each are stored out of line), updates and deletes will be slower", toasted)));
+								old, wal_factor(&cost, old),
+								old < WIDE_ROW ? "" : psprintf("; WARNING: wide rows (%.0f bytes of each are stored out of line), updates and deletes will be slower: "
+															   "the option {\"old_images\": \"kept\"} keeps key and columns used instead", toasted)));
 }
 
 /* One row per base table; the changes of live views are known without. */
@@ -176,6 +213,6 @@ td_explain_wal(List **rows, const TdShape *shape)
 			attnums = bms_add_members(attnums, shape->occurrences[j].columns);
 		}
 		if (!told && shape->occurrences[i].view == 0)
-			explain_relation(rows, relid, inherited, attnums);
+			explain_relation(rows, relid, inherited, attnums, shape->occurrences[i].kept != 0 ? shape->occurrences[i].source : InvalidOid);
 	}
 }

@@ -44,7 +44,7 @@ static void bind_layout(TdKeeper *k, TdDeltas *deltas, TdRowLayout *layout);
 static bool map_columns(TdRowLayout *layout, const TdDelta *delta, bool base);
 static TupleDesc desc_of(const TdRowLayout *layout);
 static bool is_being_detached(Oid relid);
-static void warn_partition(Oid relid);
+static void warn_partition(Oid relid, bool key);
 
 /* ---- what capture is asked for ---- */
 
@@ -65,7 +65,7 @@ union_of_runs(TdKeeper *k)
 			TdWanted   *w = NULL;
 			ListCell   *at;
 
-			if (o->view != 0)
+			if (o->view != 0 || o->kept != 0)
 				continue;
 			foreach(at, wanted)
 			{
@@ -80,7 +80,8 @@ union_of_runs(TdKeeper *k)
 				wanted = lappend(wanted, w);
 			}
 			w->only &= !o->inh;
-			w->columns = bms_add_members(w->columns, o->columns);
+			w->touch |= o->touch;
+			w->columns = bms_add_members(w->columns, o->touch ? o->told : o->columns);
 		}
 	}
 	return wanted;
@@ -103,7 +104,7 @@ same_wanted(List *bases, List *wanted)
 		{
 			TdBase	   *base = lfirst(at);
 
-			same |= base->relid == w->relid && base->only == w->only && bms_equal(base->columns, w->columns);
+			same |= base->relid == w->relid && base->only == w->only && base->touch == w->touch && bms_equal(base->columns, w->columns);
 		}
 		if (!same)
 			return false;
@@ -133,6 +134,7 @@ adopt(TdKeeper *k, List *wanted)
 		else
 			k->bases = list_delete_ptr(k->bases, base);
 		base->only = w->only;
+		base->touch = w->touch;
 		bms_free(base->columns);
 		base->columns = bms_copy(w->columns);
 		base->desc = NULL;
@@ -506,20 +508,30 @@ td_rows_copy(TdKeeper *k, TdDeltas *to, TdDelta *from)
 
 /* ---- replica identity ---- */
 
-/* Does a view that reads it do better than computing all of itself for each change? */
+/* Does a view that learns of changes from its rows do better than computing all of itself for each?  *key: their key is enough for all of these. */
 static bool
-needs_old_images(TdKeeper *k, Oid relid)
+needs_old_images(TdKeeper *k, Oid relid, bool *key)
 {
+	bool		needs = false;
 	ListCell   *lc;
+
+	*key = true;
 
 	foreach(lc, k->members)
 	{
 		TdMember   *m = lfirst(lc);
 
-		if (td_member_reads(m, relid) && !td_run_is_whole(m->run))
-			return true;
+		for (int i = 0; m->run && i < m->run->shape->noccurrences; i++)
+		{
+			const TdOccurrence *o = &m->run->shape->occurrences[i];
+
+			if (o->relid != relid || o->kept != 0 || td_run_is_whole(m->run))
+				continue;
+			needs = true;
+			*key &= o->touch;
+		}
 	}
-	return false;
+	return needs;
 }
 
 /* Says, once a session, which tables must be altered so that changes of a base can be told. */
@@ -527,19 +539,20 @@ void
 td_base_warn_identity(TdKeeper *k, Oid relid)
 {
 	TdBase	   *base = td_base_find(k, relid);
+	bool		key;
 	List	   *relids;
 	ListCell   *lc;
 
-	if (base == NULL || base->warned || !needs_old_images(k, relid))
+	if (base == NULL || base->warned || !needs_old_images(k, relid, &key))
 		return;
 	base->warned = true;
 	relids = find_all_inheritors(relid, NoLock, NULL);
 	foreach(lc, relids)
-		warn_partition(lfirst_oid(lc));
+		warn_partition(lfirst_oid(lc), key);
 }
 
 static void
-warn_partition(Oid relid)
+warn_partition(Oid relid, bool key)
 {
 	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
 	Form_pg_class form;
@@ -552,8 +565,8 @@ warn_partition(Oid relid)
 	if (form->relkind == RELKIND_RELATION && form->relreplident != REPLICA_IDENTITY_FULL)
 	{
 		name = quote_qualified_identifier(get_namespace_name(form->relnamespace), NameStr(form->relname));
-		td_error_set(&entry, "55000", "changes of table %s do not tell the old row, views that read it are computed anew for each", name);
-		td_error_hint(&entry, "ALTER TABLE %s REPLICA IDENTITY FULL;", name);
+		td_error_set(&entry, "55000", "changes of table %s do not tell the %s, views that read it are computed anew for each", name, key ? "key of the old row" : "old row");
+		td_error_hint(&entry, key ? "Give it a primary key and: ALTER TABLE %s REPLICA IDENTITY DEFAULT;" : "ALTER TABLE %s REPLICA IDENTITY FULL;", name);
 		td_log("warning", "view", name, form->relowner, &entry);
 	}
 	ReleaseSysCache(tuple);

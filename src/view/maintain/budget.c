@@ -45,13 +45,27 @@ budget_of(const TdKeeper *k)
 	return Max(k->max_lag_ms, LEAST_MS);
 }
 
+/* The first view that learns of changes by one which keeps old rows, and else is a part of itself. */
+static TdMember *
+learner_of(const TdKeeper *k, TdMember *m)
+{
+	ListCell   *lc;
+
+	foreach(lc, k->members)
+		if (td_member_learns(lfirst(lc), m->view->relation))
+			return lfirst(lc);
+	return m;
+}
+
 /* The view that it is a hidden part of, or itself. */
 static TdMember *
 whole_of(const TdKeeper *k, TdMember *m)
 {
 	TdMember   *whole;
 
-	while (m->view->part_of != 0 && (whole = td_member_find((TdKeeper *) k, m->view->part_of)) != NULL)
+	if (m->view->keeps > 0)
+		m = learner_of(k, m);
+	while (m->view->part_of != 0 && m->view->keeps == 0 && (whole = td_member_find((TdKeeper *) k, m->view->part_of)) != NULL)
 		m = whole;
 	return m;
 }

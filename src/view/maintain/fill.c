@@ -467,7 +467,7 @@ keep_change(TdKeeper *k, TdDelta *delta)
 {
 	TdFill	   *fill = &k->fill;
 
-	if (!td_member_reads(fill->member, delta->relid))
+	if (!td_member_takes(fill->member, delta->relid))
 		return;
 	if (delta->unknown)
 		fill->unknown = list_append_unique_oid(fill->unknown, delta->relid);
@@ -478,7 +478,7 @@ keep_change(TdKeeper *k, TdDelta *delta)
 /*
  * In the tick whose snapshot was handed over: the snapshot sees base tables as
  * this tick leaves them, but the tables of other views as the tick before left
- * them.
+ * them.  What a view learns of a base table by another one is about the former.
  */
 static void
 keep_lower(TdKeeper *k, TdDeltas *deltas)
@@ -488,7 +488,9 @@ keep_lower(TdKeeper *k, TdDeltas *deltas)
 
 	foreach(lc, deltas->list)
 	{
-		if (td_base_find(k, ((TdDelta *) lfirst(lc))->relid) == NULL)
+		Oid			relid = ((TdDelta *) lfirst(lc))->relid;
+
+		if (td_base_find(k, relid) == NULL && !td_member_learns(k->fill.member, relid))
 			keep_change(k, lfirst(lc));
 	}
 	MemoryContextSwitchTo(old);
@@ -566,7 +568,7 @@ td_fill_join(TdKeeper *k, TdDeltas *deltas)
 		td_deltas_unknown(own, lfirst_oid(lc));
 	foreach(lc, deltas->list)
 	{
-		if (td_member_reads(m, ((TdDelta *) lfirst(lc))->relid))
+		if (td_member_takes(m, ((TdDelta *) lfirst(lc))->relid))
 			td_rows_copy(k, own, lfirst(lc));
 	}
 	if (!td_spool_rewind(fill->backlog, &err))

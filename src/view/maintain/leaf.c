@@ -17,6 +17,8 @@
 #include "postgres.h"
 
 #include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
 #include "view/maintain/run_internal.h"
 
 /* A leaf's rows as they come; what they look like is known with the first. */
@@ -43,28 +45,39 @@ take_leaf_row(TupleTableSlot *slot, void *arg)
 	td_net_add(leaf->net, slot, 1);
 }
 
+/* The columns of the view that keeps its old rows, by the names that they have in the table. */
+static TupleDesc
+learned_desc(const TdOccurrence *o, TupleDesc desc)
+{
+	TupleDesc	named = CreateTupleDescCopy(desc);
+
+	for (int i = 0; i < desc->natts - 1; i++)
+		namestrcpy(&TupleDescAttr(named, i)->attname, get_attname(o->relid, o->kept_columns[i], false));
+	return named;
+}
+
 TdSource
-td_delta_source(const TdDelta *delta)
+td_delta_source(const TdOccurrence *o, const TdDelta *delta)
 {
 	return (TdSource)
 	{
-		psprintf("d_%u", delta->relid), delta->desc, delta->rows, (double) delta->nrows
+		psprintf("d_%u", o->relid), o->kept != 0 ? learned_desc(o, delta->desc) : delta->desc, delta->rows, (double) delta->nrows
 	};
 }
 
 /* From 0. */
 static int
-column_of(const TdDelta *delta, const char *name)
+column_of(const TdSource *delta, const char *name)
 {
 	for (int i = 0; i < delta->desc->natts - 1; i++)
 		if (strcmp(NameStr(TupleDescAttr(delta->desc, i)->attname), name) == 0)
 			return i;
-	elog(ERROR, "the delta of relation %u has no column \"%s\"", delta->relid, name);
+	elog(ERROR, "the delta %s has no column \"%s\"", delta->name, name);
 }
 
 /* The columns of the leaf and the weight: what they look like, and where they stand in the delta. */
 static TupleDesc
-project(const TdLeaf *leaf, const TdDelta *delta, int *from)
+project(const TdLeaf *leaf, const TdSource *delta, int *from)
 {
 	TupleDesc	desc = CreateTemplateTupleDesc(list_length(leaf->columns) + 1);
 	int			n = 0;
@@ -80,7 +93,7 @@ project(const TdLeaf *leaf, const TdDelta *delta, int *from)
 
 /* The delta's rows, as many as there are. */
 static void
-copy_rows(LeafRows *rows, const TdLeaf *leaf, const TdDelta *delta)
+copy_rows(LeafRows *rows, const TdLeaf *leaf, const TdSource *delta)
 {
 	int		   *from = palloc(sizeof(int) * (list_length(leaf->columns) + 1));
 	TupleTableSlot *in = MakeSingleTupleTableSlot(delta->desc, &TTSOpsMinimalTuple);
@@ -100,6 +113,8 @@ copy_rows(LeafRows *rows, const TdLeaf *leaf, const TdDelta *delta)
 			out->tts_values[i] = in->tts_values[from[i]];
 			out->tts_isnull[i] = in->tts_isnull[from[i]];
 		}
+		if (leaf->touched)
+			out->tts_values[rows->desc->natts - 1] = Int64GetDatum(1);
 		td_net_add(rows->net, ExecStoreVirtualTuple(out), 1);
 		CHECK_FOR_INTERRUPTS();
 	}
@@ -108,15 +123,15 @@ copy_rows(LeafRows *rows, const TdLeaf *leaf, const TdDelta *delta)
 }
 
 bool
-td_leaf_make(TdTick *t, const TdLeaf *leaf, const TdDelta *delta, TdSource *source)
+td_leaf_make(TdTick *t, const TdLeaf *leaf, const TdOccurrence *o, const TdDelta *delta, TdSource *source)
 {
 	LeafRows	rows = {t, NULL, NULL};
-	TdSource	all = td_delta_source(delta);
+	TdSource	all = td_delta_source(o, delta);
 	Tuplestorestate *store;
 	int64		n;
 
 	if (leaf->whole)
-		copy_rows(&rows, leaf, delta);
+		copy_rows(&rows, leaf, &all);
 	else
 		td_execute(t->run, leaf->sql, 1, &all, false, take_leaf_row, &rows);
 	if (rows.net == NULL)

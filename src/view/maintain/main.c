@@ -402,6 +402,8 @@ work(TdKeeper *k)
 		if (timeout == 0)
 			timeout = try_tick(k);
 	}
+	else
+		timeout = td_members_count_idle(k);
 	timeout = sooner(timeout, td_feeds_work(k));
 	td_tick_confirm(k, false);
 	if (k->commit_end != InvalidXLogRecPtr)

@@ -59,12 +59,16 @@ plan_view(TdViewRun *run)
 	Query	   *query = td_twin_query(run->view->query);
 	TdError		err = {0};
 
-	run->shape = td_analyze(query, run->view->owner, &err);
+	if (run->view->keeps > 0)
+		run->shape = td_analyze_keeper(query, run->view->owner, run->view->keeps, &err);
+	else
+		run->shape = td_analyze(query, run->view->owner, &err);
 	if (run->shape == NULL && run->view->allow_full)
 		run->shape = td_analyze_full(query, run->view->owner, &err);
 	if (run->shape == NULL)
 		td_error_raise(&err);
 	td_shape_require_execute(run->shape, run->view->owner);
+	td_shape_learn(run->shape, run->view->id);
 	run->plan = td_plan(run->shape);
 	run->fingerprint = td_fingerprint(run->shape);
 	AtEOXact_GUC(false, level);
@@ -447,12 +451,12 @@ leaf_of(const TdPlan *plan, int occurrence)
 
 /* The delta of a table is one source, however often the table is used. */
 static void
-add_delta_source(TdSource *sources, int *nsources, const TdDelta *delta)
+add_delta_source(TdSource *sources, int *nsources, const TdOccurrence *o, const TdDelta *delta)
 {
 	for (int i = 0; i < *nsources; i++)
 		if (sources[i].rows == delta->rows)
 			return;
-	sources[(*nsources)++] = td_delta_source(delta);
+	sources[(*nsources)++] = td_delta_source(o, delta);
 }
 
 /* Which occurrences have changed, and with what. */
@@ -465,14 +469,14 @@ changed_occurrences(TdTick *t)
 	for (int i = 0; i < shape->noccurrences; i++)
 	{
 		const TdOccurrence *o = &shape->occurrences[i];
-		const TdDelta *delta = td_deltas_get(t->deltas, o->relid);
+		const TdDelta *delta = td_deltas_get(t->deltas, td_source_of(o));
 		const TdLeaf *leaf = leaf_of(t->run->plan, o->n);
 
 		if (delta == NULL || delta->nrows == 0)
 			continue;
 		if (leaf == NULL)
-			add_delta_source(t->sources, &t->nsources, delta);
-		else if (td_leaf_make(t, leaf, delta, &t->sources[t->nsources]))
+			add_delta_source(t->sources, &t->nsources, o, delta);
+		else if (td_leaf_make(t, leaf, o, delta, &t->sources[t->nsources]))
 			t->nsources++;
 		else
 			continue;
@@ -545,7 +549,7 @@ is_touched(const TdViewRun *run, TdDeltas *deltas, TdRan *recompute)
 
 	for (int i = 0; i < run->shape->noccurrences; i++)
 	{
-		const TdDelta *delta = td_deltas_get(deltas, run->shape->occurrences[i].relid);
+		const TdDelta *delta = td_deltas_get(deltas, td_source_of(&run->shape->occurrences[i]));
 
 		if (delta == NULL)
 			continue;

@@ -108,8 +108,8 @@ extern const TdText *td_delta_text(TdViewRun *run, const Bitmapset *changed);
 extern void td_execute_delta(TdTick *t, const TdText *text, TdReceive receive, void *arg);
 
 /* leaf.c */
-extern TdSource td_delta_source(const TdDelta *delta);
-extern bool td_leaf_make(TdTick *t, const TdLeaf *leaf, const TdDelta *delta, TdSource *source);	/* false = nothing is left of the delta */
+extern TdSource td_delta_source(const TdOccurrence *o, const TdDelta *delta);
+extern bool td_leaf_make(TdTick *t, const TdLeaf *leaf, const TdOccurrence *o, const TdDelta *delta, TdSource *source);	/* false = nothing is left of the delta */
 
 /* key_sets.c */
 extern TupleDesc td_key_desc(int n, const TdStateColumn *columns);

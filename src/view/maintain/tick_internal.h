@@ -29,6 +29,7 @@ typedef struct TdBase
 {
 	Oid			relid;
 	bool		only;			/* wanted without the rows of what inherits from it */
+	bool		touch;			/* and which rows may have changed, whatever of them is wanted */
 	Bitmapset  *columns;		/* wanted by capture */
 	uint64		checked;		/* number of the tick in which desc was compared with the catalog */
 	bool		fits;			/* then: all wanted columns are there */
@@ -319,6 +320,8 @@ typedef struct TdDdl
 extern TdMember *td_member_find(TdKeeper *k, int32 id);
 extern void td_members_read(TdKeeper *k);	/* in a transaction of its own; exits when the group is gone */
 extern bool td_member_reads(const TdMember *m, Oid relid);
+extern bool td_member_takes(const TdMember *m, Oid relid);	/* its delta */
+extern bool td_member_learns(const TdMember *m, Oid relid);	/* of a base table, by its delta */
 extern bool td_member_below(const TdKeeper *k, const TdMember *m, bool (*test) (const TdMember *lower));	/* any view that it reads directly */
 extern bool td_member_plan(TdKeeper *k, TdMember *m, TdError *err);	/* makes its run, in a subtransaction; false = can't */
 extern void td_member_follow(TdKeeper *k, TdMember *m); /* what has become of the views below it */

@@ -80,13 +80,52 @@ td_member_reads(const TdMember *m, Oid relid)
 	return false;
 }
 
-/* Is that true of a view that it reads directly? */
+/* Is the delta of this relation one of its own? */
+bool
+td_member_takes(const TdMember *m, Oid relid)
+{
+	for (int i = 0; m->run && i < m->run->shape->noccurrences; i++)
+	{
+		if (td_source_of(&m->run->shape->occurrences[i]) == relid)
+			return true;
+	}
+	return false;
+}
+
+/* Does it learn of a base table's changes by the delta of this one? */
+bool
+td_member_learns(const TdMember *m, Oid relid)
+{
+	for (int i = 0; m->run && i < m->run->shape->noccurrences; i++)
+	{
+		if (m->run->shape->occurrences[i].kept != 0 && m->run->shape->occurrences[i].source == relid)
+			return true;
+	}
+	return false;
+}
+
+/* Is a view gone by which it learns of changes? */
+static bool
+is_bereft(const TdKeeper *k, const TdMember *m)
+{
+	for (int i = 0; i < m->run->shape->noccurrences; i++)
+	{
+		int32		kept = m->run->shape->occurrences[i].kept;
+
+		if (kept != 0 && td_member_find((TdKeeper *) k, kept) == NULL)
+			return true;
+	}
+	return false;
+}
+
+/* Is that true of a view that it reads directly, or learns of changes by? */
 bool
 td_member_below(const TdKeeper *k, const TdMember *m, bool (*test) (const TdMember *lower))
 {
 	for (int i = 0; m->run && i < m->run->shape->noccurrences; i++)
 	{
-		int32		view = m->run->shape->occurrences[i].view;
+		const TdOccurrence *o = &m->run->shape->occurrences[i];
+		int32		view = o->kept != 0 ? o->kept : o->view;
 		TdMember   *lower = view ? td_member_find((TdKeeper *) k, view) : NULL;
 
 		if (lower && test(lower))
@@ -265,7 +304,8 @@ capture_covers(TdKeeper *k, const TdViewRun *run)
 		const TdOccurrence *o = &run->shape->occurrences[i];
 		TdBase	   *base = td_base_find(k, o->relid);
 
-		if (o->view == 0 && (base == NULL || (base->only && o->inh) || !bms_is_subset(o->columns, base->columns)))
+		if (o->view == 0 && o->kept == 0 && (base == NULL || (base->only && o->inh) || (o->touch && !base->touch) ||
+											 !bms_is_subset(o->touch ? o->told : o->columns, base->columns)))
 			return false;
 	}
 	return true;
@@ -301,7 +341,7 @@ has_changed(const TdMember *m, TdDeltas *deltas)
 {
 	for (int i = 0; i < m->run->shape->noccurrences; i++)
 	{
-		TdDelta    *delta = td_deltas_get(deltas, m->run->shape->occurrences[i].relid);
+		TdDelta    *delta = td_deltas_get(deltas, td_source_of(&m->run->shape->occurrences[i]));
 
 		if (delta && (delta->unknown || delta->nrows > 0))
 			return true;
@@ -328,6 +368,14 @@ td_members_run(TdKeeper *k, TdDeltas *deltas, bool careful)
 
 			td_error_set(&err, "55000", "a view that %s reads has failed", m->view->name);
 			td_error_hint(&err, "Mend that view, and revive it with tapdata.refresh_view().");
+			td_member_freeze(k, m, &err);
+		}
+		else if (is_bereft(k, m))
+		{
+			TdError		err = {0};
+
+			td_error_set(&err, "55000", "the table with old rows that view %s learns of changes by is gone", m->view->name);
+			td_error_hint(&err, "Drop the view and create it again.");
 			td_member_freeze(k, m, &err);
 		}
 		else if (m->aside)

@@ -272,13 +272,16 @@ td_plan_affected(const TdPlan *plan, const Bitmapset *changed)
 
 /* ---- the plan ---- */
 
-/* The images that fulfil the conditions on it alone, without what only those read: where only such columns change, nothing is left. */
+/*
+ * The images that fulfil the conditions on it alone, without what only those read: where only such columns change, nothing is left.  Of rows that were touched
+ * each counts, also where one that comes is like one that goes: what is not told of them may differ.
+ */
 static TdLeaf *
 make_leaf(const KeyedPlan *p, const TdOccurrence *o, const TdRowNames *row)
 {
 	TdLeaf	   *leaf = palloc0(sizeof(TdLeaf));
 	const List *local = p->plan.shape->keyed->private->lineage[o->n - 1].local;
-	Bitmapset  *columns = bms_difference(o->columns, o->settled);
+	const Bitmapset *columns = o->touch ? o->told : bms_difference(o->columns, o->settled);
 	StringInfoData buf;
 	int			a = -1;
 
@@ -292,7 +295,9 @@ make_leaf(const KeyedPlan *p, const TdOccurrence *o, const TdRowNames *row)
 		appendStringInfo(&buf, "r%d.%s, ", o->n, quote_identifier(name));
 		leaf->columns = lappend(leaf->columns, name);
 	}
-	appendStringInfo(&buf, "r%d." TD_W "\nFROM d_%u r%d", o->n, o->relid, o->n);
+	leaf->touched = o->touch;
+	appendStringInfoString(&buf, o->touch ? "1::bigint AS " : psprintf("r%d.", o->n));
+	appendStringInfo(&buf, TD_W "\nFROM d_%u r%d", o->relid, o->n);
 	put_conditions(&buf, p, local, "\nWHERE ");
 	leaf->name = psprintf("l%d", o->n);
 	leaf->occurrence = o->n;

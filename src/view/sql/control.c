@@ -32,6 +32,8 @@ static TdView *owned(Oid relation);
 static void require_unread(const TdView *view);
 static List *add_view(List *views, TdView *view);
 static int	by_id(const ListCell *a, const ListCell *b);
+static List *take_out(List *options, const char *name, List **taken);
+static void redefine(const TdView *view, List *options);
 static void apply_fillfactor(const TdView *view, List *options);
 
 PG_FUNCTION_INFO_V1(td_sql_drop_view);
@@ -126,7 +128,7 @@ td_sql_refresh_view(PG_FUNCTION_ARGS)
 
 	td_workers_require();
 	td_home_require();
-	foreach(lc, td_views_with_readers(lappend(td_view_parts(view->id), view)))
+	foreach(lc, td_views_with_readers(td_kept_failed(lappend(td_view_parts(view->id), view))))
 		td_view_refill(((TdView *) lfirst(lc))->id);
 	td_view_wake(view);
 	PG_RETURN_VOID();
@@ -173,17 +175,50 @@ td_sql_alter_view(PG_FUNCTION_ARGS)
 {
 	TdView	   *view = td_view_owned(td_required_oid(fcinfo, 0, "view"), AccessShareLock);
 	List	   *options;
+	List	   *images;
 
 	if (PG_ARGISNULL(1))
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("argument \"options\" must not be null"),
 				 errhint("Give what is to be changed: '{\"writable\": true}'.")));
-	options = td_optional_pairs(fcinfo, 1, "options");
+	options = take_out(td_optional_pairs(fcinfo, 1, "options"), "old_images", &images);
 	td_view_options_check(options, false);
+	td_view_options_check(images, true);
 	td_view_set_options(view, options);
+	if (images != NIL)
+		redefine(view, images);
 	td_view_wake(view);
 	PG_RETURN_VOID();
+}
+
+/* The options without those of that name, which go to *taken. */
+static List *
+take_out(List *options, const char *name, List **taken)
+{
+	List	   *rest = NIL;
+	ListCell   *lc;
+
+	*taken = NIL;
+	foreach(lc, options)
+	{
+		if (strcmp(((TdPair *) lfirst(lc))->name, name) == 0)
+			*taken = lappend(*taken, lfirst(lc));
+		else
+			rest = lappend(rest, lfirst(lc));
+	}
+	return rest;
+}
+
+/* Options that it must be made anew for: beside the old one, which goes on meanwhile. */
+static void
+redefine(const TdView *view, List *options)
+{
+	TdViewName	name = {get_namespace_name(get_rel_namespace(view->relation)), get_rel_name(view->relation), get_rel_namespace(view->relation)};
+
+	td_home_require();
+	td_workers_require();
+	td_view_replace(view->relation, &name, NULL, options);
 }
 
 /* Checked ones, which can be changed. */
@@ -194,6 +229,7 @@ td_view_set_options(const TdView *view, List *options)
 
 	td_view_alter(view, options);
 	td_parts_alter(view, options);
+	td_kept_alter(lappend(td_view_parts(view->id), unconstify(TdView *, view)), options);
 	if (td_pairs_has(options, "writable"))
 	{
 		const char *value = td_pairs_get(options, "writable");

@@ -126,7 +126,7 @@ create(const TdViewName *name, const char *sql, List *options)
 	view->twin = td_view_create_twin(name->schema, "tapdata_views", td_twin_name(name->schema, name->table), view->relation, td_query_text(query));
 	td_twin_needs(view->twin, proofs);
 	shapes = td_parts_complete(&parts, name, view);
-	td_identity_need(lappend(shapes, td_view_complete(view, options)));
+	td_identity_need(lappend(shapes, td_view_complete(view, name->schema, options)));
 	td_view_follow_feed(view->id);
 	CommandCounterIncrement();
 	return view;
@@ -134,12 +134,14 @@ create(const TdViewName *name, const char *sql, List *options)
 
 /* Of a view whose table and SQL views are there: what it needs of others, the rows of the catalog, its state. */
 TdShape *
-td_view_complete(TdView *view, List *options)
+td_view_complete(TdView *view, const char *draft_schema, List *options)
 {
 	TdShape    *shape = td_query_shape(td_twin_query(view->query), view->owner, view->allow_full);
 
 	td_twin_needs(view->query, shape->proofs);
 	add_rows(view, shape, options);
+	if (td_kept_wanted(options))
+		td_kept_need(view, shape, draft_schema, options);
 	if (shape->grouped || (shape->keyed && !shape->keyed->stored))
 		td_view_create_state(view, td_plan(shape), options);
 	td_write_guard(view->relation, !view->writable);

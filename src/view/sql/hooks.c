@@ -362,7 +362,8 @@ tell_identity(Node *statement)
 			ereport(NOTICE,
 					(errmsg("live views need old values of table \"%s\" that are not written any more", get_rel_name(relation)),
 					 errdetail("Each change of it computes them anew."),
-					 errhint("ALTER TABLE %s REPLICA IDENTITY FULL;", quote_qualified_identifier(get_namespace_name(get_rel_namespace(relation)), get_rel_name(relation)))));
+					 errhint("ALTER TABLE %s REPLICA IDENTITY %s;", quote_qualified_identifier(get_namespace_name(get_rel_namespace(relation)), get_rel_name(relation)),
+							 td_identity_enough(relation))));
 	}
 }
 
@@ -410,6 +411,24 @@ may_drop_extension(Node *statement)
 		(castNode(DropStmt, statement)->removeType == OBJECT_EXTENSION || castNode(DropStmt, statement)->removeType == OBJECT_SCHEMA);
 }
 
+/* What was made for views on base tables goes when no view needs it any more. */
+void
+td_views_tidy(void)
+{
+	td_view_ddl = true;
+	PG_TRY();
+	{
+		if (td_kept_drop_unread())
+			(void) td_views_follow();
+		td_identity_restore();
+	}
+	PG_FINALLY();
+	{
+		td_view_ddl = false;
+	}
+	PG_END_TRY();
+}
+
 /* The catalog is as the tables are. */
 static void
 follow(void)
@@ -431,13 +450,13 @@ follow(void)
 				twin_follows(lfirst(lc));
 				td_parts_follow(lfirst(lc));
 			}
-		td_identity_restore();
 	}
 	PG_FINALLY();
 	{
 		td_view_ddl = false;
 	}
 	PG_END_TRY();
+	td_views_tidy();
 	td_worker_wake_at_commit(TD_WORKER_VIEW, 0);
 }
 

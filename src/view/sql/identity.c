@@ -50,6 +50,7 @@
 static void set_full(List *changes);
 static List *needs_of_shape(List *changes, List **relations, const TdShape *shape);
 static List *need_of_table(List *changes, List **relations, Oid relation, Oid root, const Bitmapset *columns);
+static Bitmapset *columns_needed(Oid relation);
 static Bitmapset *same_columns(Oid from, Oid to, const Bitmapset *columns);
 static Oid	identity_index(Relation rel);
 static char *full_statement(Oid relation);
@@ -97,6 +98,7 @@ set_full(List *changes)
 	{
 		TdIdentity *was = lfirst(lc);
 
+		td_warn_of_wide_rows(was->relation);
 		td_run_as_caller(full_statement(was->relation));
 		td_identity_keep(was, true);
 	}
@@ -115,7 +117,7 @@ needs_of_shape(List *changes, List **relations, const TdShape *shape)
 	for (int i = 0; i < shape->noccurrences; i++)
 	{
 		const TdOccurrence *o = &shape->occurrences[i];
-		const Bitmapset *columns = o->view == 0 ? td_view_columns(o->relid) : NULL;
+		const Bitmapset *columns = o->view == 0 ? columns_needed(o->relid) : NULL;
 
 		if (o->view != 0)
 			continue;
@@ -133,9 +135,23 @@ td_identity_lacks(Oid relation)
 	ListCell   *lc;
 
 	foreach(lc, lcons_oid(relation, td_tables_above(relation)))
-		if (need_of_table(NIL, &relations, relation, lfirst_oid(lc), td_view_columns(lfirst_oid(lc))) != NIL)
+		if (need_of_table(NIL, &relations, relation, lfirst_oid(lc), columns_needed(lfirst_oid(lc))) != NIL)
 			return true;
 	return false;
+}
+
+const char *
+td_identity_enough(Oid relation)
+{
+	Relation	rel = table_open(relation, AccessShareLock);
+	Bitmapset  *key = td_identity_columns(rel, REPLICA_IDENTITY_DEFAULT, InvalidOid);
+	bool		covered = bms_is_subset(columns_needed(relation), key);
+	ListCell   *lc;
+
+	foreach(lc, td_tables_above(relation))
+		covered &= bms_is_subset(same_columns(lfirst_oid(lc), relation, columns_needed(lfirst_oid(lc))), key);
+	table_close(rel, NoLock);
+	return covered ? "DEFAULT" : "FULL";
 }
 
 /* A table has come below others, which views read; it is locked, and whoever put it there owns it. */
@@ -154,7 +170,7 @@ td_identity_need_below(Oid relation)
 			continue;
 		foreach(la, td_tables_above(lfirst_oid(lc)))
 			if (!list_member_oid(relations, lfirst_oid(lc)))
-				changes = need_of_table(changes, &relations, lfirst_oid(lc), lfirst_oid(la), td_view_columns(lfirst_oid(la)));
+				changes = need_of_table(changes, &relations, lfirst_oid(lc), lfirst_oid(la), columns_needed(lfirst_oid(la)));
 	}
 	set_full(changes);
 }
@@ -185,6 +201,13 @@ need_of_table(List *changes, List **relations, Oid relation, Oid root, const Bit
 	*change = was;
 	*relations = lappend_oid(*relations, relation);
 	return lappend(changes, change);
+}
+
+/* Of which changes must tell old values. */
+static Bitmapset *
+columns_needed(Oid relation)
+{
+	return bms_add_members(td_kept_keys(relation), td_view_columns(relation));
 }
 
 /* The same columns in a partition or child, by name. */
@@ -338,9 +361,9 @@ still_needed(const TdIdentity *was)
 	rel = try_relation_open(was->relation, NoLock);
 	if (rel == NULL)
 		return false;
-	used = td_view_columns(was->relation);
+	used = columns_needed(was->relation);
 	foreach(lc, td_tables_above(was->relation))
-		used = bms_add_members(used, same_columns(lfirst_oid(lc), was->relation, td_view_columns(lfirst_oid(lc))));
+		used = bms_add_members(used, same_columns(lfirst_oid(lc), was->relation, columns_needed(lfirst_oid(lc))));
 	needed = !bms_is_subset(used, td_identity_columns(rel, was->kind, was->index));
 	relation_close(rel, NoLock);
 	return needed;

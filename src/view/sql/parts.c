@@ -38,7 +38,7 @@
 #include "view/sql/sql_internal.h"
 
 /* Those of a view's options that its parts have too. */
-static const char *const inherited[] = {"fillfactor", "group", "tablespace", "timeout"};
+static const char *const inherited[] = {"fillfactor", "group", "old_images", "tablespace", "timeout"};
 
 static List *
 options_of_parts(List *options)
@@ -165,7 +165,7 @@ td_parts_complete(TdParts *parts, const TdViewName *name, TdView *view)
 		hidden->twin = td_view_create_twin(name->schema, TD_PART_SCHEMA, psprintf("%s_q", get_rel_name(hidden->relation)), hidden->relation, td_query_text(part->query));
 		hidden->query = hidden->twin;
 		td_view_make_part(hidden->relation, view->relation);
-		shapes = lappend(shapes, td_view_complete(hidden, options_of_parts(parts->options)));
+		shapes = lappend(shapes, td_view_complete(hidden, name->schema, options_of_parts(parts->options)));
 	}
 	view->query = td_view_create_twin(name->schema, TD_PART_SCHEMA, psprintf("v%d_q", view->id), view->relation, td_query_text(parts->rest));
 	return shapes;
@@ -266,7 +266,7 @@ explain_part(List *rows, int n, const TdPart *part, const List *shapes)
 
 /* What ticks have done for it, so far as it is written down: nothing yet for a draft. */
 static List *
-explain_runs(List *rows, const char *indent, int32 view)
+explain_runs(List *rows, const char *node, int32 view)
 {
 	ListCell   *lc;
 
@@ -275,10 +275,27 @@ explain_runs(List *rows, const char *indent, int32 view)
 		const TdPair *run = lfirst(lc);
 		TdExplained *e = palloc(sizeof(TdExplained));
 
-		e->node = psprintf("%sticks so far", indent);
+		e->node = pstrdup(node);
 		e->strategy = run->name;
 		e->detail = run->value;
 		rows = lappend(rows, e);
+	}
+	return rows;
+}
+
+/* Of the tables with old rows, each once. */
+static List *
+explain_kept(List *rows, const char *indent, const TdShape *shape)
+{
+	List	   *told = NIL;
+
+	for (int i = 0; i < shape->noccurrences; i++)
+	{
+		const TdOccurrence *o = &shape->occurrences[i];
+
+		if (o->kept != 0 && !list_member_int(told, o->kept))
+			rows = explain_runs(rows, psprintf("%s    ticks of old rows of %s", indent, quote_identifier(get_rel_name(o->relid))), o->kept);
+		told = lappend_int(told, o->kept);
 	}
 	return rows;
 }
@@ -287,7 +304,7 @@ explain_runs(List *rows, const char *indent, int32 view)
 static List *
 explain_parts(TdShape *top, int32 id, const List *parts)
 {
-	List	   *rows = explain_runs(td_explain(top), "  ", id);
+	List	   *rows = explain_runs(explain_kept(td_explain(top), "", top), "  ticks so far", id);
 	List	   *shapes = list_make1(top);
 	int			n = 0;
 	ListCell   *lc;
@@ -297,7 +314,8 @@ explain_parts(TdShape *top, int32 id, const List *parts)
 	foreach(lc, parts)
 	{
 		rows = explain_part(rows, ++n, lfirst(lc), shapes);
-		rows = explain_runs(rows, "    ", ((TdPart *) lfirst(lc))->view->id);
+		rows = explain_kept(rows, "  ", ((TdPart *) lfirst(lc))->shape);
+		rows = explain_runs(rows, "    ticks so far", ((TdPart *) lfirst(lc))->view->id);
 	}
 	return rows;
 }
@@ -340,6 +358,7 @@ List *
 td_parts_explain_view(const TdView *view)
 {
 	List	   *parts = NIL;
+	TdShape    *top;
 	ListCell   *lc;
 
 	foreach(lc, td_view_parts(view->id))
@@ -351,7 +370,10 @@ td_parts_explain_view(const TdView *view)
 			continue;
 		part->query = td_twin_query(part->view->query);
 		part->shape = td_query_shape(part->query, view->owner, true);
+		td_shape_learn(part->shape, part->view->id);
 		parts = lappend(parts, part);
 	}
-	return explain_parts(td_query_shape(td_twin_query(view->query), view->owner, true), view->id, parts);
+	top = td_query_shape(td_twin_query(view->query), view->owner, true);
+	td_shape_learn(top, view->id);
+	return explain_parts(top, view->id, parts);
 }

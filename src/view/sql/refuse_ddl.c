@@ -66,6 +66,7 @@ static void refuse_create(CreateStmt *statement);
 static void refuse_constraints(List *constraints);
 static void refuse_constraint(Constraint *constraint);
 static void refuse_trigger(CreateTrigStmt *statement);
+static void refuse_drop_keeper(const TdView *view);
 static void refuse_drop(DropStmt *statement);
 static void refuse_drop_trigger(List *name);
 
@@ -162,12 +163,27 @@ refuse_on_twin(Oid relation)
 				 errhint("Drop the view and create it anew: SELECT tapdata.drop_view(%s).", quote_literal_cstr(view->name))));
 }
 
+/* Old rows are kept for others, of which PostgreSQL does not know. */
+static void
+refuse_drop_keeper(const TdView *view)
+{
+	if (view != NULL && view->keeps > 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
+				 errmsg("table %s can't be dropped alone", get_rel_name(view->relation)),
+				 errdetail("It keeps old rows for live views, for %s and maybe others.", view->name),
+				 errhint("It goes with the last of them: SELECT tapdata.drop_view(%s).", quote_literal_cstr(view->name))));
+}
+
 /* A twin goes with its view only; PostgreSQL says so too, but does not know the call. */
 static void
 refuse_drop(DropStmt *statement)
 {
 	ListCell   *lc;
 
+	if (statement->removeType == OBJECT_TABLE)
+		foreach(lc, td_named_relations((Node *) statement))
+			refuse_drop_keeper(view_of_table(lfirst_oid(lc)));
 	if (statement->removeType == OBJECT_TRIGGER)
 		foreach(lc, statement->objects)
 			refuse_drop_trigger(lfirst_node(List, lc));
@@ -348,7 +364,7 @@ refuse_nulls(Oid relation, const char *column)
 		attnum = att->attnotnull ? att->attnum : InvalidAttrNumber;
 		ReleaseSysCache(tuple);
 	}
-	if (attnum <= 0 || !bms_is_member(attnum, td_view_columns(relation)))
+	if (attnum <= 0 || !bms_is_member(attnum, td_view_columns_read(relation)))
 		return;
 	views = td_views_reading(relation);
 	if (views == NIL)			/* dropped meanwhile */

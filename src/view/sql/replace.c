@@ -36,12 +36,12 @@
 #include "view/sql/sql_internal.h"
 
 /* Options that the new definition's own tables are made with. */
-static const char *const inherited[] = {"allow_full", "fillfactor", "group", "tablespace", "timeout", "unlogged"};
+static const char *const inherited[] = {"allow_full", "fillfactor", "group", "old_images", "tablespace", "timeout", "unlogged"};
 
 static void require_owner(const TdView *old);
 static TdView *hold_replacement(const TdView *old);
 static List *options_of_new(const TdView *old, List *options);
-static bool is_defined_so(const TdView *view, const TdView *definition, Query *query, bool allow_full);
+static bool is_defined_so(const TdView *view, Query *query, bool allow_full, List *options);
 static char *text_of_twin(Oid twin);
 static void give_up(const TdView *pending);
 static TdView *make(const TdView *old, const TdViewName *name, Query *query, List *options, bool allow_full);
@@ -51,7 +51,7 @@ static void require_below(const TdView *old, List *shapes);
 static void require_fits(const TdView *old, const TdView *new);
 static void log_replacing(const TdView *old);
 
-/* The table of the view stays what it is. */
+/* The table of the view stays what it is.  sql NULL: the query that it has, with other options. */
 void
 td_view_replace(Oid existing, const TdViewName *name, const char *sql, List *options)
 {
@@ -72,17 +72,26 @@ td_view_replace(Oid existing, const TdViewName *name, const char *sql, List *opt
 	options = options_of_new(old, options);
 	if (td_pairs_get(options, "allow_full"))
 		(void) parse_bool(td_pairs_get(options, "allow_full"), &allow_full);
-	query = td_query_total(td_query_analyse(sql), &proofs);
-	if (pending && strcmp(pending->status, "failed") != 0 && is_defined_so(pending, pending, query, allow_full))
+	if (sql)
+		query = td_query_total(td_query_analyse(sql), &proofs);
+	else
+	{
+		query = td_twin_query(old->twin);
+		proofs = td_twin_proofs(old->twin);
+	}
+	if (pending && strcmp(pending->status, "failed") != 0 && is_defined_so(pending, query, allow_full, options))
 	{
 		ereport(NOTICE, (errmsg("live view %s is being given this definition already", old->name)));
 		return;
 	}
 	if (pending)
 		give_up(pending);
-	if (is_defined_so(old, old, query, allow_full))
+	if (is_defined_so(old, query, allow_full, options))
+	{
+		td_views_tidy();
 		ereport(NOTICE, (pending ? errmsg("live view %s keeps its definition, the other one is given up", old->name) :
 						 errmsg("live view %s has this definition already", old->name)));
+	}
 	else
 	{
 		TdView	   *new = make(old, name, query, options, allow_full);
@@ -136,7 +145,7 @@ hold_replacement(const TdView *old)
 	return NULL;
 }
 
-/* Those of the view as they are now, with what the call says of allow_full. */
+/* Those of the view as they are now, with what the call says of those that come with the definition. */
 static List *
 options_of_new(const TdView *old, List *options)
 {
@@ -145,7 +154,8 @@ options_of_new(const TdView *old, List *options)
 
 	for (size_t i = 0; i < lengthof(inherited); i++)
 	{
-		bool		given = strcmp(inherited[i], "allow_full") == 0 && td_pairs_has(options, inherited[i]);
+		bool		with = strcmp(inherited[i], "allow_full") == 0 || strcmp(inherited[i], "old_images") == 0;
+		bool		given = with && td_pairs_has(options, inherited[i]);
 		TdPair	   *pair = palloc(sizeof(TdPair));
 
 		pair->name = pstrdup(inherited[i]);
@@ -158,9 +168,10 @@ options_of_new(const TdView *old, List *options)
 
 /* Does it mean the same, by names of today, under settings that the query depends on? */
 static bool
-is_defined_so(const TdView *view, const TdView *definition, Query *query, bool allow_full)
+is_defined_so(const TdView *view, Query *query, bool allow_full, List *options)
 {
-	return view->allow_full == allow_full && strcmp(text_of_twin(definition->twin), td_query_text(query)) == 0 &&
+	return view->allow_full == allow_full && td_kept_wanted(td_view_options(view->id)) == td_kept_wanted(options) &&
+		strcmp(text_of_twin(view->twin), td_query_text(query)) == 0 &&
 		(view->settings == NIL || td_pairs_equal(view->settings, td_json_pairs(DatumGetJsonbP(td_settings_now()), "settings")));
 }
 
@@ -223,7 +234,7 @@ make(const TdView *old, const TdViewName *name, Query *query, List *options, boo
 	recordDependencyOn(&table, &owner, DEPENDENCY_AUTO);
 	new->twin = td_view_create_twin(name->schema, TD_PART_SCHEMA, psprintf("v%d_t", new->id), new->relation, td_query_text(query));
 	shapes = td_parts_complete(&parts, name, new);
-	td_identity_need(lappend(shapes, td_view_complete(new, options)));
+	td_identity_need(lappend(shapes, td_view_complete(new, name->schema, options)));
 	CommandCounterIncrement();
 	return new;
 }

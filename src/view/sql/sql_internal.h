@@ -42,10 +42,10 @@ extern void td_view_make_part(Oid part, Oid table);
 extern void td_view_create_index(Oid schema, const char *table, const char *label, const char *columns);	/* that the table can't do without; as the caller */
 
 /* ---- create.c ---- */
-extern TdShape *td_view_complete(TdView *view, List *options); /* table and SQL views are there: the rest, but what it needs of base tables */
+extern TdShape *td_view_complete(TdView *view, const char *draft_schema, List *options); /* table and SQL views are there: the rest, but what it needs of base tables */
 
 /* ---- replace.c ---- */
-extern void td_view_replace(Oid existing, const TdViewName *name, const char *sql, List *options);	/* a live view, which gets another definition */
+extern void td_view_replace(Oid existing, const TdViewName *name, const char *sql, List *options);	/* a live view, which gets another definition; sql NULL: its own again */
 extern TdView *td_view_replacement(const TdView *old);	/* what is to take its place; NULL = nothing */
 
 /* ---- parts.c: hidden views that a view is made of ---- */
@@ -74,11 +74,20 @@ extern void td_parts_follow(const TdView *view);	/* to its owner */
 extern List *td_parts_explain_query(Query *query);	/* of TdExplained * */
 extern List *td_parts_explain_view(const TdView *view);
 
+/* ---- kept.c: tables with old rows of base tables ---- */
+extern bool td_kept_wanted(List *options);
+extern void td_kept_need(const TdView *view, TdShape *shape, const char *draft_schema, List *options);
+extern Bitmapset *td_kept_keys(Oid relation);
+extern List *td_kept_failed(List *views);
+extern void td_kept_alter(const List *views, List *options);
+extern bool td_kept_drop_unread(void);
+
 /* ---- changes.c: the feed of a view ---- */
 extern void td_view_follow_feed(int32 id);	/* makes or drops it, as the stored options say */
 
 /* ---- identity.c: replica identities of base tables ---- */
 extern bool td_identity_lacks(Oid relation);	/* are old values that views need not written? */
+extern const char *td_identity_enough(Oid relation);	/* which one would write them */
 extern void td_identity_need_below(Oid relation);	/* a partition or child that is new to the tables above it */
 extern void td_identity_need(const List *shapes);	/* of TdShape *; as the caller; the rows of the views are there */
 extern void td_identity_restore(void);	/* those that no view needs any more */
@@ -105,5 +114,6 @@ extern bool td_view_catch_up(TdView *view, TimestampTz end, TimestampTz *reached
 
 /* ---- hooks.c ---- */
 extern bool td_view_ddl;		/* DDL of our own is on its way */
+extern void td_views_tidy(void);	/* after views are gone */
 
 #endif							/* TD_VIEW_SQL_INTERNAL_H */

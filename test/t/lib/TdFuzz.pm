@@ -214,7 +214,13 @@ sub plain_result
 }
 
 # '' when it was created, 'refused: ...' for 0A000, 'failed: ...' for anything else
-sub create_view { my ($dbh, $name, $sql, $options) = @_; return said($dbh, 'SELECT tapdata.create_view($1, $2, $3)', $name, $sql, $options // '{}') }
+sub create_view
+{
+	my ($dbh, $name, $sql, $options) = @_;
+	my $said = said($dbh, 'SELECT tapdata.create_view($1, $2, $3)', $name, $sql, $options // '{}');
+	return $said if $said !~ /old rows of table .* can't be kept/;    # without a key, or with and without ONLY
+	return said($dbh, 'SELECT tapdata.create_view($1, $2, $3)', $name, $sql, $options =~ s/"old_images": "kept"(?:, )?//r =~ s/, \}/}/r);
+}
 
 # The same of explain_query, which must say something.
 sub explained { my ($dbh, $sql) = @_; return said($dbh, q{SELECT 1 / (count(*) FILTER (WHERE node <> '' AND strategy <> ''))::int FROM tapdata.explain_query($1)}, $sql) }

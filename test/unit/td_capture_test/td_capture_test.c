@@ -123,7 +123,7 @@ td_cap_want(PG_FUNCTION_ARGS)
 	deconstruct_array(PG_GETARG_ARRAYTYPE_P(2), TEXTOID, -1, false, 'i', &columns, NULL, &m);
 	for (int i = 0; i < n; i++)
 	{
-		TdWanted   *w = palloc(sizeof(TdWanted));
+		TdWanted   *w = palloc0(sizeof(TdWanted));
 
 		w->only = false;
 		w->relid = DatumGetObjectId(relids[i]);
