@@ -41,10 +41,6 @@ execute('src', 'CREATE SCHEMA sub0', 'CREATE TABLE k0 (id int PRIMARY KEY, a int
 sub identity_of { my ($db) = @_; return rows($db, 'SELECT c.relname, c.relreplident, i.indexrelid::regclass FROM pg_class c LEFT JOIN pg_index i ON i.indrelid = c.oid AND i.indisreplident WHERE c.oid IN (' . join(', ', map { "'$_'::regclass" } @identities) . ') ORDER BY 1') }
 is(identity_of('src'), "K 2|f|\nk|f|\nk3|f|\npart|f|", 'views need old values');
 is(inexact_views('src'), '', 'exact');
-execute('src', q{INSERT INTO tapdata.view_group (name, home) VALUES ('copied', '1/2/3')}, q{SELECT tapdata.create_view('brief', 'SELECT id FROM t', '{"group": "brief"}')}, q{SELECT tapdata.drop_view('brief')});
-ok(eventually(sub { !value('src', q{SELECT count(*) FROM tapdata.view_group WHERE name = 'brief'}) }), 'a group goes with its last view');
-is(value('src', q{SELECT count(*) FROM tapdata.view_group WHERE name = 'copied'}), 1, 'but not one of a dump that is being restored, whose views are still to come');
-execute('src', q{DELETE FROM tapdata.view_group WHERE name = 'copied'});
 my $copy = take_copy('src', 'delta');
 my $anatomy = anatomy('src');
 like($anatomy, qr/^outside\|\S+_idx\|i$/m, 'a keyed view has an index of its own');
