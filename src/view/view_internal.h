@@ -44,7 +44,7 @@ typedef struct TdOccurrence
 	bool		inh;			/* with what inherits from it: no ONLY */
 	Bitmapset  *columns;		/* attribute numbers used anywhere in the query, > 0 */
 	List	   *local;			/* quals that read only this occurrence (also in quals) */
-	Bitmapset  *beyond;			/* keyed: those that are read beyond the conditions on it alone */
+	Bitmapset  *settled;		/* keyed: those that nothing reads but conditions on it alone, which all rows fulfil that matter */
 	List	   *unique;			/* linear: of Bitmapset *: its columns that no two rows have in common */
 	/* how its changes are told: its rows by log, with columns; or */
 	bool		touch;			/* which rows may have changed, by the columns in */
