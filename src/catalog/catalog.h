@@ -154,7 +154,7 @@ extern List *td_view_reserve(int n);	/* of int: ids, ascending */
 extern void td_view_add_base(int32 id, Oid relation, const Bitmapset *columns);
 extern void td_view_alter(const TdView *v, List *options);	/* merged; nulls remove */
 extern void td_view_refill(int32 id);	/* status 'created' for its worker */
-extern List *td_views_all(void), *td_views_reading(Oid relation);	/* of TdView *: without parts; that read it directly */
+extern List *td_views_all(void), *td_views_reading(Oid relation), *td_view_bases(int32 id);	/* of TdView *: without parts; that read it directly.  Of oid: what it reads directly */
 typedef struct TdKept {Oid base, relation; int32 id;} TdKept;	/* a base table, and the view that keeps old rows of it */
 extern List *td_view_kept(int32 id), *td_views_keeping(Oid base), *td_views_unread(void);	/* of TdKept *: by which it learns of changes; of TdView *: that keep rows of that table; for nobody any more */
 extern void td_view_add_kept(int32 id, int32 kept);

@@ -133,6 +133,28 @@ td_view_add_base(int32 id, Oid relation, const Bitmapset *columns)
 	td_catalog_leave(&scope);
 }
 
+List *
+td_view_bases(int32 id)
+{
+	static TdStatement load = {
+	"SELECT b.relation FROM tapdata.view_base b WHERE b.view = $1 ORDER BY b.relation", NULL};
+	MemoryContext caller = CurrentMemoryContext;
+	TdCatalogScope scope;
+	List	   *bases = NIL;
+
+	td_catalog_enter(&scope);
+	TD_RUN(&load, td_arg_int4(id));
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		MemoryContext inner = MemoryContextSwitchTo(caller);
+
+		bases = lappend_oid(bases, td_col_int(i, 1));
+		MemoryContextSwitchTo(inner);
+	}
+	td_catalog_leave(&scope);
+	return bases;
+}
+
 /* Merges options that were checked. */
 void
 td_view_alter(const TdView *v, List *options)

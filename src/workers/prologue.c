@@ -62,6 +62,7 @@ static const struct
 	{"IntervalStyle", "postgres", false},
 	{"bytea_output", "hex", false},
 	{"client_min_messages", "warning", false},
+	{"deadlock_timeout", "50ms", false},	/* who looks first loses, and can try again: we, rather than a user's session */
 	{"default_transaction_deferrable", "off", false},
 	{"default_transaction_isolation", "read committed", false},
 	{"default_transaction_read_only", "off", false},

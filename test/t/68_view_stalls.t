@@ -45,6 +45,37 @@ sub view { my ($name, $column) = @_; return value('postgres', "SELECT $column FR
 	is(try_do($dbh, "SELECT * FROM tapdata.check_view('of_p')"), '', 'which can check again');
 }
 
+# ---- whoever locks what a view is made of, one thing after the other, is never the one that a deadlock ends ----
+{
+	my ($dbh, $other) = map { psql('postgres', fresh => 1) } 1 .. 2;
+	execute('postgres', 'CREATE TABLE dl (id int PRIMARY KEY, v numeric)', 'INSERT INTO dl SELECT i, i FROM generate_series(1, 300) i', 'CREATE VIEW dl_one AS SELECT id % 7 AS k, v FROM dl', 'CREATE VIEW dl_two AS SELECT * FROM dl_one');
+	create('of_dl', 'SELECT k, sum(v) AS v FROM dl_two GROUP BY k');
+	create('over_dl', 'SELECT count(*) AS n, sum(v) AS v FROM of_dl');
+	exact('views over views', 'of_dl', 'over_dl');
+	create('sums_dl', 'SELECT id % 7 AS k, sum(v) AS v FROM dl GROUP BY 1');
+	exact('groups', 'sums_dl');
+	my ($state) = map { "tapdata_state.v${_}_1" } value('postgres', "SELECT id FROM tapdata.view WHERE relation = 'sums_dl'::regclass");
+	$dbh->do("SET deadlock_timeout = '5ms'");
+	my %lost;
+	for my $round (1 .. 240)
+	{
+		my ($first, @then) = @{ [['dl', 'of_dl', 'over_dl'], ['dl_one', 'tapdata_views.of_dl', 'of_dl'], [$state, 'sums_dl', 'dl'], ['dl_two', 'dl_one', 'dl'], ['of_dl', 'over_dl', 'dl'], ['tapdata_views.of_dl', 'of_dl', 'over_dl']]->[$round % 6] };
+		$other->do("SELECT tapdata.refresh_view('@{[$round % 6 == 2 ? 'sums_dl' : 'of_dl']}')");
+		select undef, undef, undef, rand 0.03;
+		$dbh->begin_work;
+		my $error = '';
+		for my $one ($first, @then)
+		{
+			$error ||= try_do($dbh, "LOCK TABLE $one IN ACCESS EXCLUSIVE MODE");
+			select undef, undef, undef, rand 0.01;
+		}
+		$lost{$error =~ /^(\w+ .*)/ ? $1 : $error}++ if $error;
+		$dbh->rollback;
+	}
+	is(join(', ', map { "$lost{$_} x $_" } sort keys %lost), '', 'no deadlock of theirs');
+	exact('views as they should be', 'of_dl', 'over_dl', 'sums_dl');
+}
+
 # ---- table and view get a new owner at once ----
 {
 	execute('postgres', 'CREATE ROLE old_owner LOGIN', 'CREATE ROLE new_owner LOGIN', 'GRANT CREATE, USAGE ON SCHEMA public TO old_owner, new_owner',

@@ -2,7 +2,7 @@
 # transactions, or is refused in words that say which construct it is.
 #
 # lib/constructs.txt has a query and, before it, what is to become of it: the strategy (`, whole` where a change of some table computes all of it), or the
-# error, `0A000 full:` where {"allow_full": true} admits it.  `open` before a query: what it shows for values that are equal is open.
+# error, `0A000 full:` where {"allow_full": true} admits it.  `open` before a query: what it shows for values that are equal is open. `twin`: the order of what an aggregate shows, which the view's definition fixes.
 # Exact is: check_view() finds nothing, and the table is the query's result by plain SQL, as values and as text, or that of the twin where LIMIT leaves open which rows.
 #
 # TD_SEED=n repeats a run; TD_CONSTRUCTS='...' takes the queries that match; TD_CONSTRUCTS_ROUNDS more transactions; TD_CONSTRUCTS_TELL=1 prints what became of each.
@@ -48,8 +48,8 @@ while (<$in>)
 {
 	chomp;
 	if (/^# (.*)/) { $part = $1; next }
-	my ($verdict, $open, $sql) = /^(.*?) \| (open )?(.*)$/ or next;
-	push @queries, { part => $part, verdict => $verdict, open => $open, sql => $sql } if !$ENV{TD_CONSTRUCTS} || $sql =~ /$ENV{TD_CONSTRUCTS}/;
+	my ($verdict, $open, $twin, $sql) = /^(.*?) \| (open )?(twin )?(.*)$/ or next;
+	push @queries, { part => $part, verdict => $verdict, open => $open, twin => $twin, sql => $sql } if !$ENV{TD_CONSTRUCTS} || $sql =~ /$ENV{TD_CONSTRUCTS}/;
 }
 cmp_ok(scalar @queries, '>', 300, 'queries') if !$ENV{TD_CONSTRUCTS};
 
@@ -60,7 +60,7 @@ sub inexact
 	my $error = error_of("SELECT tapdata.wait_view('$q->{view}')");
 	return $error . ': ' . value('postgres', "SELECT error FROM tapdata.views WHERE view = '$q->{view}'::regclass") if $error;
 	my $found = join '', map { "check_view: $_->[0] x$_->[1] $_->[2]\n" } @{ $dbh->selectall_arrayref("SELECT * FROM tapdata.check_view('$q->{view}', 4)") };
-	my $oracle = $q->{sql} =~ /LIMIT|FETCH/ ? 'SELECT * FROM ' . value('postgres', "SELECT twin FROM tapdata.views WHERE view = '$q->{view}'::regclass") : $q->{sql};
+	my $oracle = $q->{twin} || $q->{sql} =~ /LIMIT|FETCH/ ? 'SELECT * FROM ' . value('postgres', "SELECT twin FROM tapdata.views WHERE view = '$q->{view}'::regclass") : $q->{sql};
 	return ($q->{open} ? '' : $found) . differs($dbh, $q->{view}, $oracle, $q->{open});
 }
 

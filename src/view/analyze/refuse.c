@@ -66,6 +66,8 @@ static const Refusal refusals[] = {
 	{TD_NOT_LIMIT_NEGATIVE, "a negative %s", "It is an error in any query.", "Write a number that is not negative."},
 	{TD_NOT_LIMIT_UNORDERED, "LIMIT on rows with columns of type %s", "Which of them it takes is open: they can't be ordered.", "Cast the column to a type with an order, such as text or jsonb."},
 	{TD_NOT_TIES_OFFSET, "WITH TIES after OFFSET", "Which of several equal rows OFFSET skips is open.", "Leave one of them out."},
+	{TD_NOT_HIDDEN_ORDER, "%s over rows that are ordered by what they do not show", "Its order would be that of the WITH or view below it, which does not have the column that it is ordered by.",
+	"Write ORDER BY inside of the aggregate, and select what it needs below."},
 	{TD_NOT_SORT_OPERATOR, "ORDER BY ... USING with LIMIT", "Rows are read by an index with the default operators of their type.", "Order by ASC or DESC, of an expression if need be."},
 	{TD_NOT_ROW_LOCKS, "%s", "A view must not hold up the writers of its tables.", "Leave it out."},
 	{TD_NOT_OUTER_JOIN, "%s", "Only inner joins are kept.", "Use an inner JOIN, and outer-join the view in the queries that read it."},

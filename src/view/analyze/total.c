@@ -1,12 +1,13 @@
 /*-------------------------------------------------------------------------
  *
  * total.c
- *		Orders that LIMIT cuts, made total.
+ *		Orders on which a result depends, made total: those that LIMIT cuts, and
+ *		those of DISTINCT ON.
  *
  * NOTES
  *		Sessions, on the user's query, before anything else is made of it.  Where
- *		rows are equal in ORDER BY, which of them LIMIT takes is open; a view, its
- *		twin and check_view must take the same ones.  So further columns stand
+ *		rows are equal in ORDER BY, which of them LIMIT or DISTINCT ON takes is open; a
+ *		view, its twin and check_view must take the same ones.  So further columns stand
  *		behind what the user orders by, until no two rows are equal, or those that
  *		are give the same result: a legal one of his query.
  *
@@ -16,7 +17,7 @@
  *
  *		They are in the direction of the last column that the user names, so that an
  *		index on plain columns serves.  WITH TIES leaves nothing open but what OFFSET
- *		skips.
+ *		skips.  Aggregates have orders, too: total_rows.c.
  *
  * IDENTIFICATION
  *		src/view/analyze/total.c
@@ -40,28 +41,30 @@
 #include "utils/lsyscache.h"
 
 #include "view/analyze/topk_internal.h"
-
-typedef struct Totalizing
-{
-	List	   *proofs;			/* of oid: unique indexes */
-	TdError    *err;
-	bool		failed;
-} Totalizing;
+#include "view/analyze/total_internal.h"
 
 /* ---- one more column ---- */
 
 /* Do they go down?  Then so do ours. */
 static bool
-goes_down(const Query *query)
+goes_down(const List *clauses)
 {
 	bool		reverse;
 	bool		nulls_first;
 
-	return query->sortClause != NIL && td_sort_direction(llast_node(SortGroupClause, query->sortClause), &reverse, &nulls_first) && reverse;
+	return clauses != NIL && td_sort_direction(llast_node(SortGroupClause, clauses), &reverse, &nulls_first) && reverse;
 }
 
-static void
-order_by(Query *query, TargetEntry *tle, bool down)
+TdOrder
+td_order_of(List **clauses, List **entries, int levelsup)
+{
+	TdOrder		o = {clauses, entries, levelsup, goes_down(*clauses), false, false, false};
+
+	return o;
+}
+
+void
+td_order_by(TdOrder *o, TargetEntry *tle)
 {
 	Oid			less,
 				equal,
@@ -69,44 +72,83 @@ order_by(Query *query, TargetEntry *tle, bool down)
 	bool		hashable;
 	SortGroupClause *clause;
 
-	if (IsA(tle->expr, Const) || targetIsInSortList(tle, InvalidOid, query->sortClause))
+	if (IsA(tle->expr, Const) || targetIsInSortList(tle, InvalidOid, *o->clauses))
 		return;
 	get_sort_group_operators(exprType((Node *) tle->expr), true, true, true, &less, &equal, &greater, &hashable);
 	clause = makeNode(SortGroupClause);
-	clause->tleSortGroupRef = assignSortGroupRef(tle, query->targetList);
+	clause->tleSortGroupRef = assignSortGroupRef(tle, *o->entries);
 	clause->eqop = equal;
-	clause->sortop = down ? greater : less;
-	clause->nulls_first = down;
+	clause->sortop = o->down ? greater : less;
+	clause->nulls_first = o->down;
 	clause->hashable = hashable;
-	query->sortClause = lappend(query->sortClause, clause);
+	*o->clauses = lappend(*o->clauses, clause);
 }
 
-/* The entry of the target list that has the column, or the expression; where there is none, one that is not shown. */
-static TargetEntry *
-entry_of(Query *query, Expr *expr)
+/* The entry that has the column, or the expression; where there is none, one that is not shown. */
+TargetEntry *
+td_order_entry(TdOrder *o, Expr *expr)
 {
 	TargetEntry *tle;
 	ListCell   *lc;
 
-	foreach(lc, query->targetList)
+	foreach(lc, *o->entries)
 	{
 		tle = lfirst_node(TargetEntry, lc);
 		if (equal(tle->expr, expr))
 			return tle;
 		if (IsA(expr, Var) && IsA(tle->expr, Var) && ((Var *) tle->expr)->varno == ((Var *) expr)->varno &&
-			((Var *) tle->expr)->varattno == ((Var *) expr)->varattno && ((Var *) tle->expr)->varlevelsup == 0)
+			((Var *) tle->expr)->varattno == ((Var *) expr)->varattno && ((Var *) tle->expr)->varlevelsup == ((Var *) expr)->varlevelsup)
 			return tle;
 	}
-	tle = makeTargetEntry(expr, list_length(query->targetList) + 1, NULL, true);
-	query->targetList = lappend(query->targetList, tle);
+	tle = makeTargetEntry(expr, list_length(*o->entries) + 1, NULL, true);
+	*o->entries = lappend(*o->entries, tle);
 	return tle;
+}
+
+static bool
+is_row(Oid type)
+{
+	Oid			element = get_base_element_type(type);
+
+	return type_is_rowtype(OidIsValid(element) ? element : type) || type == RECORDARRAYOID;
+}
+
+/*
+ * By the value, by its text where it has no order, by both where equal values may look different and that matters.  Rows by their text then: they may get fields
+ * without an order.  false = it can't be done.
+ */
+bool
+td_order_by_value(TdOrder *o, TargetEntry *tle)
+{
+	Node	   *value = (Node *) tle->expr;
+	Oid			type = exprType(value);
+	Oid			less;
+	CollateExpr *text;
+
+	if (IsA(value, Const))
+		return true;
+	get_sort_group_operators(type, false, false, false, &less, NULL, NULL, NULL);
+	if (o->looks && is_row(type))
+		less = InvalidOid;
+	if (OidIsValid(less))
+		td_order_by(o, tle);
+	if (o->columns || (OidIsValid(less) && (!o->looks || td_equal_is_same(type, exprTypmod(value), exprCollation(value)))))
+		return OidIsValid(less);
+	text = makeNode(CollateExpr);
+	text->arg = (Expr *) coerce_to_target_type(NULL, copyObject(value), type, TEXTOID, -1, COERCION_EXPLICIT, COERCE_EXPLICIT_CAST, -1);
+	text->collOid = C_COLLATION_OID;
+	text->location = -1;
+	if (text->arg == NULL)
+		return false;
+	td_order_by(o, td_order_entry(o, (Expr *) text));
+	return true;
 }
 
 /* ---- unique keys of tables ---- */
 
-/* The tables in FROM by number, or false where there is anything else; what stands below a join with a name of its own can't be named. */
+/* The tables in FROM, and functions whose rows have a number, or false where there is anything else; what stands below a join with a name of its own can't be named. */
 static bool
-tables_of(const Query *query, Node *node, List **tables)
+tables_of(Query *query, const TdOrder *o, Node *node, List **tables)
 {
 	List	   *items;
 	ListCell   *lc;
@@ -116,6 +158,8 @@ tables_of(const Query *query, Node *node, List **tables)
 		const RangeTblEntry *rte = rt_fetch(((RangeTblRef *) node)->rtindex, query->rtable);
 
 		*tables = lappend_int(*tables, ((RangeTblRef *) node)->rtindex);
+		if (rte->rtekind == RTE_FUNCTION)
+			return rte->funcordinality || (o->numbers && td_can_number(query, ((RangeTblRef *) node)->rtindex));
 		return rte->rtekind == RTE_RELATION && rte->tablesample == NULL;
 	}
 	if (IsA(node, JoinExpr) && ((JoinExpr *) node)->alias)
@@ -123,7 +167,7 @@ tables_of(const Query *query, Node *node, List **tables)
 	items = IsA(node, JoinExpr) ? list_make2(((JoinExpr *) node)->larg, ((JoinExpr *) node)->rarg) : castNode(FromExpr, node)->fromlist;
 	foreach(lc, items)
 	{
-		if (!tables_of(query, lfirst(lc), tables))
+		if (!tables_of(query, o, lfirst(lc), tables))
 			return false;
 	}
 	return true;
@@ -164,7 +208,7 @@ best_key(Oid relid, bool inherited)
 }
 
 static void
-order_by_key(Query *query, int rti, const Bitmapset *key, bool down)
+order_by_key(const Query *query, int rti, const Bitmapset *key, TdOrder *o)
 {
 	Oid			relid = rt_fetch(rti, query->rtable)->relid;
 	int			attnum = -1;
@@ -176,80 +220,62 @@ order_by_key(Query *query, int rti, const Bitmapset *key, bool down)
 		int32		typmod;
 
 		get_atttypetypmodcoll(relid, attnum, &type, &typmod, &collation);
-		order_by(query, entry_of(query, (Expr *) makeVar(rti, attnum, type, typmod, collation, 0)), down);
+		td_order_by(o, td_order_entry(o, (Expr *) makeVar(rti, attnum, type, typmod, collation, o->levelsup)));
 	}
 }
 
-/* Each row of the result is of one row of each table; false = there is something without a key. */
-static bool
-order_by_keys(Query *query, Totalizing *t, bool down)
+/* The rows that FROM gives, each of one row of each table; false = there is something without a key. */
+bool
+td_order_by_keys(Query *query, TdOrder *o, List **proofs)
 {
 	List	   *tables = NIL;
 	List	   *keys = NIL;
 	ListCell   *lc,
 			   *lk;
 
-	if (query->hasTargetSRFs || !tables_of(query, (Node *) query->jointree, &tables) || tables == NIL)
+	if (!tables_of(query, o, (Node *) query->jointree, &tables) || tables == NIL)
 		return false;
 	foreach(lc, tables)
 	{
-		Bitmapset  *key = best_key(rt_fetch(lfirst_int(lc), query->rtable)->relid, rt_fetch(lfirst_int(lc), query->rtable)->inh);
+		const RangeTblEntry *rte = rt_fetch(lfirst_int(lc), query->rtable);
 
-		if (key == NULL)
+		keys = lappend(keys, rte->rtekind == RTE_RELATION ? best_key(rte->relid, rte->inh) : NULL);
+		if (rte->rtekind == RTE_RELATION && llast(keys) == NULL)
 			return false;
-		keys = lappend(keys, key);
 	}
 	forboth(lc, tables, lk, keys)
 	{
 		const RangeTblEntry *rte = rt_fetch(lfirst_int(lc), query->rtable);
 
-		order_by_key(query, lfirst_int(lc), lfirst(lk), down);
-		t->proofs = list_append_unique_oid(t->proofs, td_unique_index(rte->relid, rte->inh, lfirst(lk)));
+		if (rte->rtekind == RTE_FUNCTION)
+		{
+			td_order_by(o, td_order_entry(o, (Expr *) td_number_of(query, lfirst_int(lc), o->levelsup)));
+			continue;
+		}
+		order_by_key(query, lfirst_int(lc), lfirst(lk), o);
+		*proofs = list_append_unique_oid(*proofs, td_unique_index(rte->relid, rte->inh, lfirst(lk)));
 	}
 	return true;
 }
 
 /* ---- keys of groups, columns ---- */
 
-/* Where it has no order, its text has; a set operation and DISTINCT can be ordered by nothing but their columns. */
-static void
-order_by_value(Query *query, TargetEntry *tle, Totalizing *t, bool down)
+static bool
+order_by_clauses(Query *query, const List *clauses, TdOrder *o)
 {
-	Oid			type = exprType((Node *) tle->expr);
-	Oid			less;
-	CollateExpr *text;
-
-	get_sort_group_operators(type, false, false, false, &less, NULL, NULL, NULL);
-	if (OidIsValid(less))
-		order_by(query, tle, down);
-	else if (query->setOperations || (query->distinctClause && !query->hasDistinctOn))
-		t->failed = !td_refuse(t->err, TD_NOT_LIMIT_UNORDERED, format_type_be(type));
-	else
-	{
-		text = makeNode(CollateExpr);
-		text->arg = (Expr *) coerce_to_target_type(NULL, copyObject((Node *) tle->expr), type, TEXTOID, -1, COERCION_EXPLICIT, COERCE_EXPLICIT_CAST, -1);
-		text->collOid = C_COLLATION_OID;
-		text->location = -1;
-		if (text->arg == NULL)
-			t->failed = !td_refuse(t->err, TD_NOT_LIMIT_UNORDERED, format_type_be(type));
-		else
-			order_by(query, entry_of(query, (Expr *) text), down);
-	}
-}
-
-static void
-order_by_clauses(Query *query, const List *clauses, Totalizing *t, bool down)
-{
+	bool		all = true;
 	ListCell   *lc;
 
 	foreach(lc, clauses)
-		order_by_value(query, get_sortgroupclause_tle(lfirst_node(SortGroupClause, lc), query->targetList), t, down);
+		all &= td_order_by_value(o, get_sortgroupclause_tle(lfirst_node(SortGroupClause, lc), query->targetList));
+	return all;
 }
 
-/* Short ones first: an index can end behind them. */
-static void
-order_by_columns(Query *query, Totalizing *t, bool down)
+/* Short ones first: an index can end behind them.  NULL, or one that can't be ordered by. */
+static TargetEntry *
+order_by_columns(Query *query, TdOrder *o)
 {
+	TargetEntry *failed = NULL;
 	List	   *shown = NIL;
 	ListCell   *lc;
 
@@ -264,33 +290,56 @@ order_by_columns(Query *query, Totalizing *t, bool down)
 		{
 			TargetEntry *tle = lfirst_node(TargetEntry, lc);
 
-			if (td_is_short(exprType((Node *) tle->expr), exprTypmod((Node *) tle->expr)) == (round == 0))
-				order_by_value(query, tle, t, down);
+			if (td_is_short(exprType((Node *) tle->expr), exprTypmod((Node *) tle->expr)) == (round == 0) && !td_order_by_value(o, tle))
+				failed = tle;
 		}
 	}
+	return failed;
 }
 
 /* ---- levels ---- */
 
+/* A set operation and DISTINCT can be ordered by nothing but their columns.  The result is NULL, or a column that can't be ordered by. */
+TargetEntry *
+td_order_rows(Query *query, bool looks, List **proofs)
+{
+	TdOrder		o = td_order_of(&query->sortClause, &query->targetList, 0);
+	bool		distinct = query->distinctClause && !query->hasDistinctOn;
+	bool		plain = !query->setOperations && !distinct && !query->groupingSets && !query->hasTargetSRFs;
+
+	o.columns = query->setOperations || distinct;
+	o.looks = o.numbers = looks;
+	if (query->hasDistinctOn)
+		(void) order_by_clauses(query, query->distinctClause, &o);
+	if (plain && query->groupClause)
+		(void) order_by_clauses(query, query->groupClause, &o);
+	else if (plain && (query->hasAggs || query->havingQual))
+		return NULL;			/* one row */
+	else if (!plain || !td_order_by_keys(query, &o, proofs))
+		return order_by_columns(query, &o);
+	return NULL;
+}
+
+typedef struct Totalizing
+{
+	List	   *proofs;			/* of oid: unique indexes */
+	TdError    *err;
+	bool		failed;
+} Totalizing;
+
+/* What LIMIT cuts, and DISTINCT ON. */
 static void
 make_total(Query *query, Totalizing *t)
 {
-	bool		down = goes_down(query);
-	bool		distinct = query->distinctClause && !query->hasDistinctOn;
-	bool		plain = !query->setOperations && !distinct && !query->groupingSets && !query->hasTargetSRFs;
+	TargetEntry *unordered;
 
 	if (query->limitOption == LIMIT_OPTION_WITH_TIES && td_skips(query))
 		t->failed = !td_refuse(t->err, TD_NOT_TIES_OFFSET, NULL);
 	if (query->limitOption == LIMIT_OPTION_WITH_TIES)
 		return;
-	if (query->hasDistinctOn)
-		order_by_clauses(query, query->distinctClause, t, down);
-	if (plain && query->groupClause)
-		order_by_clauses(query, query->groupClause, t, down);
-	else if (plain && (query->hasAggs || query->havingQual))
-		return;					/* one row */
-	else if (!plain || !order_by_keys(query, t, down))
-		order_by_columns(query, t, down);
+	unordered = td_order_rows(query, false, &t->proofs);
+	if (unordered)
+		t->failed = !td_refuse(t->err, TD_NOT_LIMIT_UNORDERED, format_type_be(exprType((Node *) unordered->expr)));
 }
 
 /* How many rows there are does not matter to EXISTS, if there may be one. */
@@ -320,7 +369,7 @@ total_walker(Node *node, Totalizing *t)
 		return expression_tree_walker(node, total_walker, t);
 	if (query_tree_walker((Query *) node, total_walker, t, QTW_IGNORE_JOINALIASES))
 		return true;
-	if (((Query *) node)->commandType == CMD_SELECT && td_cuts((Query *) node))
+	if (((Query *) node)->commandType == CMD_SELECT && (((Query *) node)->hasDistinctOn || td_cuts((Query *) node)))
 		make_total((Query *) node, t);
 	return t->failed;
 }
@@ -333,7 +382,10 @@ td_make_total(Query *query, List **proofs, TdError *err)
 
 	if (query->commandType == CMD_SELECT && !td_cuts(query))
 		query->limitCount = query->limitOffset = NULL;
-	total_walker((Node *) query, &t);
+	if (td_order_aggregates(query, &t.proofs, err))
+		(void) total_walker((Node *) query, &t);
+	else
+		t.failed = true;
 	*proofs = t.proofs;
 	return !t.failed;
 }

@@ -44,6 +44,7 @@
 #define LOCKED_MOST_MS 5000
 #define NO_WORKER_MS 5000		/* foreign workers end without telling us */
 #define LEAVING_MS 20			/* a fill worker that was asked to stop */
+#define LOCKS_MS 1000			/* that locks are tried to be had */
 #define IMPORT_TIMEOUT_MS 300	/* how long locks are held without a snapshot: what an exclusive lock waits for us, at most */
 
 /* Before each row in the backlog; with the spool's own four bytes and these the tuple is maximally aligned. */
@@ -72,8 +73,8 @@ static void keep_lower(TdKeeper *k, TdDeltas *deltas);
 static void keep_delta(TdKeeper *k, TdDelta *delta);
 static uint32 layout_number(TdFill *fill, const TdDelta *delta);
 static void fail_later(TdKeeper *k);
-static void get_snapshot(TdView *view);
-static void fill_view(TdView *view, volatile bool *started);
+static void get_snapshot(TdView *view, List *bases);
+static void fill_view(TdView *view, List *bases, volatile bool *started);
 static void leave_fill_error(int32 id, bool started, ErrorData *edata);
 
 /* ---- the view worker ---- */
@@ -603,19 +604,21 @@ td_fill_main(Datum main_arg)
 	PG_TRY();
 	{
 		TdView	   *view;
+		List	   *bases;
 		char		origin[NAMEDATALEN];
 
 		td_worker_status("starting");
 		td_transaction_begin();
 		MemoryContextSwitchTo(context);
 		view = td_view_load(id);
+		bases = td_view_bases(id);
 		td_transaction_commit();
 		MemoryContextSwitchTo(context);
 		if (view != NULL)
 		{
 			snprintf(origin, sizeof(origin), "g%d_fill", view->group);
 			td_worker_origin_named(origin);
-			fill_view(view, &started);
+			fill_view(view, bases, &started);
 		}
 	}
 	PG_CATCH();
@@ -638,6 +641,28 @@ td_fill_main(Datum main_arg)
 	proc_exit(0);
 }
 
+/* One attempt, in a transaction that it leaves open; the request stays as it is until the end: the view worker looks whether we have it. */
+static bool
+try_snapshot(const TdView *view, List *bases, TdMember *noted, TimestampTz *end)
+{
+	replorigin_session_origin_timestamp = 0;
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	XactIsoLevel = XACT_REPEATABLE_READ;
+	if (!OidIsValid(td_extension_hold()))
+		ereport(ERROR, (errcode(ERRCODE_TD_STOP), errmsg("the extension was dropped")));
+	noted->busy_relid = InvalidOid;
+	if (td_lock_to_fill(view, bases, noted))
+	{
+		*end = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), LOCKS_MS);
+		td_share_ask(TD_SHARE_FILL, view->group, view->id);
+		return td_share_import(IMPORT_TIMEOUT_MS);
+	}
+	if (GetCurrentTimestamp() >= *end)
+		ereport(ERROR, (errcode(ERRCODE_LOCK_NOT_AVAILABLE), errmsg("a relation that the view reads is locked")));
+	return false;
+}
+
 /*
  * Locks first, then the snapshot, under which everything else is read.  The
  * view worker takes no lock that it would wait for, so somebody who waits behind
@@ -646,42 +671,34 @@ td_fill_main(Datum main_arg)
  * they are built: who reads the view then is waited for, or all would be in vain.
  */
 static void
-get_snapshot(TdView *view)
+get_snapshot(TdView *view, List *bases)
 {
-	bool		imported = false;
+	TimestampTz end = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), LOCKS_MS);
+	TdMember	noted = {0};
 
 	td_worker_status("waiting");
 	SetConfigOption("lock_timeout", "1s", PGC_SUSET, PGC_S_OVERRIDE);
-	while (!imported)
+	while (!try_snapshot(view, bases, &noted, &end))
 	{
+		AbortCurrentTransaction();
+		if (OidIsValid(noted.busy_relid))
+			(void) td_lock_wait(&noted);
 		if (td_worker_should_stop())
 			ereport(ERROR, (errcode(ERRCODE_TD_STOP), errmsg("asked to stop")));
-		replorigin_session_origin_timestamp = 0;
-		SetCurrentStatementStartTimestamp();
-		StartTransactionCommand();
-		XactIsoLevel = XACT_REPEATABLE_READ;
-		if (!OidIsValid(td_extension_hold()))
-			ereport(ERROR, (errcode(ERRCODE_TD_STOP), errmsg("the extension was dropped")));
-		LockRelationOid(view->relation, RowExclusiveLock);
-		td_lock_twin(view->query);
-		td_share_ask(TD_SHARE_FILL, view->group, view->id);
-		imported = td_share_import(IMPORT_TIMEOUT_MS);	/* the request stays as it is until the end: the view worker looks whether we have it */
-		if (!imported)
-			AbortCurrentTransaction();
 	}
 	SetConfigOption("lock_timeout", "0", PGC_SUSET, PGC_S_OVERRIDE);
 }
 
 /* An error before the snapshot is there says nothing about the view. */
 static void
-fill_view(TdView *view, volatile bool *started)
+fill_view(TdView *view, List *bases, volatile bool *started)
 {
 	MemoryContext context = CurrentMemoryContext;
 	TdViewRun  *run;
 	TdSeen	   *seen;
 	List	   *footing;
 
-	get_snapshot(view);
+	get_snapshot(view, bases);
 	MemoryContextSwitchTo(context);
 	*started = true;
 	td_worker_status("snapshot");

@@ -29,6 +29,8 @@
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
+
+#include "compat/compat.h"
 #include "view/maintain/run_internal.h"
 
 /* ---- what a table holds ---- */
@@ -272,6 +274,15 @@ fill_rows(TdTick *t, bool empty)
 	td_store_close(view);
 }
 
+/* DDL may be why it is filled anew. */
+static void
+renew_hashes(Oid relid)
+{
+	if (td_store_hashes_rows(relid))
+		td_reindex_relation_compat(relid, 0);
+	CommandCounterIncrement();
+}
+
 void
 td_fill(TdTick *t)
 {
@@ -280,6 +291,12 @@ td_fill(TdTick *t)
 	bool		begins = td_feed_begins(t->run, empty);
 
 	(void) GetCurrentTransactionId();
+	if (!empty)
+	{
+		renew_hashes(t->run->view->relation);
+		if (state)
+			renew_hashes(t->run->state_relid);
+	}
 	t->feed &= !begins;
 	if (state)
 		fill_state(t, empty && !t->feed);

@@ -22,7 +22,9 @@
  *		which a partition has come, or a function was replaced, is given up.  The
  *		next one sees the DDL.
  *
- *		A fill worker waits for its locks, a second at most: it holds nothing yet.
+ *		A fill worker takes all or none, too, tries for a second, and waits like that
+ *		between two attempts: who drops something locks what depends on it, one after
+ *		the other and in an order of his own, and must not lose a deadlock to us.
  *		By which footing it has computed its rows, it tells the tick in which the
  *		view joins (fill.c).
  *
@@ -206,16 +208,13 @@ find_busy(TdKeeper *k)
 	return NULL;
 }
 
-/* After a tick that got no locks, outside of transactions: waits for one of them, for a moment.  false = it has not, or in vain. */
+/* Outside of transactions, holding nothing: waits for that lock, for a moment.  false = in vain. */
 bool
-td_lock_queue(TdKeeper *k)
+td_lock_wait(const TdMember *m)
 {
 	MemoryContext caller = CurrentMemoryContext;
-	TdMember   *m = find_busy(k);
 	volatile bool got = false;
 
-	if (m == NULL)
-		return false;
 	StartTransactionCommand();
 	(void) set_config_option("lock_timeout", QUEUE_FOR, PGC_SUSET, PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
 	PG_TRY();
@@ -235,6 +234,15 @@ td_lock_queue(TdKeeper *k)
 	PG_END_TRY();
 	MemoryContextSwitchTo(caller);
 	return got;
+}
+
+/* After a tick that got no locks; false = it has not waited for one, or in vain. */
+bool
+td_lock_queue(TdKeeper *k)
+{
+	TdMember   *m = find_busy(k);
+
+	return m && td_lock_wait(m);
 }
 
 /* The process that has, or waits for, a lock in the way of this one; 0 = a prepared transaction, -1 = none (any more). */
@@ -282,7 +290,7 @@ td_lock_error(const TdMember *m, TdError *err)
 typedef struct TwinLocks
 {
 	Oid			twin;
-	TdMember   *noted;			/* NULL = each lock is waited for; else none is, and this is told which is not to be had */
+	TdMember   *noted;			/* is told which lock is not to be had */
 } TwinLocks;
 
 /* True ends the walk: a lock is not to be had. */
@@ -302,14 +310,10 @@ lock_relations(Node *node, void *context)
 		return false;
 	if (rte->relkind == RELKIND_VIEW)
 		return !lock_twin(rte->relid, t->noted);
-	if (t->noted)
-		return lock_readable(t->noted, rte->relid) == TD_LOCK_BUSY;
-	LockRelationOid(rte->relid, AccessShareLock);
-	list_free(find_all_inheritors(rte->relid, AccessShareLock, NULL));
-	return false;
+	return lock_readable(t->noted, rte->relid) == TD_LOCK_BUSY;
 }
 
-/* A twin that is gone has nothing to lock; who opens it next says so. */
+/* An SQL view, and all that it reads.  One that is gone has nothing to lock; who opens it next says so. */
 static bool
 lock_twin(Oid twin, TdMember *noted)
 {
@@ -319,7 +323,7 @@ lock_twin(Oid twin, TdMember *noted)
 
 	check_stack_depth();
 	CHECK_FOR_INTERRUPTS();
-	if (noted && lock_one(noted, twin, AccessShareLock) == TD_LOCK_BUSY)
+	if (lock_one(noted, twin, AccessShareLock) == TD_LOCK_BUSY)
 		return false;
 	rel = try_table_open(twin, AccessShareLock);
 	if (rel == NULL)
@@ -333,17 +337,34 @@ lock_twin(Oid twin, TdMember *noted)
 	return !lock_relations((Node *) query, &t);
 }
 
-/* ACCESS SHARE on a twin and everything it reads, kept to the end of the transaction. */
-void
-td_lock_twin(Oid twin)
+/*
+ * All that making and filling a view opens, but indexes; false = a lock is not to be had, and noted.  What was locked until then ends with the transaction.
+ * bases: what the view reads directly, other views' tables too; its twin reads theirs.
+ */
+static bool
+lock_all(const TdView *view, List *bases, LOCKMODE own, TdMember *noted)
 {
-	(void) lock_twin(twin, NULL);
+	Oid			tables[] = {view->relation, td_state_table(view), td_feed_table(view->id)};
+	ListCell   *lc;
+
+	for (int i = 0; i < lengthof(tables); i++)
+	{
+		if (OidIsValid(tables[i]) && lock_one(noted, tables[i], own) == TD_LOCK_BUSY)
+			return false;
+	}
+	foreach(lc, bases)
+	{
+		if (lock_readable(noted, lfirst_oid(lc)) == TD_LOCK_BUSY)
+			return false;
+	}
+	return lock_twin(view->query, noted);
 }
 
-static bool
-could_be_planned(TdMember *m)
+/* Without a snapshot. */
+bool
+td_lock_to_fill(const TdView *view, List *bases, TdMember *noted)
 {
-	return lock_one(m, m->view->relation, AccessShareLock) != TD_LOCK_BUSY && lock_twin(m->view->query, m);
+	return lock_all(view, bases, RowExclusiveLock, noted);
 }
 
 /*
@@ -353,12 +374,14 @@ could_be_planned(TdMember *m)
 bool
 td_lock_to_plan(TdMember *m)
 {
+	List	   *bases = td_view_bases(m->id);
+
 	for (int ms = 0; ms < MOMENT_MS; ms++)
 	{
-		if (could_be_planned(m))
+		if (lock_all(m->view, bases, AccessShareLock, m))
 			return true;
 		CHECK_FOR_INTERRUPTS();
 		(void) WaitLatch(MyLatch, WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, 1, PG_WAIT_EXTENSION);
 	}
-	return could_be_planned(m);
+	return lock_all(m->view, bases, AccessShareLock, m);
 }

@@ -10,8 +10,9 @@
  *		views' statements may do is decided by their owners' rights (scope.c).
  *
  *		It waits on its latch alone, and without a timeout when nothing is to be
- *		done: an idle group does not wake.  No lock is waited for longer than a
- *		second (lock_timeout).
+ *		done: an idle group does not wake.  No lock is waited for longer than 800 ms
+ *		(lock_timeout): a session that waits for us meanwhile looks for a deadlock
+ *		after a second (deadlock_timeout), and must not be the one that it ends.
  *
  *		Errors: those of a view are the view's (views.c); what may go away by itself
  *		is tried again here; the rest ends the worker with the error in the catalog,
@@ -77,7 +78,7 @@ td_view_main(Datum main_arg)
 
 	td_worker_begin(main_arg, TD_WORKER_VIEW);
 	group = td_my_slot->object;
-	SetConfigOption("lock_timeout", "1s", PGC_SUSET, PGC_S_OVERRIDE);
+	SetConfigOption("lock_timeout", "800ms", PGC_SUSET, PGC_S_OVERRIDE);
 	td_scope_settle();
 	PG_TRY();
 	{

@@ -74,19 +74,32 @@ plan_view(TdViewRun *run)
 	AtEOXact_GUC(false, level);
 }
 
-static Oid
-state_table(const TdView *view)
+bool
+td_run_hashes_rows(const TdViewRun *run)
+{
+	return td_store_hashes_rows(run->view->relation) || (OidIsValid(run->state_relid) && td_store_hashes_rows(run->state_relid));
+}
+
+/* InvalidOid = it has none. */
+Oid
+td_state_table(const TdView *view)
 {
 	char		name[NAMEDATALEN];
-	Oid			relid;
 
 	snprintf(name, sizeof(name), "v%d_1", view->id);
-	relid = get_relname_relid(name, get_namespace_oid("tapdata_state", false));
+	return get_relname_relid(name, get_namespace_oid("tapdata_state", false));
+}
+
+static Oid
+require_state_table(const TdView *view)
+{
+	Oid			relid = td_state_table(view);
+
 	if (!OidIsValid(relid))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_TABLE),
 				 errmsg("the state of view %s is gone", view->name),
-				 errdetail("There is no table tapdata_state.%s.", name),
+				 errdetail("There is no table tapdata_state.v%d_1.", view->id),
 				 errhint("Drop the view and create it again.")));
 	return relid;
 }
@@ -159,7 +172,7 @@ td_run_create(TdView *view, MemoryContext parent)
 		(void) td_feed_look_up(run);
 		if (run->plan->nstate > 0)
 		{
-			run->state_relid = state_table(view);
+			run->state_relid = require_state_table(view);
 			check_table(run, run->state_relid, true, NULL);
 		}
 		td_scope_leave(&scope);

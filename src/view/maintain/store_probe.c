@@ -15,6 +15,7 @@
  */
 #include "postgres.h"
 
+#include "access/relation.h"
 #include "access/stratnum.h"
 #include "access/xact.h"
 #include "catalog/index.h"
@@ -109,6 +110,39 @@ is_on_image(TdStore *s, Relation index, IndexInfo *info)
 		return false;
 	fmgr_info(call->funcid, &function);
 	return function.fn_addr == td_sql_row_hash;
+}
+
+/*
+ * Are its rows found by hashes of values that DDL on other tables changes: of rows, which get and lose fields where they lie?  Then all in the index have to be
+ * computed anew after such DDL.
+ */
+bool
+td_store_hashes_rows(Oid relid)
+{
+	Relation	rel = try_relation_open(relid, AccessShareLock);
+	bool		deep = false;
+	bool		hashed = false;
+	ListCell   *lc;
+
+	for (int i = 0; rel && i < RelationGetNumberOfAttributes(rel) && !deep; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(RelationGetDescr(rel), i);
+		TdNormal	normal = {0};
+
+		if (!att->attisdropped)
+			td_normal_init(&normal, att->atttypid, false);
+		deep = normal.deep;
+	}
+	foreach(lc, deep ? RelationGetIndexList(rel) : NIL)
+	{
+		Relation	index = index_open(lfirst_oid(lc), AccessShareLock);
+
+		hashed |= is_on_image(NULL, index, BuildIndexInfo(index));
+		index_close(index, NoLock);
+	}
+	if (rel)
+		relation_close(rel, NoLock);
+	return hashed;
 }
 
 static void

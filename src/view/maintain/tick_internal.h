@@ -306,7 +306,8 @@ extern bool td_lock_queue(TdKeeper *k);	/* between ticks; true = what was missin
 extern bool td_lock_to_plan(TdMember *m);	/* false = a lock is not to be had now, see td_lock_error */
 extern bool td_member_is_aside(const TdMember *m);
 extern void td_lock_error(const TdMember *m, TdError *err); /* who is in the way */
-extern void td_lock_twin(Oid twin); /* waits; also all that it reads down to the tables and their partitions */
+extern bool td_lock_wait(const TdMember *m);	/* for the lock that was not to be had, for a moment */
+extern bool td_lock_to_fill(const TdView *view, List *bases, TdMember *noted);
 
 /* One relation named by DDL, in the tick. */
 typedef struct TdDdl

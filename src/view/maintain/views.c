@@ -311,18 +311,37 @@ capture_covers(TdKeeper *k, const TdViewRun *run)
 	return true;
 }
 
-/* DDL: takes the definition as it is now.  false = it needs columns that capture does not send yet, the view must be filled. */
+/* More than a tick reads (ordinary views, say): a lock that is not to be had sets the view aside. */
+static void
+lock_to_plan(TdMember *m)
+{
+	TdError		err = {0};
+
+	if (td_lock_to_plan(m))
+		return;
+	m->run->own_error = true;
+	td_lock_error(m, &err);
+	td_error_raise(&err);
+}
+
+/*
+ * DDL: takes the definition as it is now.  false = the view must be filled: it needs columns that capture does not send yet, or its index holds hashes of rows whose
+ * type may be another one now.
+ */
 static bool
 plan_anew(TdKeeper *k, TdMember *m)
 {
-	TdViewRun  *run = td_run_create(m->view, m->context);
+	TdViewRun  *run;
 	TdViewRun  *old = m->run;
+
+	lock_to_plan(m);
+	run = td_run_create(m->view, m->context);
 
 	if (strcmp(run->fingerprint, old->fingerprint) == 0)
 	{
 		td_run_destroy(run);
 		td_cost_forget(old);	/* an index may have come */
-		return true;
+		return m->recompute != TD_RAN_DDL || !td_run_hashes_rows(old);
 	}
 	if (!m->recompute && !td_fingerprint_grown(old->fingerprint, run->fingerprint))
 		m->recompute = TD_RAN_DDL;
@@ -330,7 +349,7 @@ plan_anew(TdKeeper *k, TdMember *m)
 	m->run = run;
 	m->planned = GetXLogInsertRecPtr();
 	td_run_destroy(old);
-	return capture_covers(k, run);
+	return capture_covers(k, run) && (m->recompute != TD_RAN_DDL || !td_run_hashes_rows(run));
 }
 
 /* ---- running ---- */
