@@ -31,7 +31,12 @@ INSERT INTO l.query VALUES
     (15, 'best', 'SELECT s.customer, c.name, sum(s.amount) AS amount FROM l.sale s LEFT JOIN l.customer c ON c.id = s.customer GROUP BY s.customer, c.name
         ORDER BY sum(s.weight) DESC NULLS LAST, s.customer, c.name LIMIT 5 OFFSET 1'),
     (16, 'last_sales', 'SELECT t.id, t.day, c.region FROM (SELECT s.id, s.day, s.customer FROM l.sale s ORDER BY s.day DESC, s.id LIMIT 7) t LEFT JOIN l.customer c ON c.id = t.customer'),
-    (17, 'first_regions', 'SELECT s.id, c.region FROM l.sale s LEFT JOIN l.customer c ON c.id = s.customer ORDER BY c.region DESC, s.id LIMIT 6');
+    (17, 'first_regions', 'SELECT s.id, c.region FROM l.sale s LEFT JOIN l.customer c ON c.id = s.customer ORDER BY c.region DESC, s.id LIMIT 6'),
+    (18, 'sets', 'SELECT c.region, s.day, coalesce(s.day, ''2000-01-01'') + 1 AS next, grouping(s.day, c.region) AS g, count(*) AS n, max(s.amount) AS most, s.weight + 1 AS w
+        FROM l.sale s JOIN l.customer c ON c.id = s.customer GROUP BY ROLLUP (c.region, s.day), GROUPING SETS ((s.weight + 1), ()) HAVING count(*) > grouping(c.region)'),
+    (19, 'ranked_sets', 'SELECT s.day, s.weight, count(*) AS n, rank() OVER (PARTITION BY s.day ORDER BY count(*), s.weight, grouping(s.weight)) AS r FROM l.sale s GROUP BY CUBE (s.day, s.weight)'),
+    (20, 'all_sales', 'SELECT count(DISTINCT s.customer) AS customers, sum(DISTINCT s.weight) FILTER (WHERE s.id > 9) AS w, count(*) AS n FROM l.sale s GROUP BY ()'),
+    (21, 'numbers', 'SELECT generate_series(1, s.weight % 3) AS k, s.day, count(*) AS n FROM l.sale s GROUP BY ROLLUP (generate_series(1, s.weight % 3), s.day)');
 
 CREATE PROCEDURE l.churn(changes integer) LANGUAGE plpgsql AS $$
 DECLARE

@@ -44,7 +44,7 @@ typedef struct TdOccurrence
 	bool		inh;			/* with what inherits from it: no ONLY */
 	Bitmapset  *columns;		/* attribute numbers used anywhere in the query, > 0 */
 	List	   *local;			/* quals that read only this occurrence (also in quals) */
-	Bitmapset  *beyond;			/* keyed: those that are read beyond the conditions on it alone */
+	Bitmapset  *settled;		/* keyed: those that nothing reads but conditions on it alone, which all rows fulfil that matter */
 	List	   *unique;			/* linear: of Bitmapset *: its columns that no two rows have in common */
 	/* how its changes are told: its rows by log, with columns; or */
 	bool		touch;			/* which rows may have changed, by the columns in */
@@ -158,7 +158,7 @@ extern bool td_equal_columns(Node *qual, Var **left, Var **right);	/* is it "a =
  * of a part made (not its rows), for its query and shape, and the index by which its first rows are read; attempts that lead nowhere are rolled back with what
  * it made.  shape: what it has without parts; then only parts that are better, none of which a change computes whole.  The first *nparts stay.
  */
-#define TD_MAX_PARTS 8
+#define TD_MAX_PARTS 32			/* a part for each of so many grouping sets */
 
 /* order: of TdOrderItem *, NIL = no index; n: how many there are before it; those made after them were rolled back */
 typedef Oid (*TdMakePart) (Query *query, TdShape *shape, const List *order, int n, void *arg);

@@ -137,7 +137,10 @@ td_cleanup_groups(void)
 
 /*
  * Groups that have no views and no worker.  One that somebody is making a view in
- * has its row locked, and is left alone; its slot and origins may go after it.
+ * has its row locked, and is left alone; its slot and origins may go after it.  Whether
+ * it has views is asked once more with its row locked: they may have been committed since
+ * the first look.  Those of a copy are left alone until it is adopted: a dump that is being
+ * restored brings them before their views.
  */
 static void
 drop_groups(void)
@@ -145,7 +148,7 @@ drop_groups(void)
 	List	   *ids = NIL;
 	ListCell   *lc;
 
-	if (SPI_execute("SELECT g.id FROM tapdata.view_group g WHERE NOT EXISTS (SELECT FROM tapdata.view v WHERE v.view_group = g.id) "
+	if (SPI_execute("SELECT g.id FROM tapdata.view_group g WHERE g.home = tapdata.home() AND NOT EXISTS (SELECT FROM tapdata.view v WHERE v.view_group = g.id) "
 					"FOR UPDATE SKIP LOCKED", false, 0) != SPI_OK_SELECT)
 		elog(ERROR, "could not read view groups");
 	for (uint64 i = 0; i < SPI_processed; i++)
@@ -160,7 +163,7 @@ drop_groups(void)
 		Oid			types[] = {INT4OID};
 		Datum		values[] = {Int32GetDatum(lfirst_int(lc))};
 
-		if (SPI_execute_with_args("WITH gone AS (DELETE FROM tapdata.view_group WHERE id = $1 RETURNING id) "
+		if (SPI_execute_with_args("WITH gone AS (DELETE FROM tapdata.view_group WHERE id = $1 AND NOT EXISTS (SELECT FROM tapdata.view v WHERE v.view_group = $1) RETURNING id) "
 								  "DELETE FROM tapdata.worker_start w USING gone WHERE w.kind = 'view' AND w.object = gone.id", 1, types, values, NULL, false, 0) != SPI_OK_DELETE)
 			elog(ERROR, "could not remove view group %d", lfirst_int(lc));
 	}

@@ -28,7 +28,8 @@ SELECT * FROM tapdata.explain_query('SELECT id FROM orders UNION ALL SELECT id F
 SELECT * FROM tapdata.explain_query('WITH o AS (SELECT * FROM orders) SELECT id FROM o');
 SELECT * FROM tapdata.explain_query('SELECT id FROM (SELECT id FROM orders) o');
 SELECT * FROM tapdata.explain_query('SELECT id FROM orders WHERE product IN (SELECT id FROM product)');
-SELECT * FROM tapdata.explain_query('SELECT product, count(*) FROM orders GROUP BY ROLLUP (product)');
+SELECT regexp_replace(node, 'v\d+_', 'vN_') AS node, strategy, regexp_replace(detail, 'v\d+_', 'vN_') AS detail
+    FROM tapdata.explain_query('SELECT product, count(*) FROM orders GROUP BY ROLLUP (product)');
 SELECT * FROM tapdata.explain_query('SELECT product, count(DISTINCT amount) FROM orders GROUP BY product');
 SELECT * FROM tapdata.explain_query('SELECT product, string_agg(id::text, '','') FROM orders GROUP BY product');
 SELECT * FROM tapdata.explain_query('SELECT id, unnest(ARRAY[1, 2]) FROM orders');

@@ -358,6 +358,7 @@ like($error, qr/ALTER ROLE nobody LOGIN/, '... and is told how it could');
 		q{CREATE FUNCTION under.f(int) RETURNS int IMMUTABLE LANGUAGE sql AS 'SELECT $1 + 1'}, "CREATE TYPE under.mood AS ENUM ('a')", 'CREATE COLLATION under.c FROM "C"', 'CREATE VIEW under.free AS SELECT 1 AS a',
 		q{SELECT tapdata.create_view('"by two"', 'SELECT a, count(*) AS n FROM under.two GROUP BY a')}, q{SELECT tapdata.create_view('by_by_two', 'SELECT count(*) AS n FROM "by two"')},
 		q{SELECT tapdata.create_view('by_f', $$SELECT id, under.f(a) AS a, NULL::under.mood AS m, 'x' COLLATE under.c AS c FROM under.t$$)});
+	wait_for($_) for qw(by_f by_by_two);    # a fill waits for locks, and DROP may meet a deadlock with it
 	my $two = qr/drop_view\('public\.by_by_two'\); SELECT tapdata\.drop_view\('public\."by two"'\)/;
 	for (['VIEW under.one', $two], ['VIEW under.two', $two], ['FUNCTION under.f', qr/drop_view\('public\.by_f'\)/], ['TYPE under.mood', qr/drop_view\('public\.by_f'\)/], ['COLLATION under.c', qr/drop_view\('public\.by_f'\)/],
 		['SCHEMA under', qr/3 live views.*$two/], ['VIEW under.free, under.two', $two])

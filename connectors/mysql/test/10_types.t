@@ -126,7 +126,7 @@ sql("INSERT INTO keyless (" . join(', ', 'id', grep { $columns[substr($_, 1) - 1
 	join(', ', 'id', grep { $columns[substr($_, 1) - 1][1] } @names) . " FROM wide ORDER BY id;");
 
 my @load = grep { /^INSERT/ } my @all = drive_ok({ chunk_rows => 100 }, 'snapshot', 'shop', 'wide');
-my @stream = grep { /^INSERT 1 / } my @streamed = drive_ok({}, 'stream', $before, 3, 'until' . ($n + 1), 'shop.wide', 'shop.keyless');
+my @stream = grep { /^INSERT 1 / } my @streamed = drive_ok({}, 'stream', $before, 60, 'until' . ($n + 1), 'shop.wide', 'shop.keyless');
 my @keyless = map { s/^INSERT 2/INSERT 1/r } grep { /^INSERT 2 / } @streamed;
 my @keyless_load = grep { /^INSERT/ } drive_ok({}, 'snapshot', 'shop', 'keyless');
 is(scalar(@load), $n, 'all rows loaded');
@@ -189,7 +189,7 @@ same(\@again, [map { 'INSERT 1 ' . (split(/ -> /, $_))[1] } @updates], 'new imag
 
 my $last = position();
 sql('DELETE FROM wide ORDER BY id;');
-same(\@again, [map { s/^DELETE/INSERT/r } grep { /^DELETE/ } drive_ok({}, 'stream', $last, 3, 'until1', 'shop.wide')], 'deleted rows = second load');
+same(\@again, [map { s/^DELETE/INSERT/r } grep { /^DELETE/ } drive_ok({}, 'stream', $last, 60, 'until1', 'shop.wide')], 'deleted rows = second load');
 
 # The same from a binlog that is compressed, and one with names in it.
 for my $setting ('log_bin_compress = 1', 'log_bin_compress = 0; SET GLOBAL binlog_row_metadata = FULL', 'binlog_checksum = NONE', 'binlog_row_event_max_size = 65536')
@@ -198,7 +198,7 @@ for my $setting ('log_bin_compress = 1', 'log_bin_compress = 0; SET GLOBAL binlo
 	my $from = position();
 	sql("SET GLOBAL log_bin_compress_min_len = 10; TRUNCATE wide; BEGIN;" . join('', map { insert('wide', $_) } 1 .. 30) . "COMMIT; INSERT INTO keyless (id, c1, c37) SELECT seq, 5, REPEAT('x', 40) FROM seq_1_to_50000;");
 	my @rows = grep { /^INSERT/ } drive_ok({}, 'snapshot', 'shop', 'wide');
-	my @lines = drive_ok({}, 'stream', $from, 4, 'until3', 'shop.wide', 'shop.keyless');
+	my @lines = drive_ok({}, 'stream', $from, 60, 'until3', 'shop.wide', 'shop.keyless');
 	same(\@rows, [grep { /^INSERT 1 / } @lines], "load = stream with $setting");
 	is(scalar(grep { /^INSERT 2 / } @lines), 50000, 'all rows of a large event');
 }

@@ -62,7 +62,7 @@ becomes("FLUSH BINARY LOGS; INSERT INTO t VALUES (82, 'new file'); FLUSH BINARY 
 	my $from = position();
 	my $now = time();
 	sql("INSERT INTO t VALUES (90, 'time')");
-	my ($commit) = grep { /^COMMIT/ } drive({}, 'stream', $from, 1, 'until1', 'shop.t');
+	my ($commit) = grep { /^COMMIT/ } drive({}, 'stream', $from, 60, 'until1', 'shop.t');
 	my (undef, $position, $usec) = split(/ /, $commit);
 	is($position, position(), 'the position of a COMMIT is where the source is');
 	cmp_ok(abs($usec / 1e6 + 946684800 - $now), '<', 2, 'the time of a COMMIT');
@@ -170,8 +170,8 @@ like(join(' ', do { my $from = position(); sql("SET SESSION binlog_row_image = M
 	my $from = position();
 	sql("SET GLOBAL max_allowed_packet = 1073741824");
 	sql("INSERT INTO blobs VALUES (1, REPEAT('a', 16777210)), (2, REPEAT('b', 100)); INSERT INTO blobs SELECT 3, REPEAT('c', 40000000)", '--max-allowed-packet=1G');
-	is(scalar(grep { /^INSERT/ } drive({ quiet => 0 }, 'stream', $from, 3, 'until2', 'shop.blobs')), 3, 'rows past 16 MB, the size of a packet');
-	my ($counts) = grep { /^insert/ } drive({ quiet => 1 }, 'stream', $from, 3, 'until2', 'shop.blobs');
+	is(scalar(grep { /^INSERT/ } drive({ quiet => 0 }, 'stream', $from, 60, 'until2', 'shop.blobs')), 3, 'rows past 16 MB, the size of a packet');
+	my ($counts) = grep { /^insert/ } drive({ quiet => 1 }, 'stream', $from, 60, 'until2', 'shop.blobs');
 	like($counts, qr/^insert 3 .* commit 2 bytes 56777\d\d\d /, 'all their bytes are there');
 	my ($load) = grep { /^insert/ } drive({ quiet => 1 }, 'snapshot', 'shop', 'blobs');
 	like($load, qr/^insert 3 .* bytes 56777\d\d\d /, 'the load reads as many');

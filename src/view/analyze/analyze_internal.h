@@ -25,6 +25,7 @@ typedef enum TdConstruct
 	TD_NOT_WINDOW,
 	TD_NOT_TARGET_SRF,
 	TD_NOT_GROUPING_SETS,
+	TD_NOT_SAME_KEYS,
 	TD_NOT_DISTINCT_ON,
 	TD_NOT_ORDER_BY,
 	TD_NOT_LIMIT,
@@ -137,6 +138,11 @@ extern void td_pull_up_subqueries(Query *query);
 extern bool td_aggregate_kind(const Aggref *aggref, TdAggregateKind *kind); /* false = not one that is counted */
 extern bool td_group_shape(TdShape *shape, TdError *err);
 extern bool td_type_ordered(Oid type);	/* has a default btree operator class */
+
+/* sets.c: grouping sets */
+extern bool td_sets_check(const Query *query, TdError *err);	/* do the keys stay what they are as text? */
+extern void td_sets_simplify(Query *query); /* one set is a plain GROUP BY; in place, this level alone */
+extern List *td_sets_arms(const Query *query);	/* of Query *: a plain one for each set; NIL = it can't be said so */
 
 /* analyze.c */
 extern bool td_take_outputs(TdShape *shape, TdError *err);	/* columns and outputs */

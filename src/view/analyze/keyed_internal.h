@@ -81,6 +81,7 @@ typedef struct TdKeyedWalk
 	List	   *equalities;		/* of TdTopEquality * */
 	List	   *fulls;			/* of Bitmapset *: what the FULL JOINs of the topmost level join */
 	List	   *nullable_sides; /* of Bitmapset *: of its left and right joins */
+	Bitmapset  *beyond[TD_MAX_OCCURRENCES];	/* columns that are read beyond conditions on one occurrence alone */
 	int			leading;		/* the first so many outputs are the key; 0 = whatever is best */
 	bool		too_many;		/* tables */
 } TdKeyedWalk;

@@ -376,7 +376,7 @@ note_column(TdKeyedWalk *walk, const TdLevel *level, const Var *var, bool alone)
 	}
 	o->columns = bms_add_members(o->columns, columns);
 	if (!alone)
-		o->beyond = bms_add_members(o->beyond, columns);
+		walk->beyond[o->n - 1] = bms_add_members(walk->beyond[o->n - 1], columns);
 }
 
 static bool

@@ -356,6 +356,9 @@ prepare(Query *query, Preparing *p)
 	if (!inline_with(query, p) || !prepare_views(query, p) || !td_check_keyed_structure(query, p->err))
 		return false;
 	td_flatten_group_exprs_compat(query);
+	if (!td_sets_check(query, p->err))
+		return false;
+	td_sets_simplify(query);
 	flatten_joins(query);
 	return !query_tree_walker(query, prepare_walker, p, QTW_IGNORE_JOINALIASES);
 }

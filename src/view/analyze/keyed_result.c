@@ -125,7 +125,7 @@ note_columns(TdKeyedWalk *walk, const TdLineage *lineage)
 
 		o->columns = bms_add_member(o->columns, var->varattno);
 		if (list_member_ptr(led, var))
-			o->beyond = bms_add_member(o->beyond, var->varattno);
+			walk->beyond[o->n - 1] = bms_add_member(walk->beyond[o->n - 1], var->varattno);
 	}
 }
 
@@ -360,6 +360,8 @@ td_keyed_choose(TdKeyedWalk *walk, TdError *err)
 	td_keyed_match(walk, keyed->private->lineage);
 	for (int n = 1; n <= shape->noccurrences; n++)
 		note_columns(walk, &keyed->private->lineage[n - 1]);
+	for (int n = 1; n <= shape->noccurrences; n++)
+		shape->occurrences[n - 1].settled = bms_difference(shape->occurrences[n - 1].columns, walk->beyond[n - 1]);
 	keyed->private->marked = copyObject(walk->top->query);
 	td_keyed_antijoins(keyed->private->marked);
 	foreach(lc, c->exprs)

@@ -32,6 +32,7 @@
 
 #define MAX_DEPTH 5
 #define MAX_ATTEMPTS 40
+#define FEW_PARTS 8			/* up to here the fewest are sought, one by one */
 
 typedef struct Part
 {
@@ -75,9 +76,9 @@ name_is_taken(const Query *query, const TargetEntry *upto, const char *name)
 	return false;
 }
 
-/* Each column of its table needs a name of its own, and order is none of a table. */
-static void
-make_storable(Query *query)
+/* Each column of its table needs a name of its own, which texts of the query show ("?column?" they leave out), and order is none of a table. */
+void
+td_split_make_storable(Query *query)
 {
 	ListCell   *lc;
 
@@ -85,7 +86,7 @@ make_storable(Query *query)
 	{
 		TargetEntry *tle = lfirst_node(TargetEntry, lc);
 
-		if (!tle->resjunk && (tle->resname == NULL || strcmp(tle->resname, TD_WEIGHT) == 0 || name_is_taken(query, tle, tle->resname)))
+		if (!tle->resjunk && (tle->resname == NULL || strcmp(tle->resname, "?column?") == 0 || strcmp(tle->resname, TD_WEIGHT) == 0 || name_is_taken(query, tle, tle->resname)))
 			tle->resname = psprintf("tapdata$%d", tle->resno);
 	}
 	if (!query->limitCount && !query->limitOffset && !query->hasDistinctOn)
@@ -121,7 +122,7 @@ analyze_part(Splitting *s, Query **query, List *more)
 
 		foreach(le, lfirst_node(List, lc))
 			wider->targetList = lappend(wider->targetList, makeTargetEntry(lfirst(le), list_length(wider->targetList) + 1, NULL, false));
-		make_storable(wider);
+		td_split_make_storable(wider);
 		other = keepable(s, wider);
 		if (other != NULL && other->keyed != NULL && other->keyed->stored)
 		{
@@ -167,7 +168,7 @@ part_table(Splitting *s, Query *query, const TdHole *hole, int depth)
 		s->reached = true;
 		return InvalidOid;
 	}
-	make_storable(query);
+	td_split_make_storable(query);
 	shape = analyze_part(s, &query, hole->more);
 	if (shape == NULL)
 	{
@@ -227,6 +228,22 @@ attempt_rewritten(Splitting *s, Query *query, const List *holes, int depth)
 	return keepable(s, query) ? query : split(s, query, depth + 1);
 }
 
+/* How many of these are no parts yet? */
+static int
+new_parts(const Splitting *s, const List *holes)
+{
+	List	   *queries = NIL;
+	int			known;
+	ListCell   *lc;
+
+	foreach(lc, s->parts)
+		queries = lappend(queries, ((Part *) lfirst(lc))->query);
+	known = list_length(queries);
+	foreach(lc, holes)
+		queries = list_append_unique(queries, ((TdHole *) lfirst(lc))->rte->subquery);
+	return list_length(queries) - known;
+}
+
 /* What is refused on the way (too many columns for a table, say) is no way. */
 static Query *
 attempt(Splitting *s, Query *query, const List *holes, int depth)
@@ -281,8 +298,14 @@ split(Splitting *s, Query *query, int depth)
 			Query	   *rewritten = rules[rule] (copyObject(query), variant, &holes);
 			Query	   *result;
 
-			if (rewritten == NULL || s->attempts++ >= MAX_ATTEMPTS)
+			if (rewritten == NULL || s->attempts >= MAX_ATTEMPTS)
 				break;
+			if (list_length(s->parts) + new_parts(s, holes) > s->most)
+			{
+				s->reached = true;	/* not tried in vain */
+				continue;
+			}
+			s->attempts++;
 			result = attempt(s, rewritten, holes, depth);
 			if (result)
 				return result;
@@ -297,7 +320,7 @@ fewest_parts(Splitting *s, Query *query)
 	Query	   *result = NULL;
 
 	s->reached = true;
-	for (s->most = 1; result == NULL && s->reached && s->most <= TD_MAX_PARTS; s->most++)
+	for (s->most = 1; result == NULL && s->reached && s->most <= TD_MAX_PARTS; s->most = s->most < FEW_PARTS ? s->most + 1 : 2 * s->most)
 	{
 		s->reached = false;
 		s->attempts = 0;

@@ -30,6 +30,27 @@ typedef Query *(*TdSplitRule) (Query *query, int variant, List **holes);
 extern Query *td_split_topk(Query *query, int variant, List **holes);	/* split_rules.c: the rule of queries that LIMIT cuts */
 extern const TdSplitRule td_split_rules[];	/* of all others; NULL at the end.  Those that make fewer and smaller parts come first */
 
+/* of queries that group: split_groups.c */
+extern Query *td_split_expanded(Query *query, int variant, List **holes);
+extern Query *td_split_sets(Query *query, int variant, List **holes);
+extern Query *td_split_groups(Query *query, int variant, List **holes);
+extern Query *td_split_distinct(Query *query, int variant, List **holes);	/* split_distinct.c */
+extern Query *td_split_branches(Query *query, int variant, List **holes);	/* of a set operation: split_rules.c */
+
+extern void td_split_make_storable(Query *query);	/* split.c */
+
+/* split_rules.c: of what rules are made */
+extern RangeTblEntry *td_split_entry(Query *query); /* of FROM: the subquery */
+extern void td_split_add_hole(List **holes, RangeTblEntry *rte, List *more);
+extern void td_split_read_only(Query *query, RangeTblEntry *rte);	/* FROM is that alone */
+extern void td_split_note_sublinks(Query *query);
+extern void td_split_strip(Query *query);	/* of all that stands above FROM and WHERE */
+extern List *td_split_columns(List *exprs, const Query *query); /* a target list of them */
+extern bool td_split_is_cut(const Query *query);
+extern bool td_split_is_grouped(const Query *query);
+extern List *td_split_from_entries(Node *node); /* of int: the entries of FROM, in order */
+extern List *td_split_keys_of(const RangeTblEntry *rte, Index rti, const List *there);	/* columns that are missing of each unique key */
+
 /* split_worth.c */
 extern bool td_split_is_whole(const TdShape *shape);	/* does a change of some table compute all of it? */
 extern bool td_split_is_coarse(const TdShape *shape);	/* are there many rows to a key? */

@@ -13,7 +13,8 @@
  *					joined; so has EXISTS (SELECT ...), as count(*) > 0
  *		 from		a subquery in FROM
  *		 sublink	an uncorrelated IN, EXISTS (SELECT ...)
- *		 groups		GROUP BY below windows, DISTINCT, and HAVING with subqueries
+ *		 expanded, sets, groups		of queries that group: split_groups.c
+ *		 distinct	DISTINCT aggregates of all rows: split_distinct.c
  *		 branches	of a set operation
  *		 filter		one table of an inner join with the conditions on it that have
  *					subqueries
@@ -44,8 +45,8 @@
 
 /* ---- building ---- */
 
-static RangeTblEntry *
-subquery_entry(Query *query)
+RangeTblEntry *
+td_split_entry(Query *query)
 {
 	RangeTblEntry *rte = makeNode(RangeTblEntry);
 	List	   *names = NIL;
@@ -66,8 +67,8 @@ subquery_entry(Query *query)
 	return rte;
 }
 
-static void
-add_hole(List **holes, RangeTblEntry *rte, List *more)
+void
+td_split_add_hole(List **holes, RangeTblEntry *rte, List *more)
 {
 	TdHole	   *hole = palloc0(sizeof(TdHole));
 
@@ -86,23 +87,23 @@ reference(Index rti)
 }
 
 /* FROM is that subquery alone. */
-static void
-read_only_from(Query *query, RangeTblEntry *rte)
+void
+td_split_read_only(Query *query, RangeTblEntry *rte)
 {
 	query->rtable = list_make1(rte);
 	query->jointree = makeFromExpr(list_make1(reference(1)), NULL);
 }
 
-static void
-note_sublinks(Query *query)
+void
+td_split_note_sublinks(Query *query)
 {
 	query->hasSubLinks = checkExprHasSubLink((Node *) query->targetList) || checkExprHasSubLink((Node *) query->jointree) ||
 		checkExprHasSubLink(query->havingQual);
 }
 
 /* All that stands above FROM and WHERE is gone. */
-static void
-strip(Query *query)
+void
+td_split_strip(Query *query)
 {
 	query->targetList = NIL;
 	query->groupClause = NIL;
@@ -120,8 +121,8 @@ strip(Query *query)
 }
 
 /* SELECT these FROM and WHERE of the query, or nothing but that there is a row. */
-static List *
-columns_of_part(List *exprs, const Query *query)
+List *
+td_split_columns(List *exprs, const Query *query)
 {
 	List	   *tlist = NIL;
 	ListCell   *lc;
@@ -140,21 +141,21 @@ columns_of_part(List *exprs, const Query *query)
 	return tlist;
 }
 
-static bool
-is_cut(const Query *query)
+bool
+td_split_is_cut(const Query *query)
 {
 	return query->limitCount || query->limitOffset || query->rowMarks;
 }
 
-static bool
-is_grouped(const Query *query)
+bool
+td_split_is_grouped(const Query *query)
 {
 	return query->groupClause || query->groupingSets || query->hasAggs || query->havingQual;
 }
 
 /* The entries of FROM, in order. */
-static List *
-from_entries(Node *node)
+List *
+td_split_from_entries(Node *node)
 {
 	List	   *entries = NIL;
 	ListCell   *lc;
@@ -162,9 +163,9 @@ from_entries(Node *node)
 	if (IsA(node, RangeTblRef))
 		return list_make1_int(((RangeTblRef *) node)->rtindex);
 	if (IsA(node, JoinExpr))
-		return list_concat(from_entries(((JoinExpr *) node)->larg), from_entries(((JoinExpr *) node)->rarg));
+		return list_concat(td_split_from_entries(((JoinExpr *) node)->larg), td_split_from_entries(((JoinExpr *) node)->rarg));
 	foreach(lc, ((FromExpr *) node)->fromlist)
-		entries = list_concat(entries, from_entries(lfirst(lc)));
+		entries = list_concat(entries, td_split_from_entries(lfirst(lc)));
 	return entries;
 }
 
@@ -172,10 +173,10 @@ from_entries(Node *node)
 static bool
 is_simple(const Query *query)
 {
-	List	   *entries = query->setOperations ? NIL : from_entries((Node *) query->jointree);
+	List	   *entries = query->setOperations ? NIL : td_split_from_entries((Node *) query->jointree);
 
 	return list_length(entries) == 1 && rt_fetch(linitial_int(entries), query->rtable)->rtekind == RTE_RELATION &&
-		!is_grouped(query) && !query->distinctClause && !query->windowClause && !query->hasSubLinks && !is_cut(query);
+		!td_split_is_grouped(query) && !query->distinctClause && !query->windowClause && !query->hasSubLinks && !td_split_is_cut(query);
 }
 
 /* ---- topk ---- */
@@ -214,7 +215,7 @@ name_of(const Expr *expr, const Query *query)
 static Query *
 read_first(Query *query, RangeTblEntry *part, List *order, List **holes)
 {
-	add_hole(holes, part, NIL);
+	td_split_add_hole(holes, part, NIL);
 	((TdHole *) linitial(*holes))->order = order;
 	return query;
 }
@@ -255,7 +256,7 @@ td_split_topk(Query *query, int variant, List **holes)
 	query->limitOption = LIMIT_OPTION_COUNT;
 	if (!query->hasDistinctOn)
 		query->sortClause = NIL;
-	read_only_from(first, subquery_entry(query));
+	td_split_read_only(first, td_split_entry(query));
 	return read_first(first, linitial(first->rtable), order, holes);
 }
 
@@ -265,7 +266,7 @@ static bool
 has_one_row(Query *query)
 {
 	return query->hasAggs && !query->groupClause && !query->groupingSets && !query->havingQual && !query->setOperations &&
-		!query->distinctClause && !query->hasTargetSRFs && !is_cut(query) && !td_split_reads_outer(query);
+		!query->distinctClause && !query->hasTargetSRFs && !td_split_is_cut(query) && !td_split_reads_outer(query);
 }
 
 /* SELECT count(*) > 0 FROM what EXISTS asks for: one row, which changes only when the answer does. */
@@ -277,13 +278,13 @@ exists_as_scalar(Query *inner)
 	Expr	   *some;
 
 	if (inner->targetList == NIL)
-		inner->targetList = columns_of_part(NIL, inner);
-	if (is_grouped(inner) || inner->setOperations || inner->distinctClause || inner->windowClause || inner->hasTargetSRFs)
+		inner->targetList = td_split_columns(NIL, inner);
+	if (td_split_is_grouped(inner) || inner->setOperations || inner->distinctClause || inner->windowClause || inner->hasTargetSRFs)
 	{
 		query = makeNode(Query);
 		query->commandType = CMD_SELECT;
 		query->canSetTag = true;
-		read_only_from(query, subquery_entry(inner));
+		td_split_read_only(query, td_split_entry(inner));
 	}
 	count->aggfnoid = F_COUNT_;
 	count->aggtype = INT8OID;
@@ -308,7 +309,7 @@ scalar_of(const SubLink *link)
 
 	if (link->subLinkType == EXPR_SUBLINK)
 		return has_one_row(inner) ? inner : NULL;
-	if (link->subLinkType != EXISTS_SUBLINK || is_cut(inner) || td_split_reads_outer(inner))
+	if (link->subLinkType != EXISTS_SUBLINK || td_split_is_cut(inner) || td_split_reads_outer(inner))
 		return NULL;
 	return exists_as_scalar(inner);
 }
@@ -328,14 +329,14 @@ join_scalar(Node *node, Scalars *s)
 		return NULL;
 	if (IsA(node, SubLink) && (scalar = scalar_of((SubLink *) node)) != NULL)
 	{
-		RangeTblEntry *rte = subquery_entry(scalar);
+		RangeTblEntry *rte = td_split_entry(scalar);
 		Oid			type = exprType(node);
 		int32		typmod = exprTypmod(node);
 		Oid			collation = exprCollation(node);
 
 		s->query->rtable = lappend(s->query->rtable, rte);
 		s->query->jointree->fromlist = lappend(s->query->jointree->fromlist, reference(list_length(s->query->rtable)));
-		add_hole(s->holes, rte, NIL);
+		td_split_add_hole(s->holes, rte, NIL);
 		return (Node *) makeVar(list_length(s->query->rtable), 1, type, typmod, collation, 0);
 	}
 	if (IsA(node, SubLink))
@@ -348,12 +349,12 @@ scalar_rule(Query *query, int variant, List **holes)
 {
 	Scalars		s = {query, holes};
 
-	if (variant > 0 || query->setOperations || query->jointree->fromlist == NIL || is_cut(query))
+	if (variant > 0 || query->setOperations || query->jointree->fromlist == NIL || td_split_is_cut(query))
 		return NULL;
 	query->jointree->quals = join_scalar(query->jointree->quals, &s);
-	if (!is_grouped(query))
+	if (!td_split_is_grouped(query))
 		query->targetList = (List *) join_scalar((Node *) query->targetList, &s);
-	note_sublinks(query);
+	td_split_note_sublinks(query);
 	return *holes ? query : NULL;
 }
 
@@ -366,13 +367,13 @@ from_rule(Query *query, int variant, List **holes)
 
 	if (query->setOperations)
 		return NULL;
-	foreach(lc, from_entries((Node *) query->jointree))
+	foreach(lc, td_split_from_entries((Node *) query->jointree))
 	{
 		RangeTblEntry *rte = rt_fetch(lfirst_int(lc), query->rtable);
 
 		if (rte->rtekind != RTE_SUBQUERY || rte->lateral || td_split_reads_row(query, lfirst_int(lc)) || variant-- > 0)
 			continue;
-		add_hole(holes, rte, NIL);
+		td_split_add_hole(holes, rte, NIL);
 		return query;
 	}
 	return NULL;
@@ -390,7 +391,7 @@ typedef struct Sublinks
 static bool
 reads_one_view(const Query *query)
 {
-	return is_simple(query) && td_view_of(rt_fetch(linitial_int(from_entries((Node *) query->jointree)), query->rtable)->relid, true) != NULL;
+	return is_simple(query) && td_view_of(rt_fetch(linitial_int(td_split_from_entries((Node *) query->jointree)), query->rtable)->relid, true) != NULL;
 }
 
 /* The order of an array's elements would be lost. */
@@ -407,12 +408,12 @@ cut_sublinks(Node *node, Sublinks *s)
 		if ((s->simple ? !reads_one_view(inner) : !is_simple(inner)) && !td_split_reads_outer(inner))
 		{
 			Query	   *outer = makeNode(Query);
-			RangeTblEntry *rte = subquery_entry(inner);
+			RangeTblEntry *rte = td_split_entry(inner);
 			ListCell   *lc;
 
 			outer->commandType = CMD_SELECT;
 			outer->canSetTag = true;
-			read_only_from(outer, rte);
+			td_split_read_only(outer, rte);
 			foreach(lc, inner->targetList)
 			{
 				TargetEntry *tle = lfirst_node(TargetEntry, lc);
@@ -422,7 +423,7 @@ cut_sublinks(Node *node, Sublinks *s)
 																				   tle->resname, false));
 			}
 			link->subselect = (Node *) outer;
-			add_hole(s->holes, rte, NIL);
+			td_split_add_hole(s->holes, rte, NIL);
 		}
 	}
 	return expression_tree_walker(node, cut_sublinks, s);
@@ -451,77 +452,10 @@ sublink_rule(Query *query, int variant, List **holes)
 	return *holes ? query : NULL;
 }
 
-/* ---- groups ---- */
-
-typedef struct Grouped
-{
-	List	   *exprs;			/* group keys, then aggregates */
-	bool		other;			/* something else is read of FROM */
-} Grouped;
-
-static bool
-collect_grouped(Node *node, Grouped *g)
-{
-	if (node == NULL || list_member(g->exprs, node))
-		return false;
-	if (IsA(node, Aggref) && ((Aggref *) node)->agglevelsup == 0)
-	{
-		g->exprs = lappend(g->exprs, node);
-		return false;
-	}
-	g->other = g->other || IsA(node, Var) || IsA(node, GroupingFunc) ||
-		(IsA(node, SubLink) && td_split_reads_outer(castNode(Query, ((SubLink *) node)->subselect)));
-	if (IsA(node, Query))
-		return false;
-	return expression_tree_walker(node, collect_grouped, g);
-}
-
-static Query *
-groups_rule(Query *query, int variant, List **holes)
-{
-	Grouped		g = {NIL, false};
-	Query	   *part;
-	bool		sublinks = checkExprHasSubLink(query->havingQual);
-	int			n = 0;
-	ListCell   *lc;
-
-	if (variant > 0 || query->setOperations || query->groupingSets || !is_grouped(query) || is_cut(query))
-		return NULL;
-	if (!query->hasWindowFuncs && !query->distinctClause && !sublinks && !checkExprHasSubLink((Node *) query->targetList))
-		return NULL;
-	foreach(lc, query->groupClause)
-		g.exprs = lappend(g.exprs, get_sortgroupclause_expr(lfirst_node(SortGroupClause, lc), query->targetList));
-	collect_grouped((Node *) query->targetList, &g);
-	if (sublinks)
-		collect_grouped(query->havingQual, &g);
-	if (g.other || g.exprs == NIL)
-		return NULL;
-	part = copyObject(query);
-	strip(part);
-	part->groupClause = copyObject(query->groupClause);
-	part->groupDistinct = query->groupDistinct;
-	part->havingQual = sublinks ? NULL : copyObject(query->havingQual);
-	part->hasAggs = true;
-	part->targetList = columns_of_part(g.exprs, query);
-	foreach(lc, part->groupClause)
-		list_nth_node(TargetEntry, part->targetList, n++)->ressortgroupref = lfirst_node(SortGroupClause, lc)->tleSortGroupRef;
-	note_sublinks(part);
-	query->targetList = (List *) td_split_replace((Node *) query->targetList, g.exprs, 0, 1);
-	read_only_from(query, subquery_entry(part));
-	query->jointree->quals = sublinks ? td_split_replace(query->havingQual, g.exprs, 0, 1) : NULL;
-	query->groupClause = NIL;
-	query->havingQual = NULL;
-	query->hasAggs = false;
-	query->constraintDeps = NIL;
-	note_sublinks(query);
-	add_hole(holes, linitial(query->rtable), NIL);
-	return query;
-}
-
 /* ---- branches ---- */
 
-static Query *
-branches_rule(Query *query, int variant, List **holes)
+Query *
+td_split_branches(Query *query, int variant, List **holes)
 {
 	ListCell   *lc,
 			   *lt;
@@ -539,7 +473,7 @@ branches_rule(Query *query, int variant, List **holes)
 		branch = makeNode(Query);
 		branch->commandType = CMD_SELECT;
 		branch->canSetTag = true;
-		read_only_from(branch, subquery_entry(part));
+		td_split_read_only(branch, td_split_entry(part));
 		foreach(lt, part->targetList)
 		{
 			TargetEntry *tle = lfirst_node(TargetEntry, lt);
@@ -549,7 +483,7 @@ branches_rule(Query *query, int variant, List **holes)
 																				 tle->resname, false));
 		}
 		rte->subquery = branch;
-		add_hole(holes, linitial(branch->rtable), NIL);
+		td_split_add_hole(holes, linitial(branch->rtable), NIL);
 	}
 	return *holes ? query : NULL;
 }
@@ -609,8 +543,8 @@ only_entry(Node *qual)
 }
 
 /* The columns of each unique key that are not there yet. */
-static List *
-keys_of(const RangeTblEntry *rte, Index rti, const List *there)
+List *
+td_split_keys_of(const RangeTblEntry *rte, Index rti, const List *there)
 {
 	List	   *keys = NIL;
 	ListCell   *lc;
@@ -674,7 +608,7 @@ filter_entry(Query *query, Index rti, List *mine, List *others, List **holes)
 	part->canSetTag = true;
 	part->rtable = list_make1(copyObject(old));
 	part->jointree = makeFromExpr(list_make1(reference(1)), (Node *) make_ands_explicit(copyObject(mine)));
-	part->targetList = columns_of_part(vars, query);
+	part->targetList = td_split_columns(vars, query);
 	if (rti != 1)
 		ChangeVarNodes((Node *) part->targetList, rti, 1, 0);
 	if (rti != 1)
@@ -684,9 +618,9 @@ filter_entry(Query *query, Index rti, List *mine, List *others, List **holes)
 	query->targetList = linitial(all);
 	query->havingQual = lthird(all);
 	query->jointree->quals = lsecond(all) ? (Node *) make_ands_explicit(lsecond(all)) : NULL;
-	lfirst(list_nth_cell(query->rtable, rti - 1)) = subquery_entry(part);
+	lfirst(list_nth_cell(query->rtable, rti - 1)) = td_split_entry(part);
 	ChangeVarNodes((Node *) vars, rti, 1, 0);
-	add_hole(holes, rt_fetch(rti, query->rtable), keys_of(old, 1, vars));
+	td_split_add_hole(holes, rt_fetch(rti, query->rtable), td_split_keys_of(old, 1, vars));
 }
 
 /* What may read other entries of FROM, which a filter would take from it. */
@@ -714,10 +648,10 @@ filter_rule(Query *query, int variant, List **holes)
 	ListCell   *lc,
 			   *lq;
 
-	if (query->setOperations || is_cut(query) || !all_inner((Node *) query->jointree))
+	if (query->setOperations || td_split_is_cut(query) || !all_inner((Node *) query->jointree))
 		return NULL;
 	quals = inner_quals((Node *) query->jointree);
-	entries = from_entries((Node *) query->jointree);
+	entries = td_split_from_entries((Node *) query->jointree);
 	if (list_length(entries) < 2 || reads_entries(query, entries))
 		return NULL;
 	foreach(lc, entries)
@@ -745,7 +679,7 @@ filter_rule(Query *query, int variant, List **holes)
 		query->jointree = makeFromExpr(froms, NULL);
 		forget_joins(query);
 		filter_entry(query, lfirst_int(lc), mine, others, holes);
-		note_sublinks(query);
+		td_split_note_sublinks(query);
 		return *holes ? query : NULL;
 	}
 	return NULL;
@@ -763,29 +697,29 @@ wrap_rule(Query *query, int variant, List **holes)
 	Query	   *part;
 	ListCell   *lc;
 
-	if (variant > 0 || query->setOperations || query->constraintDeps || is_cut(query) || query->jointree->fromlist == NIL)
+	if (variant > 0 || query->setOperations || query->constraintDeps || td_split_is_cut(query) || query->jointree->fromlist == NIL)
 		return NULL;
-	if (!is_grouped(query) && !query->distinctClause && !query->windowClause && !query->hasTargetSRFs && !checkExprHasSubLink((Node *) query->targetList))
+	if (!td_split_is_grouped(query) && !query->distinctClause && !query->windowClause && !query->hasTargetSRFs && !checkExprHasSubLink((Node *) query->targetList))
 		return NULL;
-	entries = from_entries((Node *) query->jointree);
+	entries = td_split_from_entries((Node *) query->jointree);
 	if (list_length(entries) == 1 && !checkExprHasSubLink((Node *) query->jointree))
 		return NULL;
 	above = list_make2(query->targetList, query->havingQual);
 	if (!td_split_collect((Node *) above, 0, &vars))
 		return NULL;
 	foreach(lc, entries)
-		more = list_concat(more, keys_of(rt_fetch(lfirst_int(lc), query->rtable), lfirst_int(lc), vars));
+		more = list_concat(more, td_split_keys_of(rt_fetch(lfirst_int(lc), query->rtable), lfirst_int(lc), vars));
 	part = copyObject(query);
-	strip(part);
-	part->targetList = columns_of_part(vars, query);
-	note_sublinks(part);
+	td_split_strip(part);
+	part->targetList = td_split_columns(vars, query);
+	td_split_note_sublinks(part);
 	above = (List *) td_split_replace((Node *) above, vars, 0, 1);
 	query->targetList = linitial(above);
 	query->havingQual = lsecond(above);
-	read_only_from(query, subquery_entry(part));
-	note_sublinks(query);
-	add_hole(holes, linitial(query->rtable), more);
+	td_split_read_only(query, td_split_entry(part));
+	td_split_note_sublinks(query);
+	td_split_add_hole(holes, linitial(query->rtable), more);
 	return query;
 }
 
-const TdSplitRule td_split_rules[] = {scalar_rule, from_rule, sublink_rule, groups_rule, branches_rule, filter_rule, wrap_rule, NULL};
+const TdSplitRule td_split_rules[] = {scalar_rule, from_rule, sublink_rule, td_split_expanded, td_split_sets, td_split_groups, td_split_distinct, td_split_branches, filter_rule, wrap_rule, NULL};

@@ -560,7 +560,8 @@ td_fill_join(TdKeeper *k, TdDeltas *deltas)
 	ListCell   *lc;
 
 	m->recompute = fill->recompute ? TD_RAN_UNKNOWN : m->recompute;
-	m->compare = true;			/* nobody has while it did not stream: DDL before its snapshot is in the rows, but not in the run if that was planned before */
+	/* nobody has while it did not stream: DDL before its snapshot is in the rows, but not in the run if that was planned before; planning anew waits for locks */
+	m->compare |= strcmp(m->run->fingerprint, td_fingerprint(m->run->shape)) != 0;
 	if (!m->recompute && fill->footing != td_footing_hash(td_footing(m->run->shape)))
 		m->recompute = TD_RAN_DDL;	/* what came and went again meanwhile is in the rows, and in no fingerprint */
 	foreach(lc, fill->ddl)

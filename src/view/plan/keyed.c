@@ -273,16 +273,15 @@ td_plan_affected(const TdPlan *plan, const Bitmapset *changed)
 /* ---- the plan ---- */
 
 /*
- * The images that fulfil the conditions on it alone, cut down to what is read beyond them: where only those columns change, nothing is left.  Without such
- * conditions (top-k and keyless views have none here, whatever their queries say) all that is read counts.  Of rows that were touched each counts, also where
- * one that comes is like one that goes: what is not told of them may differ.
+ * The images that fulfil the conditions on it alone, without what only those read: where only such columns change, nothing is left.  Of rows that were touched
+ * each counts, also where one that comes is like one that goes: what is not told of them may differ.
  */
 static TdLeaf *
 make_leaf(const KeyedPlan *p, const TdOccurrence *o, const TdRowNames *row)
 {
 	TdLeaf	   *leaf = palloc0(sizeof(TdLeaf));
 	const List *local = p->plan.shape->keyed->private->lineage[o->n - 1].local;
-	const Bitmapset *columns = o->touch ? o->told : local == NIL ? o->columns : o->beyond;
+	const Bitmapset *columns = o->touch ? o->told : bms_difference(o->columns, o->settled);
 	StringInfoData buf;
 	int			a = -1;
 

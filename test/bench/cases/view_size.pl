@@ -1,5 +1,5 @@
 # Sizes over time: 1,000 transactions a second on tables with views of different kinds, first without and then with a reader that holds a snapshot for half of
-# the time.  Looked at every second: heap and indexes of the views, of their state and of the catalog, WAL kept by the slot, the spool, memory of the workers, and what ticks take.
+# the time.  Looked at every second: heap and indexes of the views, of their state and of the catalog, WAL kept by the slot, the spool, memory of the workers, and the time of ticks.
 use strict;
 use warnings;
 use FindBin;
@@ -98,7 +98,7 @@ sub load
 	waitpid $pid, 0;
 	die "the writers did not keep up\n" if $?;
 	my $n = @looks;
-	my $of = sub { my ($from, $to) = map { $looks[$_] } @_; return ($to->{ms} - $from->{ms}) / ($to->{ticks} - $from->{ticks}) };
+	my $of = sub { my ($from, $to) = map { $looks[$_] } @_; return ($to->{ms} - $from->{ms}) / ($to->{at} - $from->{at}) };    # ms a second: the rate of changes is the same, how many a tick takes is not
 	$most{first} = $of->(2, 2 + $n / 6);
 	$most{last} = $of->(-$n / 6 - 1, -1);
 	$most{memory} = { map { my $k = $_; $k => [map { $_->{memory}{$k} / 1048576 } @looks[2, $n / 2, -1]] } keys %{ $looks[0]{memory} } };
@@ -121,7 +121,7 @@ my ($wal) = sort { $b <=> $a } map { $_->{wal} } $without, $with;
 my ($spool) = sort { $b <=> $a } map { $_->{spool} } $without, $with;
 my ($memory) = sort { $b <=> $a } map { $with->{memory}{$_}[2] - $without->{memory}{$_}[0] } keys %{ $with->{memory} };
 my $holds = $grown->[0] <= 1.5 * $bases->[0] && $grown->[1] <= 1.5 * $bases->[1] && $hot <= 8 && $ticks <= 3 && $wal <= 256 && $memory <= 16;
-row("tables of views at 1,000 tx/s at their largest / packed, without and with a reader that stays for half of the time", sprintf('%.1f and %.1f (what they read: %.1f and %.1f); of few rows: %.1f MB; ticks at the end / at the start: %.1f',
+row("tables of views at 1,000 tx/s at their largest / packed, without and with a reader that stays for half of the time", sprintf('%.1f and %.1f (what they read: %.1f and %.1f); of few rows: %.1f MB; ms of ticks a second at the end / at the start: %.1f',
 		@$grown, @$bases, $hot, $ticks), '<= 1.5 times what they read grows by; <= 8 MB; <= 3', $holds,
 	sprintf('%d s each, %d views; packed by VACUUM FULL: views of as many rows as they read %.1f MB, of few rows, with the catalog, %.1f MB; a feed of 10 s %.1f MB at most; WAL kept %.0f MB, spool %.1f MB; the worker that grew most grew by %.1f MB (%s)',
 		$length, scalar @views, $packed->{rows}, $packed->{hot}, $with->{feed}, $wal, $spool, $memory,

@@ -449,6 +449,13 @@ sub group
 		push @keys, $c->[0];
 		push @key_types, $c->[1];
 	}
+	my $srf = !$o->{types} && @keys && chance($kind eq 'sets' ? 0.1 : 0.08);
+	if ($srf)
+	{
+		my @arrays = columns_of($f->{scope}, 'ints');
+		$keys[0] = tag('set-returning in GROUP BY') . (@arrays && chance(0.6) ? 'unnest(' . pick(@arrays)->[0] . ')' : 'generate_series(1, least(' . leaf($f->{scope}, 'int') . ', 3)::int)');
+		$key_types[0] = 'int';
+	}
 	my @tags = $kind eq 'whole' ? 'aggregates without GROUP BY' : 'GROUP BY';
 	for my $t (types_for($types, $f->{scope}, $o))
 	{
@@ -464,7 +471,7 @@ sub group
 		for my $i (0 .. $#keys) { next if chance(0.15); unshift @targets, $keys[$i]; unshift @types, $key_types[$i] }
 		my @key_scope = grep { !ref $keys[$_] && $keys[$_] =~ /^(q\d+)\.\w+$/ } 0 .. $#keys;
 		if ($d > 0 && @key_scope && $kind eq 'group' && chance(0.2)) { push @targets, scalar_subquery(fake_scope(\@keys, \@key_types, @key_scope), 'int', $d); push @types, 'int' }
-		if (@keys == 2 && $kind eq 'group' && chance(0.1)) { push @targets, [tag('window over groups'), pick('rank()', 'sum(count(*))', 'max(count(*))', 'lag(count(*))'), ' OVER (PARTITION BY ', $keys[0], ' ORDER BY count(*), ', $keys[1], ')']; push @types, 'int' }
+		if (@keys == 2 && $kind =~ /^(group|sets)$/ && !$srf && chance(0.1)) { push @targets, [tag('window over groups'), pick('rank()', 'sum(count(*))', 'max(count(*))', 'lag(count(*))'), ' OVER (PARTITION BY ', $keys[0], ' ORDER BY count(*), ', $keys[1], $kind eq 'sets' ? (', GROUPING(', $keys[0], ', ', $keys[1], ')') : (), ')']; push @types, 'int' }
 		if (@key_scope && $d > 0 && chance(0.12)) { push @having, [tag('subquery in HAVING'), subquery_condition(fake_scope(\@keys, \@key_types, @key_scope), $d)] }
 	}
 	my ($by, $tail) = ('', '');
@@ -472,11 +479,14 @@ sub group
 	{
 		my $how = pick('GROUPING SETS', 'ROLLUP', 'CUBE');
 		push @tags, $how;
-		my @in = @keys == 3 ? @keys[1, 2] : @keys;
-		if ($how eq 'GROUPING SETS') { $by = ['GROUPING SETS (', chance(0.6) ? list('', ', ', 1, ['(', $in[0], ', ', $in[1], ')'], ['(', $in[0], ')']) : list('', ', ', 1, ['(', $in[0], ')'], ['(', $in[1], ')'], '()'), ')'] }
-		else { $by = ["$how (", $in[0], ', ', $in[1], ')'] }
-		$by = [pick(' GROUP BY ', ' GROUP BY ', ' GROUP BY DISTINCT '), @keys == 3 ? [$keys[0], ', '] : (), $by];
-		if (!$o->{types} && chance(0.5)) { push @targets, [tag('GROUPING()'), 'GROUPING(', $keys[0], ', ', $keys[1], ')']; push @types, 'int' }
+		my $common = @keys == 3 && chance(0.5);
+		my @in = $common ? @keys[1, 2] : @keys;
+		if ($how eq 'GROUPING SETS' && @in == 3) { $by = ['GROUPING SETS (', list('', ', ', 1, ['(', $in[0], ', ', $in[1], ', ', $in[2], ')'], ['(', $in[1], ', ', $in[0], ')'], ['(', $in[2], ')'], chance(0.5) ? '()' : '(), ()'), ')'] }
+		elsif ($how eq 'GROUPING SETS') { $by = ['GROUPING SETS (', chance(0.6) ? list('', ', ', 1, ['(', $in[0], ', ', $in[1], ')'], ['(', $in[0], ')']) : list('', ', ', 1, ['(', $in[0], ')'], ['(', $in[1], ')'], '()'), ')'] }
+		else { $by = ["$how (", $in[0], ', ', $in[1], @in == 3 ? (', ', $in[2]) : (), ')'] }
+		push @having, [tag('HAVING', 'GROUPING()'), 'GROUPING(', $in[1], ') ', pick('=', '<='), ' ', pick('0', 'count(*)')] if chance(0.15);
+		$by = [pick(' GROUP BY ', ' GROUP BY ', ' GROUP BY DISTINCT '), $common ? [$keys[0], ', '] : (), $by];
+		if (!$o->{types} && !$srf && chance(0.5)) { push @targets, [tag('GROUPING()'), 'GROUPING(', $keys[0], ', ', $keys[1], ')']; push @types, 'int' }
 	}
 	elsif (@keys) { $by = list(' GROUP BY ', ', ', 0, @keys) }
 	if (chance(0.25)) { push @having, [tag('HAVING'), fill(template($aggregates{having}, $f->{scope}), $f->{scope}, 1)] }

@@ -269,7 +269,7 @@ tick_apart(TdViewRun *run, TdDeltas *deltas, bool recompute)
 	PG_END_TRY();
 	MemoryContextSwitchTo(old);
 	CurrentResourceOwner = owner;
-	return edata ? psprintf("%s%s %s%s%s", run->timed_out ? "timeout " : "", unpack_sql_state(edata->sqlerrcode), edata->message,
+	return edata ? psprintf("%s%s %s%s%s", run->own_error ? "timeout " : "", unpack_sql_state(edata->sqlerrcode), edata->message,
 							edata->hint ? " - " : "", edata->hint ? edata->hint : "") : NULL;
 }
 
