@@ -92,6 +92,7 @@ static const Refusal refusals[] = {
 	{TD_NOT_OTHER_EXPRESSION, "%s", "It is not known to give the same result at any time.", IN_THE_READER},
 	{TD_NOT_PSEUDO_COLUMN, "column \"%s\" of a type that no table can have", "The view's table could not hold its values.", "Cast it to a type, or select its fields."},
 	{TD_NOT_ROW_OF_VIEW, "column \"%s\" of the row type of a live view", "Its definition, computed from tables, gives rows of another type.", "Select its columns, or to_jsonb of the row."},
+	{TD_NOT_FUNCTION_OF_VIEW, "function %s, which takes the row of a live view", "The view's definition, computed from tables, gives rows of another type.", "Pass the columns that it needs, or the row as jsonb: to_jsonb(...)."},
 	{TD_NOT_ROW_OF_JOIN, "the row of %s as a value", "Written out, as a definition is, it loses the names of its columns.", "Join in a subquery in FROM, and take the row of that."},
 	{TD_NOT_SAME_NAMES, "two columns named %s", "The columns of a table have names of their own.", "Give each a name: SELECT ... AS name."},
 	{TD_NOT_COLUMN_NAME, "a column named %s", "The name is that of the weight in every delta.", "Give it another name."},
@@ -421,12 +422,30 @@ has_names(const RowExpr *row)
 	return false;
 }
 
+/* Its declared argument is the row of a live view: the definition, computed from tables, gives rows of another type, for which there is no such function. */
+static bool
+takes_row_of_view(Node *node, Rows *rows)
+{
+	Oid		   *types;
+	int			ntypes;
+	bool		takes = false;
+
+	if (!IsA(node, FuncExpr))
+		return false;
+	(void) get_func_signature(((FuncExpr *) node)->funcid, &types, &ntypes);
+	for (int i = 0; i < ntypes; i++)
+		takes |= OidIsValid(get_typ_typrelid(getBaseType(types[i]))) && td_view_of(get_typ_typrelid(getBaseType(types[i])), true) != NULL;
+	return takes && !td_refuse(rows->err, TD_NOT_FUNCTION_OF_VIEW, format_procedure(((FuncExpr *) node)->funcid));
+}
+
 /* A join's row is a record whose names no text of the query could have: written out it is ROW(...). */
 static bool
 row_of_join_walker(Node *node, Rows *rows)
 {
 	if (node == NULL)
 		return false;
+	if (takes_row_of_view(node, rows))
+		return true;
 	if (IsA(node, Var) && ((Var *) node)->varattno == 0)
 	{
 		const Query *query = list_nth_node(Query, rows->queries, ((Var *) node)->varlevelsup);

@@ -10,7 +10,7 @@
  *		 topk		what LIMIT cuts: all of its rows, of which the first are read by
  *					an index
  *		 scalar		an uncorrelated (SELECT aggregates ...) has one row always: it is
- *					joined
+ *					joined; so has EXISTS (SELECT ...), as count(*) > 0
  *		 from		a subquery in FROM
  *		 sublink	an uncorrelated IN, EXISTS (SELECT ...)
  *		 expanded, sets, groups		of queries that group: split_groups.c
@@ -27,6 +27,8 @@
  */
 #include "postgres.h"
 
+#include "catalog/pg_aggregate.h"
+#include "catalog/pg_operator.h"
 #include "catalog/pg_type.h"
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
@@ -34,9 +36,12 @@
 #include "optimizer/tlist.h"
 #include "parser/parsetree.h"
 #include "rewrite/rewriteManip.h"
+#include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 
 #include "view/analyze/split_internal.h"
+
+#define INT8_GREATER 413		/* bigint > bigint: has no name in the headers */
 
 /* ---- building ---- */
 
@@ -264,6 +269,51 @@ has_one_row(Query *query)
 		!query->distinctClause && !query->hasTargetSRFs && !td_split_is_cut(query) && !td_split_reads_outer(query);
 }
 
+/* SELECT count(*) > 0 FROM what EXISTS asks for: one row, which changes only when the answer does. */
+static Query *
+exists_as_scalar(Query *inner)
+{
+	Query	   *query = inner;
+	Aggref	   *count = makeNode(Aggref);
+	Expr	   *some;
+
+	if (inner->targetList == NIL)
+		inner->targetList = td_split_columns(NIL, inner);
+	if (td_split_is_grouped(inner) || inner->setOperations || inner->distinctClause || inner->windowClause || inner->hasTargetSRFs)
+	{
+		query = makeNode(Query);
+		query->commandType = CMD_SELECT;
+		query->canSetTag = true;
+		td_split_read_only(query, td_split_entry(inner));
+	}
+	count->aggfnoid = F_COUNT_;
+	count->aggtype = INT8OID;
+	count->aggstar = true;
+	count->aggkind = AGGKIND_NORMAL;
+	count->aggno = count->aggtransno = -1;
+	count->location = -1;
+	some = make_opclause(INT8_GREATER, BOOLOID, false, (Expr *) count,
+						 (Expr *) makeConst(INT8OID, -1, InvalidOid, sizeof(int64), Int64GetDatum(0), false, FLOAT8PASSBYVAL), InvalidOid, InvalidOid);
+	set_opfuncid((OpExpr *) some);
+	query->targetList = list_make1(makeTargetEntry(some, 1, pstrdup("exists"), false));
+	query->sortClause = NIL;
+	query->hasAggs = true;
+	return query;
+}
+
+/* The query of one row in its place; NULL = it is none that can be joined. */
+static Query *
+scalar_of(const SubLink *link)
+{
+	Query	   *inner = castNode(Query, link->subselect);
+
+	if (link->subLinkType == EXPR_SUBLINK)
+		return has_one_row(inner) ? inner : NULL;
+	if (link->subLinkType != EXISTS_SUBLINK || td_split_is_cut(inner) || td_split_reads_outer(inner))
+		return NULL;
+	return exists_as_scalar(inner);
+}
+
 typedef struct Scalars
 {
 	Query	   *query;
@@ -273,11 +323,13 @@ typedef struct Scalars
 static Node *
 join_scalar(Node *node, Scalars *s)
 {
+	Query	   *scalar;
+
 	if (node == NULL)
 		return NULL;
-	if (IsA(node, SubLink) && ((SubLink *) node)->subLinkType == EXPR_SUBLINK && has_one_row(castNode(Query, ((SubLink *) node)->subselect)))
+	if (IsA(node, SubLink) && (scalar = scalar_of((SubLink *) node)) != NULL)
 	{
-		RangeTblEntry *rte = td_split_entry(castNode(Query, ((SubLink *) node)->subselect));
+		RangeTblEntry *rte = td_split_entry(scalar);
 		Oid			type = exprType(node);
 		int32		typmod = exprTypmod(node);
 		Oid			collation = exprCollation(node);

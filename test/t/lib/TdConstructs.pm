@@ -54,7 +54,7 @@ sub make_more
 {
 	my ($dbh) = @_;
 	$dbh->do($_) for ('CREATE VIEW c.ov AS SELECT id, g, s FROM c.t WHERE h > 0', 'CREATE VIEW c.ov_groups AS SELECT g, count(*) AS n FROM c.u GROUP BY g', q{SELECT tapdata.create_view('c.live', 'SELECT g, count(*) AS n FROM c.t GROUP BY g')},
-		'CREATE VIEW c.ov_live AS SELECT g, n FROM c.live WHERE n > 0', 'CREATE VIEW c.ov_barrier WITH (security_barrier) AS SELECT id, s FROM c.t WHERE g > 0', 'CREATE SEQUENCE c.seq', 'CREATE UNLOGGED TABLE c.nologged (id int)',
+		q{CREATE FUNCTION c.of_live(c.live) RETURNS bigint LANGUAGE sql IMMUTABLE AS 'SELECT $1.n * 2'}, 'CREATE VIEW c.ov_live AS SELECT g, n FROM c.live WHERE n > 0', 'CREATE VIEW c.ov_barrier WITH (security_barrier) AS SELECT id, s FROM c.t WHERE g > 0', 'CREATE SEQUENCE c.seq', 'CREATE UNLOGGED TABLE c.nologged (id int)',
 		'CREATE AGGREGATE c.own_sum(int) (sfunc = int4pl, stype = int, initcond = 0)', 'CREATE MATERIALIZED VIEW c.mat AS SELECT 1 AS id');
 	return;
 }
