@@ -199,11 +199,16 @@ for my $n (1 .. 200)
 }
 unlike(ran($_), qr/cost/, "$_: is not computed anew for deltas that are slow now and then") for @names;
 
-# the last measure of the whole was wrong: deltas that are near it make it measured again
-$dbh->do('UPDATE t SET v = v - 1 WHERE id <= 1200');
-limit($_, 1e9) for @names;
-step(0, @names);
-limit($_, 0.8 * limit($_, 0)) for @names;
+# the last measure of the whole was wrong: deltas that are near it make it measured again (the quickest of some deltas: one that was held up says nothing)
+my %least = map { $_ => 1e9 } @names;
+for (1 .. 5)
+{
+	$dbh->do('UPDATE t SET v = v - 1 WHERE id <= 1200');
+	limit($_, 1e9) for @names;
+	step(0, @names);
+	for (@names) { my $ms = limit($_, 1e9); $least{$_} = $ms if $ms < $least{$_} }
+}
+limit($_, 0.8 * $least{$_}) for @names;
 ran($_) for @names;
 for (1 .. 30) { $dbh->do('UPDATE t SET v = v - 1 WHERE id <= 1200'); step(0, @names) }
 like(ran('joined'), qr/cost/, 'now and then the whole is measured');
