@@ -20,6 +20,7 @@
  */
 #include "postgres.h"
 
+#include "access/table.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
 #include "compat/compat.h"
@@ -27,14 +28,18 @@
 #include "nodes/nodeFuncs.h"
 #include "parser/analyze.h"
 #include "parser/parser.h"
+#include "rewrite/rewriteHandler.h"
 #include "storage/lockdefs.h"
 #include "tcop/tcopprot.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
+#include "utils/rel.h"
 #include "utils/ruleutils.h"
 
 #include "view/sql/sql_internal.h"
+
+#define MAX_PLANNED 200			/* tables of a query */
 
 static RawStmt *parse(const char *sql);
 static void inner_position(void *arg);
@@ -63,13 +68,43 @@ td_query_analyse(const char *sql)
 	return query;
 }
 
-/* What PostgreSQL can't run, as FULL JOIN without an equality, is found when it is planned: rather now than in a worker. */
+/* Counts the tables that a query names, with those that stand behind ordinary views; true = there are too many to go on. */
+static bool
+is_large(Node *node, int *tables)
+{
+	RangeTblEntry *rte = (RangeTblEntry *) node;
+
+	if (node == NULL)
+		return false;
+	check_stack_depth();
+	if (IsA(node, Query))
+		return query_tree_walker((Query *) node, is_large, tables, QTW_EXAMINE_RTES_BEFORE);
+	if (!IsA(node, RangeTblEntry) || rte->rtekind != RTE_RELATION)
+		return IsA(node, RangeTblEntry) ? false : expression_tree_walker(node, is_large, tables);
+	if (++*tables > MAX_PLANNED)
+		return true;
+	if (rte->relkind == RELKIND_VIEW)
+	{
+		Relation	rel = table_open(rte->relid, AccessShareLock);
+		bool		large = is_large((Node *) get_view_query(rel), tables);
+
+		table_close(rel, NoLock);
+		return large;
+	}
+	return false;
+}
+
+/*
+ * What PostgreSQL can't run, as FULL JOIN without an equality, is found when it is planned: rather now than in a worker.  Not where views name views so
+ * often that planning would take all memory: the analysis refuses those.
+ */
 static void
 require_plan(Query *query, const char *sql)
 {
 	ErrorContextCallback callback = {error_context_stack, not_to_be_run, NULL};
+	int			tables = 0;
 
-	if (query->commandType != CMD_SELECT)
+	if (query->commandType != CMD_SELECT || is_large((Node *) query, &tables))
 		return;
 	error_context_stack = &callback;
 	(void) pg_plan_query(linitial_node(Query, pg_rewrite_query(copyObject(query))), sql, CURSOR_OPT_PARALLEL_OK, NULL);
