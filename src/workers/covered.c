@@ -86,3 +86,22 @@ td_worker_covered(XLogRecPtr lsn, bool changed)
 	if (lsn > pg_atomic_read_u64(&td_my_slot->covered))
 		pg_atomic_write_u64(&td_my_slot->covered, lsn);
 }
+
+/* Of a capture worker: whoever looks sees how long it has not caught up. */
+void
+td_worker_decoded(XLogRecPtr lsn, TimestampTz at)
+{
+	pg_atomic_write_u64(&td_my_slot->covered, lsn);
+	if (at != 0)
+		pg_atomic_write_u64(&td_my_slot->decoded_at, (uint64) at);
+}
+
+/* Of which moment the WAL is that it has decoded: now, as long as no commit has woken it.  The lock is held; 0 = not known. */
+TimestampTz
+td_slot_decoded_at(const TdWorkerSlot *slot)
+{
+	uint64		at = pg_atomic_read_u64(&unconstify(TdWorkerSlot *, slot)->decoded_at);
+	TimestampTz slept = at != 0 ? td_watch_slept(slot->latch) : 0;
+
+	return Max((TimestampTz) at, slept);
+}

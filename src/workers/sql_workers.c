@@ -16,6 +16,7 @@
 
 #include <stdio.h>
 
+#include "access/htup_details.h"
 #include "access/xlog.h"
 #include "catalog/pg_authid.h"
 #include "commands/dbcommands.h"
@@ -25,6 +26,7 @@
 #include "storage/fd.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
+#include "utils/pg_lsn.h"
 
 #include "workers/workers_internal.h"
 
@@ -40,6 +42,7 @@ PG_FUNCTION_INFO_V1(td_sql_extension_created);
 PG_FUNCTION_INFO_V1(td_sql_pipeline_caught_up);
 PG_FUNCTION_INFO_V1(td_sql_group_caught_up);
 PG_FUNCTION_INFO_V1(td_sql_group_standing);
+PG_FUNCTION_INFO_V1(td_sql_group_decoded);
 
 /* The last line of the install script: once it is committed, the launcher looks here. */
 Datum
@@ -86,6 +89,39 @@ td_sql_group_standing(PG_FUNCTION_ARGS)
 	if (keeping != 0)
 		PG_RETURN_NULL();
 	PG_RETURN_TEXT_P(cstring_to_text(td_shared != NULL && td_enabled ? "starting" : "stopped"));
+}
+
+/*
+ * Of which moment the WAL is that the capture worker of a group (its id) has decoded, and where: now, while it rests.  Nulls: none runs, or it has
+ * not caught up since it began.
+ */
+Datum
+td_sql_group_decoded(PG_FUNCTION_ARGS)
+{
+	TdWorkerSlot *slot = NULL;
+	TupleDesc	desc;
+	Datum		values[2] = {0};
+	bool		nulls[2] = {true, true};
+
+	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	if (td_shared != NULL)
+	{
+		LWLockAcquire(td_shared->lock, LW_SHARED);
+		slot = td_slot_find(TD_WORKER_CAPTURE, MyDatabaseId, PG_GETARG_INT32(0));
+		if (slot)
+		{
+			TimestampTz at = td_slot_decoded_at(slot);
+			uint64		lsn = pg_atomic_read_u64(&slot->covered);
+
+			values[0] = TimestampTzGetDatum(at);
+			values[1] = LSNGetDatum(lsn);
+			nulls[0] = at == 0;
+			nulls[1] = lsn == InvalidXLogRecPtr;
+		}
+		LWLockRelease(td_shared->lock);
+	}
+	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls)));
 }
 
 static bool

@@ -105,6 +105,7 @@ utility(PlannedStmt *pstmt, const char *query, bool read_only, ProcessUtilityCon
 	mentions = views_concerned(statement);
 	moves = moves_views(statement);
 	identities = may_drop_extension(statement) ? td_identities(true) : NIL;
+	td_views_end_fills(statement);
 	PG_TRY();
 	{
 		next(pstmt, query, read_only, context, params, env, dest, qc);
