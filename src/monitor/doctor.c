@@ -275,9 +275,9 @@ check_origins(ReturnSetInfo *result)
 	const char *setting = GetConfigOption("max_active_replication_origins", true, false);
 	const char *name = setting ? "max_active_replication_origins" : "max_replication_slots";
 	int			limit = setting ? pg_strtoint32(setting) : max_replication_slots;
-	int			origins = ask_number("SELECT count(*)::int FROM pg_catalog.pg_replication_origin");
+	int			origins = ask_number("SELECT count(*)::int FROM pg_catalog.pg_replication_origin WHERE roname !~ '^tapdata_[0-9]+_rows$'");	/* no session's own */
 	int			wanted = ask_number("SELECT count(*)::int FROM tapdata.pipelines WHERE status NOT IN ('created', 'stopped', 'completed', 'failed', 'fenced')");
-	int			ours = ask_number("SELECT count(*)::int FROM pg_catalog.pg_replication_origin WHERE roname LIKE 'tapdata\\_%'");
+	int			ours = ask_number("SELECT count(*)::int FROM pg_catalog.pg_replication_origin WHERE roname LIKE 'tapdata\\_%' AND roname !~ '_rows$'");
 	int			needed = origins - ours + Max(ours, wanted);
 
 	say(result, name, limit >= needed,

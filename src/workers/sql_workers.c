@@ -98,29 +98,14 @@ td_sql_group_standing(PG_FUNCTION_ARGS)
 Datum
 td_sql_group_decoded(PG_FUNCTION_ARGS)
 {
-	TdWorkerSlot *slot = NULL;
+	XLogRecPtr	lsn;
+	TimestampTz at = td_group_decoded(PG_GETARG_INT32(0), &lsn);
+	Datum		values[2] = {TimestampTzGetDatum(at), LSNGetDatum(lsn)};
+	bool		nulls[2] = {at == 0, lsn == InvalidXLogRecPtr};
 	TupleDesc	desc;
-	Datum		values[2] = {0};
-	bool		nulls[2] = {true, true};
 
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
-	if (td_shared != NULL)
-	{
-		LWLockAcquire(td_shared->lock, LW_SHARED);
-		slot = td_slot_find(TD_WORKER_CAPTURE, MyDatabaseId, PG_GETARG_INT32(0));
-		if (slot)
-		{
-			TimestampTz at = td_slot_decoded_at(slot);
-			uint64		lsn = pg_atomic_read_u64(&slot->covered);
-
-			values[0] = TimestampTzGetDatum(at);
-			values[1] = LSNGetDatum(lsn);
-			nulls[0] = at == 0;
-			nulls[1] = lsn == InvalidXLogRecPtr;
-		}
-		LWLockRelease(td_shared->lock);
-	}
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls)));
 }
 

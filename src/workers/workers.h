@@ -130,6 +130,7 @@ extern void td_mark_failed(uint64 number, const TdError *err);	/* raised in the 
  */
 extern void td_worker_covered(XLogRecPtr lsn, bool changed);
 extern void td_worker_decoded(XLogRecPtr lsn, TimestampTz at);	/* capture: has decoded up to lsn, and (0 = as before) all that was flushed at that time */
+extern TimestampTz td_group_decoded(int32 group, XLogRecPtr *lsn);	/* of which moment, and up to where; 0 = it does not run, or has not caught up since it began */
 extern XLogRecPtr td_session_wrote(void);
 extern bool td_worker_covers(TdWorkerKind kind, int32 object, XLogRecPtr lsn, uint64 *keeping);
 

@@ -130,7 +130,6 @@ extern void td_covered_ended(bool committed);
 /* in watch.c */
 extern void td_watch_leave(void);
 extern TimestampTz td_watch_slept(const Latch *latch);
-extern TimestampTz td_slot_decoded_at(const TdWorkerSlot *slot);	/* covered.c */
 extern void td_watch_committed(void);
 
 /* in hooks.c */

@@ -6,7 +6,7 @@ use lib "$FindBin::Bin/lib";
 use Test::More;
 use TdProcs;
 
-start_server('fills', 'max_worker_processes = 40', 'max_replication_slots = 12', 'logical_decoding_work_mem = 64kB');
+start_server('fills', 'max_worker_processes = 40', 'max_replication_slots = 12', 'tapdata.worker_memory = 1MB');
 # Each row takes a second: no fill of `many` ends in this test.
 execute('postgres', 'CREATE EXTENSION tapdata', 'CREATE TABLE many (id int PRIMARY KEY)', 'INSERT INTO many SELECT generate_series(1, 1000)',
 	'CREATE TABLE few (id int PRIMARY KEY, a int)', 'INSERT INTO few SELECT i, i % 3 FROM generate_series(1, 9) i',
@@ -113,6 +113,47 @@ not_held_up('the extension', 'DROP EXTENSION tapdata CASCADE', 'gone');
 	create('brief', $quick, q{, '{"fill_timeout": "60 s"}'});
 	is(wait_for('brief'), '', 'one that is quick enough');
 	execute('postgres', q{SELECT tapdata.drop_view('brief')});
+}
+
+# ---- what a fill or a tick writes is never kept by the decoding of another group; what users write is ----
+{
+	execute('postgres', 'CREATE TABLE wide (id int PRIMARY KEY, t text)', q{INSERT INTO wide SELECT i, repeat(md5(i::text), 8) FROM generate_series(1, 20000) i});
+	create('elsewhere', $quick, q{, '{"group": "elsewhere"}'});
+	is(wait_for('elsewhere'), '', 'a view of another group');
+	my $spilt = q{SELECT coalesce(sum(t.spill_bytes), 0) FROM pg_stat_replication_slots t JOIN tapdata.view_group g ON t.slot_name LIKE '%\_g' || g.id WHERE g.name = 'elsewhere'};
+	my $before = value('postgres', $spilt);
+	create('big', 'SELECT id, t, id % 7 AS m FROM wide');
+	is(wait_for('big'), '', 'a large fill');
+	execute('postgres', q{INSERT INTO few VALUES (100, 1)});
+	is(wait_for('elsewhere'), '', 'is decoded by the other group');
+	select undef, undef, undef, 2;
+	is(value('postgres', $spilt), $before, '... without a byte of it on disk');
+	execute('postgres', 'CREATE TABLE unrelated (t text)', 'INSERT INTO unrelated SELECT t FROM wide', 'INSERT INTO few VALUES (101, 1)');
+	is(wait_for('elsewhere'), '', 'a large transaction of a user');
+	ok(eventually(sub { value('postgres', $spilt) > $before }, 30), '... is');
+	$before = value('postgres', $spilt);
+	is(rows('postgres', 'SELECT count(*) FROM big'), 20000, 'all rows of it');
+	execute('postgres', 'DELETE FROM few WHERE id >= 100');
+	is(wait_for($_) . rows('postgres', "SELECT * FROM tapdata.check_view('$_')"), '', "$_ is exact") for qw(elsewhere quick big);
+}
+
+# ---- capture that is behind: freshness and doctor() say so ----
+{
+	my $pid = value('postgres', q{SELECT pid FROM tapdata.workers WHERE kind = 'capture' AND object = 'elsewhere'});
+	my $doctor = q{SELECT ok, detail FROM tapdata.doctor() WHERE item = 'capture'};
+	ok(eventually(sub { view('elsewhere', 'freshness') eq '00:00:00' }), 'nothing waits');
+	like(rows('postgres', $doctor), qr/^1\|none is behind/, 'doctor() agrees');
+	kill 'STOP', $pid;
+	execute('postgres', 'INSERT INTO few VALUES (102, 1)');
+	select undef, undef, undef, 2;
+	is(view('elsewhere', q{status || ' ' || (freshness BETWEEN interval '1 s' AND interval '60 s')}), 'streaming true', 'what is not decoded makes it old');
+	like(try_do(psql('postgres'), q{SELECT tapdata.wait_view('elsewhere', '100 ms')}), qr/^57014 .*Its status is "streaming".*Capture is behind: \d+ kB of the log/s, 'so does who waits for it');
+	ok(eventually(sub { rows('postgres', $doctor) =~ /^0\|is behind.*slot tapdata_\d+_g\d+ has \d+ \w+ of the log still to decode since .* \(process $pid/ }, 30), 'doctor() names the process')
+		or diag(rows('postgres', $doctor));
+	is(value('postgres', q{SELECT freshness < interval '5 s' FROM tapdata.views WHERE view = 'quick'::regclass}), 1, 'other groups are not concerned');
+	kill 'CONT', $pid;
+	is(wait_for('elsewhere'), '', 'it goes on');
+	ok(eventually(sub { view('elsewhere', 'freshness') eq '00:00:00' && rows('postgres', $doctor) =~ /^1/ }), '... and all is well');
 }
 finish();
 done_testing();

@@ -13,6 +13,8 @@
  *		and with it the view.  Errors of PostgreSQL that say that a twin depends on
  *		something get a hint that names the views and the calls.
  *
+ *		Before a command that may drop a view its fill is ended (end_fill.c).
+ *
  *		Look-ups in the catalog are made before or after the command, never while
  *		it runs or fails.
  *
