@@ -70,6 +70,9 @@ for my $drop (q{SELECT tapdata.drop_view('long')}, 'DROP TABLE long', 'DROP TABL
 	$dbh->do(q{SELECT tapdata.drop_view('long')});
 	$dbh->rollback;
 	ok(eventually(sub { my $now = value('postgres', $filling); $now && $now != $pid }, 30), 'dropped and rolled back: filled anew');
+	$pid = value('postgres', $filling);
+	not_held_up($_, $_) for 'SELECT tapdata.adopt_database()', q{SELECT tapdata.alter_view('long', '{"fill_timeout": "20 h"}')}, q{SELECT tapdata.refresh_view('long')};
+	ok(eventually(sub { my $now = value('postgres', $filling); $now && $now != $pid }, 30), 'refresh_view: begun anew');
 	execute('postgres', q{SELECT tapdata.drop_view('long')});
 }
 
