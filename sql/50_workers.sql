@@ -28,6 +28,11 @@ CREATE FUNCTION tapdata.group_caught_up(id integer) RETURNS boolean
     AS 'MODULE_PATHNAME', 'td_sql_group_caught_up';
 COMMENT ON FUNCTION tapdata.group_caught_up(integer) IS 'Whether the running worker of a group of views, by its id, holds no change that is not in the views: their freshness is 0 then';
 
+CREATE FUNCTION tapdata.group_decoded(id integer, OUT at timestamptz, OUT lsn pg_lsn)
+    LANGUAGE c STRICT VOLATILE SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'td_sql_group_decoded';
+COMMENT ON FUNCTION tapdata.group_decoded(integer) IS 'Of which moment the WAL is that the capture worker of a group of views, by its id, has decoded, and up to where; null: it does not run, or has not caught up since it began';
+
 CREATE FUNCTION tapdata.group_standing(id integer) RETURNS text
     LANGUAGE c STRICT VOLATILE SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'td_sql_group_standing';

@@ -102,7 +102,7 @@ typedef struct TdCapture TdCapture;
 
 /*
  * Makes the queue and starts the worker; outside a transaction.  The slot is made when it is missing.  skip_origins: replication origins whose
- * changes are left out (the group's own).  NULL = no free worker.
+ * changes are left out (the group's own, and that of all rows of views).  NULL = no free worker.
  */
 extern TdCapture *td_capture_open(int32 group, const char *slot, int norigins, const RepOriginId *skip_origins);
 

@@ -170,6 +170,7 @@ typedef struct TdDecoder
 	uint32		told_version;
 	XLogRecPtr	confirmed;
 	TimestampTz confirmed_at;
+	TimestampTz tried_at;		/* when it was flushed up to `tried` */
 	bool		found;			/* records, since we last slept */
 	XLogRecPtr	tried;			/* WAL that was flushed when we last began to read */
 	bool		committed;		/* a commit woke us, whose WAL may not be flushed */

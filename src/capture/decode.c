@@ -68,11 +68,13 @@ td_decode(TdDecoder *d)
 	{
 		ResetLatch(MyLatch);
 		d->tried = GetFlushRecPtr(NULL);
+		d->tried_at = GetCurrentTimestamp();
 		serve(d);
 		while (d->version > 0 && td_wal_next(d))
 		{
 			d->found = true;
 			d->decoded = Max(d->decoded, d->ctx->reader->EndRecPtr); /* reading begins before the slot's position */
+			td_worker_decoded(d->decoded, 0);
 			serve(d);
 			if (news_due(d))
 				td_out_progress(d);
@@ -204,6 +206,7 @@ rest(TdDecoder *d)
 		timeout = sooner(timeout, look_ahead(d));
 		d->found = false;
 		pgstat_report_stat(false);
+		td_worker_decoded(d->decoded, d->version > 0 ? d->tried_at : 0);
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_EXIT_ON_PM_DEATH | (timeout > 0 ? WL_TIMEOUT : 0), timeout, PG_WAIT_EXTENSION);
 	}
 	d->committed |= td_watch_asleep(false);

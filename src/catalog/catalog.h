@@ -115,7 +115,7 @@ typedef struct TdView
 	char	   *name;			/* "schema.table", quoted as needed; of today; of a part that of its view */
 	List	   *settings;		/* of TdPair * (util.h): pinned */
 	bool		unlogged, writable, changes, allow_full;	/* options */
-	int			timeout_ms;		/* option "timeout": of one tick of it; 0 = none */
+	int			timeout_ms, fill_timeout_ms;	/* options "timeout", of one tick of it, and "fill_timeout"; 0 = none */
 	char	   *status, *snapshot;	/* state */
 	bool		exact, filled;
 	double		whole_ms;		/* what computing it took last; 0 = not known */

@@ -38,7 +38,8 @@
 	"least(extract(epoch FROM coalesce((v.options->>'timeout')::interval, '5 min')) * 1000, 2147483647)::integer, " \
 	"CASE WHEN v.fills = s.fills THEN s.status ELSE 'created' END, s.exact AND v.fills = s.fills, s.filled AND v.fills = s.fills, s.snapshot::text, " \
 	"s.sqlstate, s.error, s.detail, s.hint, coalesce((v.options->>'changes')::boolean, false), coalesce(v.part_of, 0), coalesce(v.query, v.twin), " \
-	"coalesce((v.options->>'allow_full')::boolean, false), v.version, coalesce(v.replaces, 0), coalesce(s.whole_ms, 0), coalesce(v.keeps, 0) " \
+	"coalesce((v.options->>'allow_full')::boolean, false), v.version, coalesce(v.replaces, 0), coalesce(s.whole_ms, 0), coalesce(v.keeps, 0), " \
+	"least(extract(epoch FROM coalesce((v.options->>'fill_timeout')::interval, '0')) * 1000, 2147483647)::integer " \
 	"FROM tapdata.view v JOIN tapdata.view_state s ON s.view = v.id JOIN pg_class c ON c.oid = v.relation "
 
 static List *read_views(MemoryContext caller);
@@ -80,6 +81,7 @@ read_views(MemoryContext caller)
 		v->replaces = td_col_int(i, 24);
 		v->whole_ms = td_col_float(i, 25);
 		v->keeps = td_col_int(i, 26);
+		v->fill_timeout_ms = td_col_int(i, 27);
 		views = lappend(views, v);
 		MemoryContextSwitchTo(inner);
 	}

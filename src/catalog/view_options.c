@@ -45,6 +45,7 @@ static const Option known[] = {
 	{"allow_full", KIND_BOOL, true},
 	{"changes", KIND_BOOL, false},
 	{"changes_kept", KIND_AGE, false},
+	{"fill_timeout", KIND_INTERVAL, false},
 	{"fillfactor", KIND_PERCENT, false},
 	{"group", KIND_TEXT, true},
 	{"max_lag", KIND_INTERVAL, false},

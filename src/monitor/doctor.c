@@ -275,9 +275,9 @@ check_origins(ReturnSetInfo *result)
 	const char *setting = GetConfigOption("max_active_replication_origins", true, false);
 	const char *name = setting ? "max_active_replication_origins" : "max_replication_slots";
 	int			limit = setting ? pg_strtoint32(setting) : max_replication_slots;
-	int			origins = ask_number("SELECT count(*)::int FROM pg_catalog.pg_replication_origin");
+	int			origins = ask_number("SELECT count(*)::int FROM pg_catalog.pg_replication_origin WHERE roname !~ '^tapdata_[0-9]+_rows$'");	/* no session's own */
 	int			wanted = ask_number("SELECT count(*)::int FROM tapdata.pipelines WHERE status NOT IN ('created', 'stopped', 'completed', 'failed', 'fenced')");
-	int			ours = ask_number("SELECT count(*)::int FROM pg_catalog.pg_replication_origin WHERE roname LIKE 'tapdata\\_%'");
+	int			ours = ask_number("SELECT count(*)::int FROM pg_catalog.pg_replication_origin WHERE roname LIKE 'tapdata\\_%' AND roname !~ '_rows$'");
 	int			needed = origins - ours + Max(ours, wanted);
 
 	say(result, name, limit >= needed,
@@ -414,6 +414,15 @@ check_views(ReturnSetInfo *result)
 			  "WHERE s.database = pg_catalog.current_database() AND s.slot_name ~ '^tapdata_[0-9]+_g[0-9]+$' AND s.confirmed_flush_lsn IS NULL",
 			  "none waits", "wait for transactions that were open when their replication slot was begun",
 			  "SELECT pid, xact_start, state, query FROM pg_stat_activity WHERE backend_xid IS NOT NULL ORDER BY xact_start; -- and pg_prepared_xacts: these shall end");
+	say_names(result, "capture",
+			  "SELECT string_agg(pg_catalog.format('slot %s has %s of the log still to decode since %s (process %s, waiting for %s; %s of transactions spilled to disk by now)', "
+			  "s.slot_name, pg_catalog.pg_size_pretty(pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_insert_lsn(), d.lsn)), date_trunc('second', coalesce(d.at, a.backend_start)), "
+			  "s.active_pid, coalesce(a.wait_event, 'nothing'), pg_catalog.pg_size_pretty(coalesce(t.spill_bytes, 0))), ', ' ORDER BY s.slot_name) "
+			  "FROM pg_catalog.pg_replication_slots s CROSS JOIN LATERAL tapdata.group_decoded(split_part(s.slot_name::text, '_g', 2)::integer) d "
+			  "LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = s.active_pid LEFT JOIN pg_catalog.pg_stat_replication_slots t ON t.slot_name = s.slot_name "
+			  "WHERE s.database = pg_catalog.current_database() AND s.slot_name ~ ('^tapdata_[0-9]+_g[0-9]{1,9}$') AND d.lsn IS NOT NULL AND coalesce(d.at, a.backend_start) < pg_catalog.clock_timestamp() - interval '5 s'",
+			  "none is behind", "is behind, and the views with it",
+			  "SELECT pid, xact_start, query FROM pg_stat_activity WHERE backend_xid IS NOT NULL; -- a large transaction is decoded as a whole: it needs time; more tapdata.worker_memory spills less");
 	say_names(result, "slow views",
 			  "SELECT string_agg(pg_catalog.format('%s takes %s ms of each tick of group %I', view, round(slow_ms), group_name), ', ' ORDER BY view::text) "
 			  "FROM tapdata.views WHERE slow_ms IS NOT NULL AND status = 'streaming'",

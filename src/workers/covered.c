@@ -72,6 +72,29 @@ td_worker_covers(TdWorkerKind kind, int32 object, XLogRecPtr lsn, uint64 *keepin
 	return covers;
 }
 
+/* Of which moment the WAL is that the capture worker of a group has decoded: now, as long as no commit has woken it.  0 = not known. */
+TimestampTz
+td_group_decoded(int32 group, XLogRecPtr *lsn)
+{
+	TimestampTz at = 0;
+	TdWorkerSlot *slot;
+
+	*lsn = InvalidXLogRecPtr;
+	if (td_shared == NULL)
+		return 0;
+	LWLockAcquire(td_shared->lock, LW_SHARED);
+	slot = td_slot_find(TD_WORKER_CAPTURE, MyDatabaseId, group);
+	if (slot)
+	{
+		*lsn = pg_atomic_read_u64(&slot->covered);
+		at = (TimestampTz) pg_atomic_read_u64(&slot->decoded_at);
+		if (at != 0)
+			at = Max(at, td_watch_slept(slot->latch));
+	}
+	LWLockRelease(td_shared->lock);
+	return at;
+}
+
 /* ---- the worker's side ---- */
 
 /* Every commit that ends at or before lsn can be seen in what this worker keeps; changed: which is not what it was. */
@@ -85,4 +108,13 @@ td_worker_covered(XLogRecPtr lsn, bool changed)
 	}
 	if (lsn > pg_atomic_read_u64(&td_my_slot->covered))
 		pg_atomic_write_u64(&td_my_slot->covered, lsn);
+}
+
+/* Of a capture worker: whoever looks sees how long it has not caught up. */
+void
+td_worker_decoded(XLogRecPtr lsn, TimestampTz at)
+{
+	pg_atomic_write_u64(&td_my_slot->covered, lsn);
+	if (at != 0)
+		pg_atomic_write_u64(&td_my_slot->decoded_at, (uint64) at);
 }

@@ -24,6 +24,7 @@
 #include <sys/resource.h>
 
 #include "access/xact.h"
+#include "catalog/pg_replication_origin.h"
 #include "commands/trigger.h"
 #include "miscadmin.h"
 #include "optimizer/cost.h"
@@ -31,6 +32,7 @@
 #include "replication/origin.h"
 #include "replication/slot.h"
 #include "storage/ipc.h"
+#include "storage/lmgr.h"
 #include "tcop/tcopprot.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
@@ -43,6 +45,8 @@
 #define FILL_PARALLEL 1
 
 static bool origin_is_set = false;
+static RepOriginId own_origin = InvalidRepOriginId;
+static RepOriginId rows_origin = InvalidRepOriginId;	/* of what workers of views write, but for the commit */
 
 static void leave(int code, Datum arg);
 static void leave_replication(int code, Datum arg);
@@ -50,6 +54,7 @@ static bool acts_as_owner(TdWorkerKind kind);
 static bool writes(TdWorkerKind kind);
 static void fix_settings(TdWorkerKind kind);
 static void give_way(void);
+static void at_end_of_transaction(XactEvent event, void *arg);
 
 /* Settings of all workers; whatever the role, the database or the file says. */
 static const struct
@@ -219,6 +224,11 @@ td_origin_make(const char *suffix)
 	StartTransactionCommand();
 	origin = replorigin_by_name(name, true);
 	if (origin == InvalidRepOriginId)
+	{
+		LockRelationOid(ReplicationOriginRelationId, ExclusiveLock);	/* somebody else may be making it */
+		origin = replorigin_by_name(name, true);
+	}
+	if (origin == InvalidRepOriginId)
 		origin = replorigin_create(name);
 	CommitTransactionCommand();
 	MemoryContextSwitchTo(old);
@@ -232,7 +242,37 @@ td_worker_origin_named(const char *suffix)
 
 	td_replorigin_session_setup_compat(origin);
 	origin_is_set = true;
-	replorigin_session_origin = origin;
+	replorigin_session_origin = own_origin = origin;
+}
+
+/*
+ * What a worker of views writes from now on bears the origin of all of them in
+ * this database, by which decoding for other groups leaves it out before it is
+ * kept anywhere; each record has an origin of its own.  A commit must bear that
+ * of the session, whose progress it moves.
+ *
+ * The one in the database is made before any slot of a group, and goes with the extension: its number means nothing else in
+ * WAL that a slot has still to read, which can't be said of the origins of other groups.
+ */
+RepOriginId
+td_worker_origin_of_rows(void)
+{
+	rows_origin = td_origin_make("rows");
+	RegisterXactCallback(at_end_of_transaction, NULL);
+	replorigin_session_origin = rows_origin;
+	return rows_origin;
+}
+
+/* Must not raise. */
+static void
+at_end_of_transaction(XactEvent event, void *arg)
+{
+	if (!origin_is_set)
+		return;
+	if (event == XACT_EVENT_PRE_COMMIT)
+		replorigin_session_origin = own_origin;
+	else if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT)
+		replorigin_session_origin = rows_origin;
 }
 
 void

@@ -110,7 +110,10 @@ td_slots_startup(void)
 		pg_atomic_init_u32(&td_shared->watch_version, 0);
 		pg_atomic_init_u64(&td_shared->watch_segment, 0);
 		for (int i = 0; i < TD_MAX_WATCHES; i++)
+		{
 			pg_atomic_init_u32(&td_shared->watches[i].asleep, 0);
+			pg_atomic_init_u64(&td_shared->watches[i].woken_at, 0);
+		}
 		for (int i = 0; i < td_shared->nslots; i++)
 		{
 			TdWorkerSlot *slot = &td_shared->slots[i];
@@ -118,6 +121,7 @@ td_slots_startup(void)
 			pg_atomic_init_u32(&slot->caught_up, 0);
 			pg_atomic_init_u64(&slot->mark_wanted, 0);
 			pg_atomic_init_u64(&slot->covered, 0);
+			pg_atomic_init_u64(&slot->decoded_at, 0);
 			pg_atomic_init_u64(&slot->keeping, 0);
 			pg_atomic_init_u32(&slot->give_up, 0);
 			pg_atomic_init_u32(&slot->told, 0);
@@ -246,6 +250,7 @@ take(int from, int to, const TdWorkerOrder *order)
 	pg_atomic_write_u32(&slot->caught_up, 0);
 	pg_atomic_write_u64(&slot->mark_wanted, 0);
 	pg_atomic_write_u64(&slot->covered, 0);
+	pg_atomic_write_u64(&slot->decoded_at, 0);
 	pg_atomic_write_u64(&slot->keeping, 0);
 	pg_atomic_write_u32(&slot->give_up, 0);
 	return slot;

@@ -16,6 +16,7 @@
 
 #include <stdio.h>
 
+#include "access/htup_details.h"
 #include "access/xlog.h"
 #include "catalog/pg_authid.h"
 #include "commands/dbcommands.h"
@@ -25,6 +26,7 @@
 #include "storage/fd.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
+#include "utils/pg_lsn.h"
 
 #include "workers/workers_internal.h"
 
@@ -40,6 +42,7 @@ PG_FUNCTION_INFO_V1(td_sql_extension_created);
 PG_FUNCTION_INFO_V1(td_sql_pipeline_caught_up);
 PG_FUNCTION_INFO_V1(td_sql_group_caught_up);
 PG_FUNCTION_INFO_V1(td_sql_group_standing);
+PG_FUNCTION_INFO_V1(td_sql_group_decoded);
 
 /* The last line of the install script: once it is committed, the launcher looks here. */
 Datum
@@ -86,6 +89,24 @@ td_sql_group_standing(PG_FUNCTION_ARGS)
 	if (keeping != 0)
 		PG_RETURN_NULL();
 	PG_RETURN_TEXT_P(cstring_to_text(td_shared != NULL && td_enabled ? "starting" : "stopped"));
+}
+
+/*
+ * Of which moment the WAL is that the capture worker of a group (its id) has decoded, and where: now, while it rests.  Nulls: none runs, or it has
+ * not caught up since it began.
+ */
+Datum
+td_sql_group_decoded(PG_FUNCTION_ARGS)
+{
+	XLogRecPtr	lsn;
+	TimestampTz at = td_group_decoded(PG_GETARG_INT32(0), &lsn);
+	Datum		values[2] = {TimestampTzGetDatum(at), LSNGetDatum(lsn)};
+	bool		nulls[2] = {at == 0, lsn == InvalidXLogRecPtr};
+	TupleDesc	desc;
+
+	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls)));
 }
 
 static bool

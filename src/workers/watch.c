@@ -61,6 +61,7 @@ td_watch_enter(void)
 			continue;
 		mine = watch;
 		pg_atomic_write_u32(&watch->asleep, 0);
+		pg_atomic_write_u64(&watch->woken_at, 0);
 		watch->latch = MyLatch;
 		watch->database = MyDatabaseId;
 		pg_atomic_fetch_add_u32(&td_shared->watch_version, 1);
@@ -99,6 +100,20 @@ td_watch_asleep(bool asleep)
 	marked = asleep;
 	/* an exchange is a full barrier: what is looked at after it is newer than the mark */
 	return pg_atomic_exchange_u32(&mine->asleep, asleep) == 0 && before;
+}
+
+/* Until when the process with that latch has slept: now, while it does; 0 = it never has.  The room's lock is held. */
+TimestampTz
+td_watch_slept(const Latch *latch)
+{
+	for (int i = 0; i < TD_MAX_WATCHES; i++)
+	{
+		TdWatch    *watch = &td_shared->watches[i];
+
+		if (latch != NULL && OidIsValid(watch->database) && watch->latch == latch)
+			return pg_atomic_read_u32(&watch->asleep) != 0 ? GetCurrentTimestamp() : (TimestampTz) pg_atomic_read_u64(&watch->woken_at);
+	}
+	return 0;
 }
 
 /* Brings the masks up to date. */
@@ -156,6 +171,9 @@ td_watch_committed(void)
 			continue;
 		/* the first of many commits is enough: it is marked asleep again only after it has looked */
 		if (pg_atomic_exchange_u32(&watch->asleep, 0) != 0)
+		{
+			pg_atomic_write_u64(&watch->woken_at, (uint64) GetCurrentTransactionStopTimestamp());
 			SetLatch(latch);
+		}
 	}
 }

@@ -73,7 +73,8 @@ typedef struct TdWorkerSlot
 	TimestampTz stop_asked;		/* 0 = not */
 	pg_atomic_uint32 told;		/* moves when something that the worker should look up in the catalog was committed */
 	pg_atomic_uint32 caught_up;	/* nothing of the source waits to be applied: lag is 0 */
-	pg_atomic_uint64 covered;	/* commits up to this position can be seen in what it keeps (see covered.c) */
+	pg_atomic_uint64 covered;	/* commits up to this position can be seen in what it keeps; capture: WAL is decoded up to it (see covered.c) */
+	pg_atomic_uint64 decoded_at;	/* capture: all that was flushed at this time is decoded; 0 = not known yet */
 	pg_atomic_uint64 keeping;	/* another number whenever what it keeps is another */
 	pg_atomic_uint32 give_up;	/* of a view worker: its replication slot (wal_kept.c) */
 	TimestampTz give_up_asked;
@@ -105,6 +106,7 @@ extern void td_worker_reload(void); /* in each loop: rereads the settings after 
  */
 extern void td_worker_origin(int32 pipeline);
 extern void td_worker_origin_named(const char *suffix); /* groups: "g<id>" of the view worker, "g<id>_fill" */
+extern RepOriginId td_worker_origin_of_rows(void);	/* after that, view and fill workers: "rows", of what they write, in transactions from now on */
 extern RepOriginId td_origin_make(const char *suffix);	/* only makes it */
 
 /*
@@ -127,6 +129,8 @@ extern void td_mark_failed(uint64 number, const TdError *err);	/* raised in the 
  * that wrote (0 = none).  keeping: a number that moves with what is kept; 0 = no worker, or it has not said yet.
  */
 extern void td_worker_covered(XLogRecPtr lsn, bool changed);
+extern void td_worker_decoded(XLogRecPtr lsn, TimestampTz at);	/* capture: has decoded up to lsn, and (0 = as before) all that was flushed at that time */
+extern TimestampTz td_group_decoded(int32 group, XLogRecPtr *lsn);	/* of which moment, and up to where; 0 = it does not run, or has not caught up since it began */
 extern XLogRecPtr td_session_wrote(void);
 extern bool td_worker_covers(TdWorkerKind kind, int32 object, XLogRecPtr lsn, uint64 *keeping);
 

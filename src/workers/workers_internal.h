@@ -48,7 +48,8 @@ typedef struct TdWatch
 	Oid			database;		/* InvalidOid = free */
 	pg_atomic_uint32 asleep;
 	Latch	   *latch;
-	char		padding[PG_CACHE_LINE_SIZE - 16];
+	pg_atomic_uint64 woken_at;	/* when the commit was that woke it last */
+	char		padding[PG_CACHE_LINE_SIZE - 24];
 } TdWatch;
 
 typedef struct TdShared
@@ -128,6 +129,7 @@ extern void td_covered_ended(bool committed);
 
 /* in watch.c */
 extern void td_watch_leave(void);
+extern TimestampTz td_watch_slept(const Latch *latch);
 extern void td_watch_committed(void);
 
 /* in hooks.c */

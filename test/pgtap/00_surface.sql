@@ -60,6 +60,7 @@ FROM (VALUES
         'OUT "row" anyelement', 'SETOF record'),
     ('view_tick', 'view regclass', 'bigint'),
     ('group_caught_up', 'id integer', 'boolean'),
+    ('group_decoded', 'id integer, OUT at timestamp with time zone, OUT lsn pg_lsn', 'record'),
     ('group_standing', 'id integer', 'text'),
     ('row_hash', 'VARIADIC "any"', 'bigint')
 ) AS v(f, a, r);

@@ -125,7 +125,7 @@ FROM (VALUES
     ($$SELECT tapdata.create_view('v', 'SELECT id INTO x FROM shop')$$, '0A000: SELECT INTO can''t be kept as a live view /  / Give the query alone: SELECT ... FROM ...'),
     ($$SELECT tapdata.create_view('v', 'SELECT id FROM shop', '{"writeable": true}')$$, '22023: a live view has no option "writeable" /  / Perhaps you meant "writable".'),
     ($$SELECT tapdata.create_view('v', 'SELECT id FROM shop', '{"colour": 1}')$$,
-        '22023: a live view has no option "colour" /  / There are: allow_full, changes, changes_kept, fillfactor, group, max_lag, old_images, tablespace, timeout, unlogged, writable.'),
+        '22023: a live view has no option "colour" /  / There are: allow_full, changes, changes_kept, fill_timeout, fillfactor, group, max_lag, old_images, tablespace, timeout, unlogged, writable.'),
     ($$SELECT tapdata.create_view('v', 'SELECT id FROM shop', '{"writable": "perhaps"}')$$, '22023: invalid value for option "writable": "perhaps" /  / It must be true or false.'),
     ($$SELECT tapdata.create_view('v', 'SELECT id FROM shop', '{"fillfactor": 5}')$$, '22023: invalid value for option "fillfactor": "5" /  / It must be a number from 10 to 100.'),
     ($$SELECT tapdata.create_view('v', 'SELECT id FROM shop', '{"timeout": "soon"}')$$,

@@ -41,7 +41,7 @@ create('twin', $query{twin}, '{"group": "quick"}');
 create('slow', $query{slow}, '{"group": "careful one", "max_lag": "1 s"}');
 exact('views of two groups over the same tables', 'fast', 'twin', 'slow');
 is(workers(), 'capture postgres careful one, capture postgres quick, supervisor postgres, view postgres careful one, view postgres quick', 'each with its own workers');
-like(traces(), qr/^6\|/, 'its own slot and origins');
+like(traces(), qr/^7\|/, 'its own slot and origins');
 is(rows('postgres', 'SELECT name, max_lag FROM tapdata.view_group ORDER BY 1'), "careful one|00:00:01\nquick|00:00:00.01", 'and its own pace');
 is(view('fast', 'snapshot'), view('twin', 'snapshot'), 'views of a group are at one snapshot');
 like(try_do(psql('postgres'), q{SELECT tapdata.create_view('above', 'SELECT count(*) AS n FROM fast', '{"group": "careful one"}')}),
@@ -87,7 +87,7 @@ is(value('postgres', 'SELECT count(*) FROM tapdata.views WHERE NOT exact'), 0, '
 	my $before = traces();
 	create('alone', 'SELECT count(*) AS n FROM a', '{"group": "for a while"}');
 	exact('a third group', 'alone');
-	like(traces(), qr/^9\|/, 'has a slot and origins');
+	like(traces(), qr/^10\|/, 'has a slot and origins');
 	execute('postgres', "SELECT tapdata.drop_view('alone')");
 	ok(eventually(sub { names() eq 'careful one quick' && traces() eq $before }), 'the last view of a group takes slot, origins and group along');
 	ok(eventually(sub { workers() !~ /while/ }), 'and its workers');

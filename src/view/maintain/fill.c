@@ -36,6 +36,7 @@
 #include "utils/inval.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
+#include "utils/timeout.h"
 
 #include "view/maintain/tick_internal.h"
 #include "view/view.h"
@@ -57,6 +58,13 @@ typedef struct KeptHead
 
 StaticAssertDecl(MAXALIGN(sizeof(uint32) + sizeof(KeptHead)) == sizeof(uint32) + sizeof(KeptHead), "a kept tuple is aligned");
 
+/* How far the fill worker is. */
+typedef struct TdFilling
+{
+	bool		started;		/* an error before that says nothing about the view */
+	TimestampTz end;			/* by its option "fill_timeout"; 0 = none */
+} TdFilling;
+
 static bool does_not_stream(const TdMember *m);
 static bool could_be_filled(const TdKeeper *k, const TdMember *m);
 static TdMember *next_member(TdKeeper *k);
@@ -74,8 +82,8 @@ static void keep_delta(TdKeeper *k, TdDelta *delta);
 static uint32 layout_number(TdFill *fill, const TdDelta *delta);
 static void fail_later(TdKeeper *k);
 static void get_snapshot(TdView *view, List *bases);
-static void fill_view(TdView *view, List *bases, volatile bool *started);
-static void leave_fill_error(int32 id, bool started, ErrorData *edata);
+static void fill_view(TdView *view, List *bases, volatile TdFilling *filling);
+static void leave_fill_error(int32 id, const TdFilling *filling, ErrorData *edata);
 
 /* ---- the view worker ---- */
 
@@ -595,7 +603,7 @@ td_fill_main(Datum main_arg)
 {
 	MemoryContext context;
 	int32		id;
-	volatile bool started = false;
+	volatile TdFilling filling = {0};
 
 	td_worker_begin(main_arg, TD_WORKER_FILL);
 	id = td_my_slot->object;
@@ -618,7 +626,8 @@ td_fill_main(Datum main_arg)
 		{
 			snprintf(origin, sizeof(origin), "g%d_fill", view->group);
 			td_worker_origin_named(origin);
-			fill_view(view, bases, &started);
+			(void) td_worker_origin_of_rows();
+			fill_view(view, bases, &filling);
 		}
 	}
 	PG_CATCH();
@@ -628,14 +637,16 @@ td_fill_main(Datum main_arg)
 		MemoryContextSwitchTo(TopMemoryContext);
 		edata = CopyErrorData();
 		HOLD_INTERRUPTS();
+		disable_timeout(STATEMENT_TIMEOUT, false);
 		if (edata->sqlerrcode != ERRCODE_TD_STOP)
 			EmitErrorReport();
 		FlushErrorState();
 		AbortOutOfAnyTransaction();
 		MemoryContextDelete(context);
+		QueryCancelPending = false;
 		RESUME_INTERRUPTS();
 		MemoryContextSwitchTo(TopMemoryContext);
-		leave_fill_error(id, started, edata);
+		leave_fill_error(id, (const TdFilling *) &filling, edata);
 	}
 	PG_END_TRY();
 	proc_exit(0);
@@ -689,9 +700,18 @@ get_snapshot(TdView *view, List *bases)
 	SetConfigOption("lock_timeout", "0", PGC_SUSET, PGC_S_OVERRIDE);
 }
 
-/* An error before the snapshot is there says nothing about the view. */
+/* By the server's own statement_timeout, as for a tick (scope.c); the wait for locks and snapshot does not count. */
 static void
-fill_view(TdView *view, List *bases, volatile bool *started)
+begin_timeout(const TdView *view, volatile TdFilling *filling)
+{
+	if (view->fill_timeout_ms == 0)
+		return;
+	filling->end = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), view->fill_timeout_ms);
+	enable_timeout_at(STATEMENT_TIMEOUT, filling->end);
+}
+
+static void
+fill_view(TdView *view, List *bases, volatile TdFilling *filling)
 {
 	MemoryContext context = CurrentMemoryContext;
 	TdViewRun  *run;
@@ -700,7 +720,8 @@ fill_view(TdView *view, List *bases, volatile bool *started)
 
 	get_snapshot(view, bases);
 	MemoryContextSwitchTo(context);
-	*started = true;
+	filling->started = true;
+	begin_timeout(view, filling);
 	td_worker_status("snapshot");
 	PushActiveSnapshot(GetTransactionSnapshot());
 	seen = td_seen_of(GetActiveSnapshot());
@@ -712,6 +733,7 @@ fill_view(TdView *view, List *bases, volatile bool *started)
 	td_share_note_filled(view->group, equal(footing, td_footing(run->shape)) ? td_footing_hash(footing) : 0);
 	td_view_filled(view->id, td_seen_text(seen), run->whole_ms);
 	(void) td_feed_notify(run);
+	disable_timeout(STATEMENT_TIMEOUT, false);
 	PopActiveSnapshot();
 	CommitTransactionCommand();
 	pgstat_report_stat(true);
@@ -722,20 +744,29 @@ fill_view(TdView *view, List *bases, volatile bool *started)
  * itself or came before the snapshot, one that the view worker tries again.
  */
 static void
-leave_fill_error(int32 id, bool started, ErrorData *edata)
+leave_fill_error(int32 id, const TdFilling *filling, ErrorData *edata)
 {
+	bool		late = filling->end != 0 && edata->sqlerrcode == ERRCODE_QUERY_CANCELED && GetCurrentTimestamp() >= filling->end;
+	TdView	   *view;
 	TdError		err;
 
 	if (td_worker_should_stop() || edata->sqlerrcode == ERRCODE_TD_STOP || edata->sqlerrcode == ERRCODE_T_R_SERIALIZATION_FAILURE)
 		return;
 	td_error_from_edata(&err, edata);
+	td_transaction_begin();
+	view = td_view_load(id);
 	if (edata->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE)
 	{
 		td_error_set(&err, "55P03", "a relation that the view reads is locked");
 		td_error_hint(&err, "The view is filled, by itself, once the lock is released; pg_locks shows who has it.");
 	}
-	td_transaction_begin();
-	if (td_view_load(id) != NULL)
-		td_view_set_status(id, started && !td_error_passes(edata->sqlerrcode) ? "failed" : "snapshot", NULL, &err);
+	if (view != NULL && late)
+	{
+		td_error_set(&err, "57014", "a fill of view %s took longer than its option \"fill_timeout\" allows, %d ms", view->name, view->fill_timeout_ms);
+		td_error_hint(&err, "Allow more: SELECT tapdata.alter_view('%s', '{\"fill_timeout\": \"10 h\"}'), then tapdata.refresh_view('%s'). Or drop it: "
+					  "tapdata.explain_query shows how a query is computed.", view->name, view->name);
+	}
+	if (view != NULL)
+		td_view_set_status(id, filling->started && (late || !td_error_passes(edata->sqlerrcode)) ? "failed" : "snapshot", NULL, &err);
 	td_transaction_commit();
 }

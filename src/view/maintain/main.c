@@ -128,6 +128,7 @@ open_keeper(int32 group)
 	snprintf(origin, sizeof(origin), "g%d", group);
 	td_worker_origin_named(origin);
 	k->origins[0] = replorigin_session_origin;
+	k->origins[2] = td_worker_origin_of_rows();
 	td_share_attach(group);
 	MemoryContextSwitchTo(context);
 	return k;

@@ -159,6 +159,8 @@ forget_unseen(TdKeeper *k)
 			td_run_destroy(m->run);
 		MemoryContextDelete(m->context);
 		pfree(m);
+		k->fill.failures = 0;	/* a fill that ended because its view was dropped holds up nobody else's */
+		k->fill.not_before = 0;
 	}
 }
 

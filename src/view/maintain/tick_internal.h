@@ -240,7 +240,7 @@ typedef struct TdKeeper
 {
 	int32		group;
 	char		slot[NAMEDATALEN];
-	RepOriginId origins[2];		/* ours and that of the fills */
+	RepOriginId origins[3];		/* ours, that of the fills, and that of rows of views of any group */
 	MemoryContext context;
 	MemoryContext session_context;
 	MemoryContext tick_context;

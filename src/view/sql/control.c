@@ -6,8 +6,8 @@
  * NOTES
  *		Sessions.  All of them are for the owner of the view.  None writes what a
  *		tick writes: what a worker shall do stands in the definition, and it is
- *		woken at commit.  DROP waits for the tick that has the table locked; a tick
- *		does not wait for DROP.  The view is locked first and looked at again then:
+ *		woken at commit.  DROP waits for the tick that has the table locked, not for a
+ *		fill, which it ends; a tick does not wait for DROP.  The view is locked first and looked at again then:
  *		it may have been dropped or renamed, by somebody whose commit our snapshot
  *		does not see.
  *
@@ -46,6 +46,8 @@ td_view_owned(Oid relation, LOCKMODE mode)
 {
 	TdView	   *view = owned(relation);
 
+	if (mode == AccessExclusiveLock)
+		td_view_end_fill(view);
 	LockRelationOid(relation, mode);
 	if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(relation)))
 		td_view_raise_dropped(view);

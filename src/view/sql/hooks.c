@@ -13,6 +13,8 @@
  *		and with it the view.  Errors of PostgreSQL that say that a twin depends on
  *		something get a hint that names the views and the calls.
  *
+ *		Before a command that may drop a view its fill is ended (end_fill.c).
+ *
  *		Look-ups in the catalog are made before or after the command, never while
  *		it runs or fails.
  *
@@ -105,6 +107,7 @@ utility(PlannedStmt *pstmt, const char *query, bool read_only, ProcessUtilityCon
 	mentions = views_concerned(statement);
 	moves = moves_views(statement);
 	identities = may_drop_extension(statement) ? td_identities(true) : NIL;
+	td_views_end_fills(statement);
 	PG_TRY();
 	{
 		next(pstmt, query, read_only, context, params, env, dest, qc);

@@ -48,7 +48,7 @@ typedef struct TdNeed
 } TdNeed;
 
 /* Options of a view that what it needs has as well. */
-static const char *const inherited[] = {"group", "tablespace", "timeout"};
+static const char *const inherited[] = {"fill_timeout", "group", "tablespace", "timeout"};
 
 bool
 td_kept_wanted(List *options)
@@ -352,11 +352,11 @@ td_kept_alter(const List *views, List *options)
 	ListCell   *lc,
 			   *lk;
 
-	if (!td_pairs_has(options, "timeout"))
-		return;
 	foreach(lc, options)
-		if (strcmp(((TdPair *) lfirst(lc))->name, "timeout") == 0)
+		if (strcmp(((TdPair *) lfirst(lc))->name, "timeout") == 0 || strcmp(((TdPair *) lfirst(lc))->name, "fill_timeout") == 0)
 			some = lappend(some, lfirst(lc));
+	if (some == NIL)
+		return;
 	foreach(lc, views)
 		foreach(lk, td_view_kept(((TdView *) lfirst(lc))->id))
 			td_view_alter(td_view_load(((TdKept *) lfirst(lk))->id), some);

@@ -38,7 +38,7 @@
 #include "view/sql/sql_internal.h"
 
 /* Those of a view's options that its parts have too. */
-static const char *const inherited[] = {"fillfactor", "group", "old_images", "tablespace", "timeout"};
+static const char *const inherited[] = {"fill_timeout", "fillfactor", "group", "old_images", "tablespace", "timeout"};
 
 static List *
 options_of_parts(List *options)

@@ -36,7 +36,7 @@
 #include "view/sql/sql_internal.h"
 
 /* Options that the new definition's own tables are made with. */
-static const char *const inherited[] = {"allow_full", "fillfactor", "group", "old_images", "tablespace", "timeout", "unlogged"};
+static const char *const inherited[] = {"allow_full", "fill_timeout", "fillfactor", "group", "old_images", "tablespace", "timeout", "unlogged"};
 
 static void require_owner(const TdView *old);
 static TdView *hold_replacement(const TdView *old);
@@ -136,7 +136,7 @@ hold_replacement(const TdView *old)
 
 	while (pending != NULL)
 	{
-		LockRelationOid(pending->relation, AccessExclusiveLock);
+		LockRelationOid(pending->relation, AccessShareLock);	/* it may be filled meanwhile */
 		now = td_view_replacement(old);
 		if (now && now->id == pending->id)
 			return now;
@@ -193,6 +193,7 @@ give_up(const TdView *pending)
 {
 	char	   *table = quote_qualified_identifier(get_namespace_name(get_rel_namespace(pending->relation)), get_rel_name(pending->relation));
 
+	td_view_end_fill(pending);
 	td_view_ddl = true;
 	PG_TRY();
 	{

@@ -99,6 +99,10 @@ extern List *td_views_with_readers(List *views);	/* and all above them, each aft
 extern void td_view_set_options(const TdView *view, List *options);
 extern void td_view_wake(const TdView *view);	/* its worker rereads the catalog after commit */
 
+/* ---- end_fill.c ---- */
+extern void td_view_end_fill(const TdView *view);	/* of it, its parts and its new definition: before a lock that its worker has is waited for */
+extern void td_views_end_fills(Node *statement);	/* of the views that it may drop */
+
 /* ---- wait.c ---- */
 extern void td_view_require_reader(const TdView *view);
 extern void td_view_raise_dropped(const TdView *view) pg_attribute_noreturn();

@@ -18,6 +18,7 @@
  */
 #include "postgres.h"
 
+#include "access/xlog.h"
 #include "catalog/objectaddress.h"
 #include "catalog/pg_authid.h"
 #include "compat/compat.h"
@@ -35,6 +36,7 @@
 
 #define LOOK_AGAIN_MS 200		/* at the status, while a mark is awaited */
 #define NO_WORKER_MS 20			/* until a worker is there to be asked */
+#define BEHIND_MS 1000			/* capture: from then on it is said */
 #define OUR_STATEMENT "SQL statement \""	/* where an error without a detail came from: nothing that the user wrote */
 
 typedef bool (*TdLook) (const TdView *view, int32 arg);
@@ -262,6 +264,19 @@ raise_group_failure(const TdGroup *group)
 	pg_unreachable();
 }
 
+/* What has not been decoded can't be in the view; "" = that is not why. */
+static const char *
+capture_behind(const TdView *view)
+{
+	XLogRecPtr	lsn;
+	TimestampTz at = td_group_decoded(view->group, &lsn);
+	XLogRecPtr	inserted = GetXLogInsertRecPtr();
+
+	if (at == 0 || lsn == InvalidXLogRecPtr || inserted <= lsn || !TimestampDifferenceExceeds(at, GetCurrentTimestamp(), BEHIND_MS))
+		return "";
+	return psprintf(".  Capture is behind: " UINT64_FORMAT " kB of the log are still to be decoded since %s", (inserted - lsn) / 1024, timestamptz_to_str(at));
+}
+
 static void
 raise_timeout(const TdView *view)
 {
@@ -274,8 +289,8 @@ raise_timeout(const TdView *view)
 			(errcode(ERRCODE_QUERY_CANCELED),
 			 err ? errmsg("view %s did not get there in time, the last error of its worker is: %s", view->name, err->message) :
 			 errmsg("view %s did not get there in time", view->name),
-			 errdetail("Its status is \"%s\", that of its worker \"%s\"%s.", now ? now->status : "gone", group ? group->status : "gone",
-					   new ? psprintf(", that of its new definition \"%s\"", new->status) : ""),
+			 errdetail("Its status is \"%s\", that of its worker \"%s\"%s%s.", now ? now->status : "gone", group ? group->status : "gone",
+					   new ? psprintf(", that of its new definition \"%s\"", new->status) : "", capture_behind(view)),
 			 err && err->hint[0] ? errhint("%s", err->hint) :
 			 errhint("Wait longer with timeout => '10 min', or look at tapdata.views and tapdata.doctor().")));
 	pg_unreachable();
