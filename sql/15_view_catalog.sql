@@ -94,6 +94,10 @@ CREATE TABLE tapdata.view_feed (             -- of views that keep (or kept) the
     gone bigint NOT NULL DEFAULT 0           -- changes up to this one are not kept (any more)
 ) WITH (fillfactor = 20, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
 
+CREATE TABLE tapdata.history (               -- of feeds: each adoption of this database, as a copy of another one, begins one
+    base bigint PRIMARY KEY                  -- its ticks have higher numbers, those before lower ones
+);
+
 CREATE TABLE tapdata.replica_identity (      -- what was changed on base tables (partitions too), restored when no view needs it any more
     relation oid NOT NULL,
     table_schema text NOT NULL,              -- its name, and that of the index: found again by them in a restored copy
@@ -115,4 +119,5 @@ SELECT pg_catalog.pg_extension_config_dump('tapdata.view_run', '');
 SELECT pg_catalog.pg_extension_config_dump('tapdata.view_base', '');
 SELECT pg_catalog.pg_extension_config_dump('tapdata.view_kept', '');
 SELECT pg_catalog.pg_extension_config_dump('tapdata.view_feed', '');
+SELECT pg_catalog.pg_extension_config_dump('tapdata.history', '');
 SELECT pg_catalog.pg_extension_config_dump('tapdata.replica_identity', '');

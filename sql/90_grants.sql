@@ -15,4 +15,5 @@ COMMENT ON TABLE tapdata.view_run IS 'What ticks have done for live views, and h
 COMMENT ON TABLE tapdata.view_base IS 'What live views read';
 COMMENT ON TABLE tapdata.view_kept IS 'Old rows that live views learn changes from, where base tables do not log them';
 COMMENT ON TABLE tapdata.view_feed IS 'Ticks of live views that keep their changes; read tapdata.views';
+COMMENT ON TABLE tapdata.history IS 'Where the numbers of ticks of feeds begin since this database was adopted';
 COMMENT ON TABLE tapdata.replica_identity IS 'Replica identities that live views changed, as they were before';

@@ -132,6 +132,7 @@ typedef struct TdGroup
 #define TD_INDEX_COMMENT "live views of tapdata find rows of this table by it"	/* tells an index of theirs from a user's, in a restored dump too */
 typedef struct TdIdentity {Oid relation, index; char kind;} TdIdentity;	/* kind: d, n, i; index: only for 'i' */
 extern TdGroup *td_group_load(int32 id);	/* NULL = gone */
+extern List *td_groups_streaming(void);	/* of int: those of this database with views that stream, once their worker is there */
 extern List *td_group_views(int32 id);	/* of TdView *, each after those it reads */
 extern TdView *td_view_load(int32 id);	/* NULL = gone */
 extern TdView *td_view_of(Oid relation, bool missing_ok);	/* by its table; 42704 with a hint */
@@ -194,7 +195,6 @@ extern bool td_installation_is_here(void);	/* system identifier and database oid
 extern List *td_adopt(int *pipelines);	/* of int: views (with parts) that came with a copy and are of this database from now on */
 extern void td_home_require(void);	/* 55000 in a copy that was not adopted */
 extern char *td_role_text(Oid role);	/* for messages, also of a role that is gone */
-
 extern void td_catalog_init(void);	/* from _PG_init: settings of this room */
 
 #endif							/* TD_CATALOG_H */

@@ -144,6 +144,7 @@ extern Datum td_pairs_to_jsonb(List *pairs);	/* nulls left out */
 extern void td_views_bind(void);	/* twins and state tables go with their views, as a dump does not say; between td_catalog_enter and _leave */
 extern void td_identities_follow(void); /* view_identity.c, likewise: names after DDL */
 extern void td_identities_adopt(void);	/* in a copy */
+extern void td_feeds_adopt(void);	/* in a copy: numbers of its own */
 extern Datum td_view_options_json(List *options);	/* nulls included */
 
 /* ---- the write guard (guard.c) ---- */

@@ -213,6 +213,7 @@ td_adopt(int *pipelines)
 	resolve_views();
 	resolve_bases();
 	td_identities_adopt();
+	td_feeds_adopt();
 	forget_progress();
 	*pipelines = list_length(unfence(&adopt_pipelines));
 	unfence(&adopt_groups);

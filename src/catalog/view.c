@@ -251,3 +251,27 @@ td_group_load(int32 id)
 	td_catalog_leave(&scope);
 	return found ? g : NULL;
 }
+
+List *
+td_groups_streaming(void)
+{
+	static TdStatement find = {
+		"SELECT g.id FROM tapdata.view_group g JOIN tapdata.group_state s ON s.view_group = g.id WHERE g.home = $1 AND s.status NOT IN ('failed', 'fenced', 'stopped') "
+	"AND EXISTS (SELECT FROM tapdata.view v JOIN tapdata.view_state t ON t.view = v.id WHERE v.view_group = g.id AND t.status = 'streaming') ORDER BY 1", NULL};
+	MemoryContext caller = CurrentMemoryContext;
+	TdCatalogScope scope;
+	uint64		n;
+	List	   *ids = NIL;
+
+	td_catalog_enter(&scope);
+	n = TD_RUN(&find, td_arg_text(td_home()));
+	for (uint64 i = 0; i < n; i++)
+	{
+		MemoryContext inner = MemoryContextSwitchTo(caller);
+
+		ids = lappend_int(ids, td_col_int(i, 1));
+		MemoryContextSwitchTo(inner);
+	}
+	td_catalog_leave(&scope);
+	return ids;
+}

@@ -24,10 +24,12 @@
 #include "catalog/namespace.h"
 #include "utils/lsyscache.h"
 
-#define HISTORY INT64CONST(1000000000000)
-#define AFTER "greatest(f.tick, $2) + 1 "	/* the next number; $2 = history() */
+#define TIMELINE INT64CONST(1000000000000)
+#define MOMENT INT64CONST(1000)	/* numbers for each microsecond: no feed ticks as fast */
+#define BEGIN "(coalesce((SELECT max(base) FROM tapdata.history), 0) + $2) "	/* of this history's numbers; $2 = timeline() */
+#define AFTER "greatest(f.tick, " BEGIN ") + 1 "	/* the next number */
 
-static TdArg history(void);
+static TdArg timeline(void);
 static int64 number_of(TdStatement *statement, int32 id);
 
 /*
@@ -35,9 +37,23 @@ static int64 number_of(TdStatement *statement, int32 id);
  * moment that a backup was recovered to, are never given again.
  */
 static TdArg
-history(void)
+timeline(void)
 {
-	return td_arg_int8((GetWALInsertionTimeLine() - 1) * HISTORY);
+	return td_arg_int8((GetWALInsertionTimeLine() - 1) * TIMELINE);
+}
+
+/*
+ * A copy is adopted: its numbers begin anew as well.  At the moment of that, in nanoseconds, which no other copy of the same database shares, and
+ * which neither it nor the original reaches by ticking; above all numbers so far, even if the clock was set back.
+ */
+void
+td_feeds_adopt(void)
+{
+	static TdStatement adopt = {
+		"INSERT INTO tapdata.history (base) SELECT greatest($1, (SELECT max(base) FROM tapdata.history) + $2, (SELECT max(greatest(tick, gone)) FROM tapdata.view_feed) + $2) "
+	"WHERE EXISTS (SELECT FROM tapdata.view WHERE home <> $3)", NULL};
+
+	TD_RUN(&adopt, td_arg_int8(GetCurrentTimestamp() * MOMENT), td_arg_int8(TIMELINE), td_arg_text(td_home()));
 }
 
 /* By its name, which says whose it is. */
@@ -71,12 +87,12 @@ void
 td_feed_turned_on(int32 id)
 {
 	static TdStatement turn_on = {
-		"INSERT INTO tapdata.view_feed AS f (view, tick, gone) SELECT $1, CASE WHEN s.snapshot IS NOT NULL THEN $2 END, $2 FROM tapdata.view_state s WHERE s.view = $1 "
-	"ON CONFLICT (view) DO UPDATE SET tick = CASE WHEN f.tick IS NOT NULL THEN " AFTER "END, gone = CASE WHEN f.tick IS NOT NULL THEN " AFTER "ELSE $2 END", NULL};
+		"INSERT INTO tapdata.view_feed AS f (view, tick, gone) SELECT $1, CASE WHEN s.snapshot IS NOT NULL THEN " BEGIN "END, " BEGIN "FROM tapdata.view_state s WHERE s.view = $1 "
+	"ON CONFLICT (view) DO UPDATE SET tick = CASE WHEN f.tick IS NOT NULL THEN " AFTER "END, gone = CASE WHEN f.tick IS NOT NULL THEN " AFTER "ELSE " BEGIN "END", NULL};
 	TdCatalogScope scope;
 
 	td_catalog_enter(&scope);
-	TD_RUN(&turn_on, td_arg_int4(id), history());
+	TD_RUN(&turn_on, td_arg_int4(id), timeline());
 	td_catalog_leave(&scope);
 }
 
@@ -88,7 +104,7 @@ number_of(TdStatement *statement, int32 id)
 	int64		number;
 
 	td_catalog_enter(&scope);
-	if (TD_RUN(statement, td_arg_int4(id), history()) != 1)
+	if (TD_RUN(statement, td_arg_int4(id), timeline()) != 1)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("view %d has a table of changes, but no row in tapdata.view_feed", id)));
@@ -109,7 +125,7 @@ void
 td_feed_loaded(int32 id)
 {
 	static TdStatement loaded = {
-	"UPDATE tapdata.view_feed AS f SET tick = CASE WHEN f.tick IS NULL THEN $2 ELSE " AFTER "END, gone = CASE WHEN f.tick IS NULL THEN $2 ELSE " AFTER "END WHERE view = $1 RETURNING tick", NULL};
+	"UPDATE tapdata.view_feed AS f SET tick = CASE WHEN f.tick IS NULL THEN " BEGIN "ELSE " AFTER "END, gone = CASE WHEN f.tick IS NULL THEN " BEGIN "ELSE " AFTER "END WHERE view = $1 RETURNING tick", NULL};
 
 	(void) number_of(&loaded, id);
 }

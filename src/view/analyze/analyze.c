@@ -304,6 +304,7 @@ check_functions(TdShape *shape, TdError *err)
 	if (!td_collect_uses((Node *) list_make3(query->targetList, query->jointree, query->havingQual), &uses, err))
 		return false;
 	shape->pinned = uses.pinned;
+	shape->moments = uses.moments;
 	shape->functions = uses.functions;
 	shape->types = uses.types;
 	return true;

@@ -77,6 +77,7 @@ typedef enum TdConstruct
 	TD_NOT_STABLE_USER,
 	TD_NOT_SESSION_VALUE,
 	TD_NOT_TYPE_TEXT,
+	TD_NOT_NOW_TEXT,
 	TD_NOT_SQL_VIEW,
 	TD_NOT_BARRIER_VIEW,
 	TD_NOT_OTHERS_VIEW,
@@ -121,12 +122,18 @@ typedef struct TdUses
 	List	   *functions;		/* of oid: not built in */
 	List	   *types;			/* of oid: not built in; named by it, or met by a conversion */
 	bool		pinned;			/* something in it reads settings */
+	bool		moments;		/* text of rows becomes a date or a time */
 	bool		keyed;			/* of a keyed query: rows of subqueries may become text, */
 	bool		rows;			/* and some do: the caller looks at what they are made of */
 } TdUses;
 
 extern bool td_collect_text_uses(List *exprs, TdUses *uses, TdError *err);
 extern bool td_collect_uses(Node *node, TdUses *uses, TdError *err);	/* false = refused; goes on collecting */
+
+/* moments.c: text that becomes a date or a time */
+extern bool td_input_takes_now(Oid input);	/* does the type with this input function know 'now'? */
+extern bool td_value_is_now(Node *node);	/* may it be 'now', 'today', ... by what the query itself says? */
+extern bool td_value_is_spelt_out(Node *node);	/* is it the same whatever the rows are? */
 
 /* filter.c */
 extern Node *td_filters_as_cases(Node *node, void *context);

@@ -12,9 +12,9 @@
  *		value, and a cast through text, are as good as the output and input
  *		functions of the types they meet, down to elements and fields.
  *
- *		Known and accepted: text like 'today' in a column that is cast to a date
- *		depends on the time.  The tick that meets the row again finds that the
- *		view differs, and freezes it.
+ *		Known and accepted, with a notice: text like 'today' in a column that is
+ *		cast to a date depends on the time (moments.c).  A tick that meets the
+ *		row again may find that the view differs, and freeze it.
  *
  * IDENTIFICATION
  *		src/view/analyze/functions.c
@@ -85,6 +85,7 @@ typedef struct Walk
 	TdError    *err;
 	bool		ok;
 	Oid			type;			/* the last one that can't become text */
+	bool		takes_now;		/* text that became a value, became a moment */
 } Walk;
 
 static bool uses_type(Walk *walk, Oid type, bool input);
@@ -174,6 +175,7 @@ uses_type_function(Walk *walk, Oid type, bool input)
 		getTypeOutputInfo(type, &function, &varlena);
 	note_function(walk, function);
 	walk->type = type;
+	walk->takes_now = walk->takes_now || (input && td_input_takes_now(function));
 	return LISTED(function, text_functions) || func_volatile(function) == PROVOLATILE_IMMUTABLE;
 }
 
@@ -272,11 +274,34 @@ uses_text_of_all(Walk *walk, List *arguments)
 /* ---- nodes ---- */
 
 static void
+uses_moment(Walk *walk, Node *value, Oid type)
+{
+	if (td_value_is_now(value))
+		refuse(walk, TD_NOT_NOW_TEXT, format_type_be(type));
+	walk->uses->moments = walk->uses->moments || !td_value_is_spelt_out(value);
+}
+
+static void
 uses_cast(Walk *walk, CoerceViaIO *cast)
 {
 	uses_text_of(walk, (Node *) cast->arg);
+	walk->takes_now = false;
 	if (!uses_type(walk, cast->resulttype, true))
 		refuse(walk, TD_NOT_TYPE_TEXT, format_type_be(walk->type));
+	if (walk->takes_now)
+		uses_moment(walk, (Node *) cast->arg, cast->resulttype);
+}
+
+/* The cast of an element is looked at as a node of its own, without knowing of what. */
+static void
+uses_array_cast(Walk *walk, ArrayCoerceExpr *cast)
+{
+	if (!IsA(cast->elemexpr, CoerceViaIO))
+		return;
+	walk->takes_now = false;
+	(void) uses_type(walk, cast->resulttype, true);
+	if (walk->takes_now)
+		uses_moment(walk, (Node *) cast->arg, cast->resulttype);
 }
 
 static const char *
@@ -332,6 +357,8 @@ uses_node(Walk *walk, Node *node)
 {
 	if (IsA(node, CoerceViaIO))
 		uses_cast(walk, (CoerceViaIO *) node);
+	else if (IsA(node, ArrayCoerceExpr))
+		uses_array_cast(walk, (ArrayCoerceExpr *) node);
 	else if (IsA(node, SQLValueFunction))
 		refuse(walk, TD_NOT_SESSION_VALUE, value_name((SQLValueFunction *) node));
 	else if (!is_plain_aggregate(node))
@@ -354,7 +381,7 @@ walker(Node *node, Walk *walk)
 bool
 td_collect_uses(Node *node, TdUses *uses, TdError *err)
 {
-	Walk		walk = {uses, err, true, InvalidOid};
+	Walk		walk = {.uses = uses,.err = err,.ok = true};
 
 	walker(node, &walk);
 	return walk.ok;
@@ -364,7 +391,7 @@ td_collect_uses(Node *node, TdUses *uses, TdError *err)
 bool
 td_collect_text_uses(List *exprs, TdUses *uses, TdError *err)
 {
-	Walk		walk = {uses, err, true, InvalidOid};
+	Walk		walk = {.uses = uses,.err = err,.ok = true};
 
 	uses_text_of_all(&walk, exprs);
 	return walk.ok;

@@ -45,6 +45,7 @@ check_uses(TdShape *shape, TdError *err)
 	bool		ok = td_keyed_uses(shape->query, &uses, err);
 
 	shape->pinned = uses.pinned;
+	shape->moments = uses.moments;
 	shape->functions = uses.functions;
 	shape->types = list_concat_unique_oid(shape->types, uses.types);
 	return ok;

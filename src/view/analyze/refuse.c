@@ -112,6 +112,7 @@ static const Refusal refusals[] = {
 	{TD_NOT_STABLE_USER, "function %s", "It is declared STABLE: its result may depend on more than its arguments.", DECLARE_IT},
 	{TD_NOT_SESSION_VALUE, "%s", "Its value depends on the time or the session.", IN_THE_READER},
 	{TD_NOT_TYPE_TEXT, "conversion between text and type %s", "Its result depends on the time, the session or the catalog, not on the value alone.", "Convert it in the queries that read the view."},
+	{TD_NOT_NOW_TEXT, "'now', 'today', 'yesterday' or 'tomorrow', cast from text to type %s", "It is another moment at each reading.", IN_THE_READER},
 	{TD_NOT_SQL_VIEW, "ordinary view %s", "It has no changes of its own that could be followed.", "Use its query, or make it a live view with tapdata.create_view."},
 	{TD_NOT_BARRIER_VIEW, "security barrier view %s", "Its conditions must not be mixed with others.", "Use its query, or make it a live view with tapdata.create_view."},
 	{TD_NOT_OTHERS_VIEW, "ordinary view %s, which belongs to another role", "It is read with the rights of its owner, a live view with those of its own.",

@@ -38,6 +38,7 @@ static TdView *create(const TdViewName *name, const char *sql, List *options);
 static void add_rows(TdView *view, const TdShape *shape, List *options);
 static void require_one_group(const TdView *view, const TdShape *shape);
 static void tell_wanted(const TdView *view, List *explained);
+static void tell_moments(const TdShape *shape);
 static void tell_whole(const TdView *view, List *explained);
 static void log_created(const TdView *view);
 
@@ -164,6 +165,7 @@ add_rows(TdView *view, const TdShape *shape, List *options)
 	require_one_group(view, shape);
 	tell_wanted(view, explained);
 	tell_whole(view, explained);
+	tell_moments(shape);
 	for (int i = 0; i < shape->noccurrences; i++)
 		td_view_add_base(view->id, shape->occurrences[i].relid, shape->occurrences[i].columns);
 }
@@ -209,6 +211,17 @@ tell_whole(const TdView *view, List *explained)
 				(errmsg("each change of %s computes all of the view anew", td_list_text(tables)),
 				 errdetail("No equality leads from its rows to those of the result that they touch."),
 				 errhint("tapdata.explain_query() shows the same of other ways to write the query.")));
+}
+
+/* Text is what it is, but for four words, which nothing keeps out of a column. */
+static void
+tell_moments(const TdShape *shape)
+{
+	if (shape->moments)
+		ereport(NOTICE,
+				(errmsg("text that becomes a date or a time must not be 'now', 'today', 'yesterday' or 'tomorrow'"),
+				 errdetail("In a row that the view reads such text would be another moment at each reading: the view keeps one of them, and may fail when that row changes."),
+				 errhint("A CHECK constraint on the column keeps such text out; one of type date or timestamp needs no cast.")));
 }
 
 /* Only within a group are views at one snapshot. */

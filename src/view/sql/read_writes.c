@@ -20,6 +20,10 @@
  *		there is no wait: REPEATABLE READ, statements of a function that must see
  *		what the query sees that calls it, parallel queries, check_view.
  *
+ *		Of what a STABLE function reads the range table says nothing, and its
+ *		statements have the query's snapshot: a query that calls one (stable_calls.c)
+ *		waits for all views that stream, once after each commit of the session.
+ *
  *		Which relations are views is remembered until the relation cache says that
  *		they have changed, and with which of the worker's numbers of what it keeps
  *		the view was last seen to stream.
@@ -66,6 +70,7 @@ static HTAB *known = NULL;
 static uint64 forgotten = 0;	/* moves when something was */
 static bool looking = false;	/* queries of our own */
 static bool replaced = false;	/* a snapshot, at any time in this session */
+static XLogRecPtr all_have = InvalidXLogRecPtr;	/* what the session had written when it last waited for all views */
 
 static ExecutorStart_hook_type next_start = NULL;
 static ExecutorRun_hook_type next_run = NULL;
@@ -77,6 +82,8 @@ static void executor_finish(QueryDesc *query);
 static bool push_own(const QueryDesc *query);
 static bool may_replace(const QueryDesc *query, int eflags);
 static bool wait_for_views(List *rtable);
+static bool wait_for_called(const PlannedStmt *plan);
+static void wait_for_all(XLogRecPtr wrote);
 static TdKnown know(Oid relid);
 static TdKnown look_up(Oid relid);
 static bool streams_covered(const TdKnown *k, XLogRecPtr lsn);
@@ -88,7 +95,7 @@ void
 td_read_writes_init(void)
 {
 	DefineCustomBoolVariable("tapdata.read_your_writes", "A query that reads a live view waits until the view has what this session committed before.",
-							 "In READ COMMITTED; a query in REPEATABLE READ or above has the snapshot of its transaction.",
+							 "In READ COMMITTED; a query in REPEATABLE READ or above has the snapshot of its transaction.  A query that calls STABLE functions waits for all views that stream.",
 							 &read_your_writes, false, PGC_USERSET, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable("tapdata.read_your_writes_timeout", "How long such a query waits before it fails.", NULL,
 							&timeout_ms, timeout_ms, 1, INT_MAX, PGC_USERSET, GUC_UNIT_MS, NULL, NULL, NULL);
@@ -108,8 +115,14 @@ static void
 executor_start(QueryDesc *query, int eflags)
 {
 	ExecutorStart_hook_type next = next_start ? next_start : standard_ExecutorStart;
+	bool		waited = false;
 
-	if (!read_your_writes || !may_replace(query, eflags) || !wait_for_views(query->plannedstmt->rtable))
+	if (read_your_writes && may_replace(query, eflags))
+	{
+		waited = wait_for_views(query->plannedstmt->rtable);
+		waited = wait_for_called(query->plannedstmt) || waited;
+	}
+	if (!waited)
 	{
 		next(query, eflags);
 		return;
@@ -203,6 +216,59 @@ wait_for_views(List *rtable)
 		PG_END_TRY();
 	}
 	return any;
+}
+
+/* Functions that the query calls may read any view; true = there are such functions. */
+static bool
+wait_for_called(const PlannedStmt *plan)
+{
+	XLogRecPtr	wrote = td_session_wrote();
+
+	if (!td_calls_stable(plan) || !OidIsValid(get_extension_oid("tapdata", true)) || creating_extension)
+		return false;
+	if (all_have != wrote)
+	{
+		looking = true;
+		PG_TRY();
+		{
+			wait_for_all(wrote);
+		}
+		PG_FINALLY();
+		{
+			looking = false;
+		}
+		PG_END_TRY();
+		all_have = wrote;
+	}
+	return true;
+}
+
+/* Not for those that do not stream: that the functions read just these is not known, and nothing is waited for in vain. */
+static void
+wait_for_all(XLogRecPtr wrote)
+{
+	TimestampTz end = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), timeout_ms);
+	ListCell   *lc;
+
+	foreach(lc, td_groups_streaming())
+	{
+		int32		id = lfirst_int(lc);
+		uint64		unused;
+
+		if (td_worker_covers(TD_WORKER_VIEW, id, wrote, &unused))
+			continue;
+		ereport(DEBUG1, (errmsg_internal("read_your_writes: waits for group %d", id)));
+		if (!td_group_catch_up(id, end))
+		{
+			TdGroup    *group = td_group_load(id);
+
+			ereport(ERROR,
+					(errcode(ERRCODE_QUERY_CANCELED),
+					 errmsg("the views of group \"%s\" did not reach what this session has committed within %d ms", group ? group->name : "gone", timeout_ms),
+					 errdetail("The query calls a function that is STABLE, which may read them."),
+					 errhint("Look at tapdata.views; wait longer with tapdata.read_your_writes_timeout, or read what is there with SET tapdata.read_your_writes = off.")));
+		}
+	}
 }
 
 /* From memory, or looked up. */

@@ -115,6 +115,11 @@ extern List *td_named_relations(Node *statement);	/* of oid: tables, views and i
 extern Oid	td_find_relation(RangeVar *range);
 
 extern bool td_view_catch_up(TdView *view, TimestampTz end, TimestampTz *reached);
+extern bool td_group_catch_up(int32 group, TimestampTz end);	/* whatever streams in it reflects every commit before the call; false = not until `end` */
+
+/* ---- stable_calls.c ---- */
+struct PlannedStmt;
+extern bool td_calls_stable(const struct PlannedStmt *plan);	/* functions whose statements see what the query sees */
 
 /* ---- hooks.c ---- */
 extern bool td_view_ddl;		/* DDL of our own is on its way */

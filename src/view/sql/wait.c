@@ -42,7 +42,7 @@
 typedef bool (*TdLook) (const TdView *view, int32 arg);
 
 static bool look_until(TdLook look, const TdView *view, int32 arg, TimestampTz end);
-static bool wait_once(const TdView *view, uint64 *number, int left_ms, TimestampTz *reached);
+static bool wait_once(int32 group, uint64 *number, int left_ms, TimestampTz *reached);
 static bool await_definition(const TdView *view, TimestampTz end);
 static void nap(int ms);
 static void raise_group_failure(const TdGroup *group) pg_attribute_noreturn();
@@ -88,7 +88,7 @@ td_view_catch_up(TdView *view, TimestampTz end, TimestampTz *reached)
 
 		if (!streaming || left <= 0)
 			return false;
-		done = wait_once(view, &number, Min(left, LOOK_AGAIN_MS), reached ? reached : &unused);
+		done = wait_once(view->group, &number, Min(left, LOOK_AGAIN_MS), reached ? reached : &unused);
 		if (done && !td_view_streaming(view, 0))	/* it is being computed anew */
 		{
 			done = false;
@@ -96,6 +96,22 @@ td_view_catch_up(TdView *view, TimestampTz end, TimestampTz *reached)
 		}
 	}
 	return true;
+}
+
+bool
+td_group_catch_up(int32 group, TimestampTz end)
+{
+	TimestampTz unused;
+	uint64		number = 0;
+	long		left;
+
+	do
+	{
+		left = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), end);
+		if (wait_once(group, &number, Min(left, LOOK_AGAIN_MS), &unused) || td_group_load(group) == NULL)
+			return true;
+	} while (left > 0);
+	return false;
 }
 
 /* Waiting tells when something arrived: that is for those who may read the view. */
@@ -198,12 +214,12 @@ require_group(int32 id, const TdView *view)
 
 /* Asks for a mark (*number 0), or waits for the one asked for; true = reached. */
 static bool
-wait_once(const TdView *view, uint64 *number, int left_ms, TimestampTz *reached)
+wait_once(int32 group, uint64 *number, int left_ms, TimestampTz *reached)
 {
 	TdMarkState state;
 	TdError		err;
 
-	if (*number == 0 && !td_worker_mark(TD_WORKER_VIEW, view->group, NULL, number))
+	if (*number == 0 && !td_worker_mark(TD_WORKER_VIEW, group, NULL, number))
 	{
 		nap(Min(left_ms, NO_WORKER_MS));
 		return false;
