@@ -385,8 +385,7 @@ td_members_run(TdKeeper *k, TdDeltas *deltas, bool careful)
 		{
 			TdError		err = {0};
 
-			td_error_set(&err, "55000", "a view that %s reads has failed", m->view->name);
-			td_error_hint(&err, "Mend that view, and revive it with tapdata.refresh_view().");
+			td_member_failed_below(m, &err);
 			td_member_freeze(k, m, &err);
 		}
 		else if (is_bereft(k, m))

@@ -8,7 +8,8 @@
  *		changes a twin, or makes the view's table another one than the query's:
  *		columns, keys, rules, parents and children, triggers and foreign keys
  *		(rows are written without firing any), row security of the owner himself;
- *		and nulls in columns of base tables that a view counts on not to have any.
+ *		and of base tables nulls in columns that a view counts on not to have any,
+ *		and what would log no changes any more.
  *		drop_view is the way.
  *
  *		It guards against mistakes: names are looked up without a lock.
@@ -62,6 +63,7 @@ static void refuse_on_table(Oid relation, const char *what);
 static void refuse_alter(AlterTableStmt *statement, Oid relation);
 static void refuse_guard_off(Oid relation);
 static void refuse_nulls(Oid relation, const char *column);
+static void refuse_unlogged(Oid relation);
 static void refuse_create(CreateStmt *statement);
 static void refuse_constraints(List *constraints);
 static void refuse_constraint(Constraint *constraint);
@@ -261,6 +263,9 @@ refuse_alter(AlterTableStmt *statement, Oid relation)
 			case AT_EnableReplicaTrig:
 				refuse_guard_off(relation);
 				break;
+			case AT_SetUnLogged:
+				refuse_unlogged(relation);
+				break;
 			case AT_DropNotNull:
 				refuse_nulls(relation, cmd->name);
 				break;
@@ -276,6 +281,7 @@ refuse_guard_off(Oid relation)
 {
 	TdView	   *view = view_of_table(relation);
 
+	refuse_on_twin(relation);
 	if (view != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
@@ -348,6 +354,21 @@ refuse_trigger(CreateTrigStmt *statement)
 }
 
 /* ---- base tables ---- */
+
+/* Its changes would not be decoded: all views of it would fail. */
+static void
+refuse_unlogged(Oid relation)
+{
+	List	   *names = OidIsValid(relation) ? td_names_reading(lcons_oid(relation, td_tables_above(relation))) : NIL;
+
+	if (names == NIL)
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
+			 errmsg("table \"%s\" must stay logged because live views read it", get_rel_name(relation)),
+			 errdetail("Live views that read it: %s.", td_list_text(names)),
+			 errhint("Drop them first, and create them again when the table is logged: SELECT tapdata.drop_view(%s).", quote_literal_cstr(linitial(names)))));
+}
 
 /* A view's columns, and its key, may count on it. */
 static void

@@ -363,6 +363,8 @@ td_view_create_twin(const char *draft_schema, const char *schema, const char *na
 	td_catalog_enter(&scope);
 	td_run_as_caller(psprintf("ALTER VIEW %s SET SCHEMA %s", quote_qualified_identifier(draft_schema, draft), schema));
 	td_run_as_caller(psprintf("ALTER VIEW %s RENAME TO %s", quote_qualified_identifier(schema, draft), quote_identifier(name)));
+	CommandCounterIncrement();
+	td_twin_guard(twin);
 	td_catalog_leave(&scope);
 	CommandCounterIncrement();
 	td_view_make_part(twin, table);
