@@ -45,6 +45,7 @@ td_sql_refuse_write(PG_FUNCTION_ARGS)
 	TriggerData *trigger = (TriggerData *) fcinfo->context;
 	char	   *table;
 	char	   *pipeline;
+	TdView	   *whole;
 	bool		is_view;
 
 	if (!CALLED_AS_TRIGGER(fcinfo))
@@ -61,6 +62,13 @@ td_sql_refuse_write(PG_FUNCTION_ARGS)
 				 errdetail("It is the definition of a live view."),
 				 errhint("Change the rows of the tables that it is made of.")));
 	pipeline = keeper(trigger->tg_relation, &is_view);
+	whole = is_view ? td_view_of(RelationGetRelid(trigger->tg_relation), true) : NULL;
+	if (whole && whole->part_of != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("table %s is a part of live view %s", table, whole->name),
+				 errdetail("It is kept equal to a part of its query."),
+				 errhint("Change the rows that the view is made of.")));
 	if (is_view)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),

@@ -4,6 +4,7 @@ use warnings;
 use FindBin;
 use lib "$FindBin::Bin/lib";
 use Test::More;
+use DBD::Pg;
 use TdProcs;
 
 my $pg = start_server('viewmessages', 'max_worker_processes = 32', 'max_prepared_transactions = 5');
@@ -65,6 +66,75 @@ like(failure('ALTER TABLE b SET UNLOGGED'), qr/^2BP01 .*table "b" must stay logg
 like(failure('ALTER TABLE p1 SET UNLOGGED'), qr/^2BP01 .*of_p/s, 'of a partition, too');
 is(failure('CREATE TABLE alone (id int); ALTER TABLE alone SET UNLOGGED; ALTER TABLE alone SET LOGGED'), '', 'other tables go either way');
 exact('they go on', qw(low of_p));
+
+# ---- old values that are not written any more ----
+sub doctor { my ($item) = @_; return join '|', map { $_ // '' } psql('postgres')->selectrow_array('SELECT ok, detail, fix FROM tapdata.doctor() WHERE item = ?', undef, $item) }
+sub old_rows { my ($view) = @_; return rows('postgres', "SELECT strategy, detail FROM tapdata.explain_view('$view') WHERE node LIKE '%old rows of public.%'") }
+like(doctor('old rows'), qr/^1\|/, 'the doctor finds them written');
+like(old_rows('low'), qr/^replica identity full\|it is so already/, 'so does explain_view');
+execute('postgres', 'ALTER TABLE b REPLICA IDENTITY DEFAULT', 'ALTER TABLE p1 REPLICA IDENTITY DEFAULT');
+like(doctor('old rows'), qr/^0\|.*public\.b, public\.p1\|.*ALTER TABLE ONLY public\.b REPLICA IDENTITY FULL;/, 'not any more: it names the tables');
+like(old_rows('low'), qr/^unknown\|its replica identity does not cover/, 'explain_view says what is');
+like(rows('postgres', q{SELECT strategy FROM tapdata.explain_query('SELECT id, v FROM b') WHERE node LIKE '%old rows%'}), qr/^replica identity full$/, '... and explain_query what would be');
+execute('postgres', 'CREATE ROLE nobody_here LOGIN');
+is(psql('postgres', user => 'nobody_here', fresh => 1)->selectrow_array(q{SELECT ok FROM tapdata.doctor() WHERE item = 'old rows'}), 1, 'who may not see the views is told of no table');
+execute('postgres', 'UPDATE b SET v = v + 1');
+exact('exact all the same', qw(low up_part));
+execute('postgres', value('postgres', q{SELECT fix FROM tapdata.doctor() WHERE item = 'old rows'}));
+like(doctor('old rows'), qr/^1\|/, 'its statement mends it');
+execute('postgres', 'UPDATE b SET v = v + 1');
+exact('and again', qw(low up_part));
+
+# ---- an index of the user that does not take a row of the view ----
+create('indexed', 'SELECT v % 3 AS g, count(*) AS n FROM b GROUP BY v % 3');
+create('unkeyed', 'SELECT v FROM b');
+exact('new', qw(indexed unkeyed));
+execute('postgres', 'CREATE INDEX inverse ON indexed ((1 / (n - 3)))', 'CREATE INDEX halves ON unkeyed ((10 / (v - 77)))', 'DELETE FROM b WHERE v % 3 = 0 AND id NOT IN (SELECT id FROM b WHERE v % 3 = 0 ORDER BY id LIMIT 3)', 'UPDATE b SET v = 77 WHERE id = (SELECT id FROM b WHERE v % 3 = 2 LIMIT 1)');
+has_failed(qw(indexed unkeyed));
+like(column('hint', 'indexed'), qr/has an index that computes it: inverse\. Drop that/, 'it is named');
+like(column('hint', 'unkeyed'), qr/has an index that computes it: halves\. Drop that/, 'it alone');
+execute('postgres', 'DROP INDEX inverse', 'DROP INDEX halves', map { "SELECT tapdata.refresh_view('$_')" } qw(indexed unkeyed));
+exact('dropped', qw(indexed unkeyed));
+
+# ---- what a view has besides its table ----
+my ($id) = value('postgres', q{SELECT id FROM tapdata.view WHERE relation = 'up_part'::regclass});
+my ($part, $kept) = map { value('postgres', "SELECT relation::regclass FROM tapdata.view WHERE $_ LIMIT 1") } "part_of = $id", 'keeps > 0';
+like(failure("DELETE FROM $part"), qr/^55000 .*is a part of live view public\.up_part.*Change the rows that the view is made of/s, 'a part names its view');
+like(failure("DELETE FROM $kept"), qr/^55000 .*is a part of live view public\.up_kept/s, 'so does a table with old rows');
+create('summed', 'SELECT v % 3 AS g, sum(v) AS s, count(*) AS n FROM b GROUP BY v % 3');
+exact('new', 'summed');
+my $state = value('postgres', q{SELECT state_tables[1] FROM tapdata.views WHERE view = 'summed'::regclass});
+like(failure("ALTER TABLE $state $_"), qr/^0A000 .*live view public\.summed has its state in it/s, "its state: $_") for 'ADD x int', 'DROP COLUMN g', 'ALTER g TYPE bigint', 'RENAME g TO h';
+like(failure("ALTER TABLE summed ADD x int"), qr/^0A000 .*create_view\('public\.summed', \.\.\., or_replace => true\)/s, 'how a view gets a column');
+
+# ---- who is waited for ----
+{
+	my ($holder, $maker) = map { psql('postgres', fresh => 1) } 1 .. 2;
+	$holder->begin_work;
+	$holder->do("LOCK TABLE low, $kept");
+	my $pid = $holder->{pg_pid};
+	execute('postgres', 'UPDATE b SET v = v + 1');
+	ok(eventually(sub { column('error', 'up_kept') =~ /locked by process $pid$/ }, 30), 'a view with old rows kept names the process that has the lock') or diag(column('error', 'up_kept'));
+	ok(eventually(sub { column('error', 'up') =~ /locked by process $pid$/ }, 30), 'and so does one over others') or diag(column('error', 'up'));
+	$holder->rollback;
+	exact('released', qw(up_kept up));
+
+	$holder->begin_work;
+	$holder->do(q{SELECT tapdata.create_view('twice', 'SELECT id FROM b')});
+	$maker->do(q{SELECT tapdata.create_view('twice', 'SELECT id FROM b')}, { pg_async => DBD::Pg::PG_ASYNC() });
+	ok(eventually(sub { value('postgres', "SELECT wait_event_type = 'Lock' FROM pg_stat_activity WHERE pid = ?", $maker->{pg_pid}) }), 'two sessions make a view of one name');
+	$holder->commit;
+	eval { $maker->pg_result };
+	is($maker->state, '42P07', 'the second one is refused');
+	like($maker->errstr, qr/relation public\.twice exists already.*Another session has just made it/s, 'as if it had been there before');
+	exact('the first one', 'twice');
+
+	$holder->do($_) for 'BEGIN', 'INSERT INTO p VALUES (2, 2)', q{PREPARE TRANSACTION 'left open'};
+	create('waits', 'SELECT id FROM b', '{"group": "another"}');
+	ok(eventually(sub { doctor('new views') =~ /^0\|.*open: prepared transaction 'left open'/ }, 30), 'a new view that waits for a prepared transaction: the doctor names it') or diag(doctor('new views'));
+	$holder->do(q{COMMIT PREPARED 'left open'});
+	exact('committed', 'waits');
+}
 
 finish();
 done_testing();
