@@ -90,7 +90,7 @@ static bool is_as_it_was(const TdView *view);
 static void plan_both(const TdView *view, TdBag *query, TdBag *table);
 static TdView *require_streaming(TdView *view, TimestampTz end);
 static Snapshot borrow(const TdView *view, const TdBag *query, ResourceOwner owner, Snapshot *second);
-static void log_difference(const TdView *view, Snapshot tick, const char *second);
+static void log_difference(const TdView *view, const char *tick, const char *second);
 static bool footing_holds(const TdBag *bag);
 static void fill_bag(TdBag *bag, Snapshot snapshot);
 static void compare(FunctionCallInfo fcinfo, TdBag *query, TdBag *view, int64 max_rows);
@@ -157,12 +157,14 @@ check(FunctionCallInfo fcinfo, TdView *view, int64 max_rows)
 	TdViewScope scope;
 	Snapshot	tick;
 	Snapshot	second;
+	char	   *tick_text;
 	char	   *second_text;
 
 	checked_table = view->relation;
 	for (;;)
 	{
 		tick = prepare(&view, &query, &table, end, &second);
+		tick_text = td_seen_text(td_seen_of(tick)); /* it goes with the last who reads by it */
 		td_scope_enter(&scope, view, false);
 		fill_bag(&query, tick);
 		fill_bag(&table, second);
@@ -177,16 +179,16 @@ check(FunctionCallInfo fcinfo, TdView *view, int64 max_rows)
 	compare(fcinfo, &query, &table, max_rows);
 	td_scope_leave(&scope);
 	if (tuplestore_tuple_count(result->setResult) > 0)
-		log_difference(view, tick, second_text);
+		log_difference(view, tick_text, second_text);
 }
 
 /* That must not be, and may be gone a moment later: what is needed to look for the reason. */
 static void
-log_difference(const TdView *view, Snapshot tick, const char *second)
+log_difference(const TdView *view, const char *tick, const char *second)
 {
 	ereport(LOG,
 			(errmsg("check_view found that view %s is not what its query gives", view->name),
-			 errdetail_internal("The query was read under snapshot %s of a tick, the view under %s.", td_seen_text(td_seen_of(tick)), second)));
+			 errdetail_internal("The query was read under snapshot %s of a tick, the view under %s.", tick, second)));
 }
 
 /* ---- reading ---- */
