@@ -423,7 +423,7 @@ extern TdStorePart *td_store_part_open(TdStore *store, int n, const AttrNumber *
 extern void td_store_part_rows(TdStorePart *part, TupleTableSlot *key, TdReceive receive, void *arg);
 extern void td_store_part_close(TdStorePart *part);
 
-extern bool td_store_hashes_rows(Oid relid);	/* DDL on row types makes its index useless, until it is built anew */
+extern bool td_store_is_stale(Oid relid);	/* is its index of no use, until it is built anew, after DDL on row types? */
 
 /*
  * Fills an empty relation (begin raises 55000 when it is not).  Rows may come out of a parallel plan: between begin and end no xid is assigned and no command
@@ -501,7 +501,7 @@ typedef struct TdViewRun
 extern TdViewRun *td_run_create(TdView *view, MemoryContext parent);	/* analyses and plans; raises what is wrong */
 extern void td_run_destroy(TdViewRun *run);
 extern Oid	td_state_table(const TdView *view); /* InvalidOid = it has none */
-extern bool td_run_hashes_rows(const TdViewRun *run);	/* so one of its tables */
+extern bool td_run_is_stale(const TdViewRun *run);	/* one of its tables */
 
 extern void td_run_succeed(TdViewRun *run, TdViewRun *old);	/* of the same view, planned anew: takes over what was measured and counted */
 

@@ -274,11 +274,11 @@ fill_rows(TdTick *t, bool empty)
 	td_store_close(view);
 }
 
-/* DDL may be why it is filled anew. */
+/* DDL may be why it is filled anew.  Who reads the view is waited for, as when indexes are built after a load. */
 static void
 renew_hashes(Oid relid)
 {
-	if (td_store_hashes_rows(relid))
+	if (td_store_is_stale(relid))
 		td_reindex_relation_compat(relid, 0);
 	CommandCounterIncrement();
 }

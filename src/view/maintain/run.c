@@ -75,9 +75,9 @@ plan_view(TdViewRun *run)
 }
 
 bool
-td_run_hashes_rows(const TdViewRun *run)
+td_run_is_stale(const TdViewRun *run)
 {
-	return td_store_hashes_rows(run->view->relation) || (OidIsValid(run->state_relid) && td_store_hashes_rows(run->state_relid));
+	return td_store_is_stale(run->view->relation) || (OidIsValid(run->state_relid) && td_store_is_stale(run->state_relid));
 }
 
 /* InvalidOid = it has none. */

@@ -15,7 +15,6 @@
  */
 #include "postgres.h"
 
-#include "access/relation.h"
 #include "access/stratnum.h"
 #include "access/xact.h"
 #include "catalog/index.h"
@@ -110,39 +109,6 @@ is_on_image(TdStore *s, Relation index, IndexInfo *info)
 		return false;
 	fmgr_info(call->funcid, &function);
 	return function.fn_addr == td_sql_row_hash;
-}
-
-/*
- * Are its rows found by hashes of values that DDL on other tables changes: of rows, which get and lose fields where they lie?  Then all in the index have to be
- * computed anew after such DDL.
- */
-bool
-td_store_hashes_rows(Oid relid)
-{
-	Relation	rel = try_relation_open(relid, AccessShareLock);
-	bool		deep = false;
-	bool		hashed = false;
-	ListCell   *lc;
-
-	for (int i = 0; rel && i < RelationGetNumberOfAttributes(rel) && !deep; i++)
-	{
-		Form_pg_attribute att = TupleDescAttr(RelationGetDescr(rel), i);
-		TdNormal	normal = {0};
-
-		if (!att->attisdropped)
-			td_normal_init(&normal, att->atttypid, false);
-		deep = normal.deep;
-	}
-	foreach(lc, deep ? RelationGetIndexList(rel) : NIL)
-	{
-		Relation	index = index_open(lfirst_oid(lc), AccessShareLock);
-
-		hashed |= is_on_image(NULL, index, BuildIndexInfo(index));
-		index_close(index, NoLock);
-	}
-	if (rel)
-		relation_close(rel, NoLock);
-	return hashed;
 }
 
 static void
@@ -365,4 +331,51 @@ td_store_probe_image_next(TdStore *s, TupleTableSlot *row)
 		CHECK_FOR_INTERRUPTS();
 	}
 	return false;
+}
+
+/* ---- hashes of rows ---- */
+
+static bool
+has_deep_column(const TdStore *s)
+{
+	for (int i = 0; i < s->target.ncolumns; i++)
+	{
+		if (s->target.normal[i].deep)
+			return true;
+	}
+	return false;
+}
+
+/* Is there a row that is not found by its own hash? */
+static bool
+loses_rows(TdStore *s)
+{
+	TableScanDesc scan = table_beginscan(s->target.rel, GetActiveSnapshot(), 0, NULL);
+	TupleTableSlot *row = table_slot_create(s->target.rel, NULL);
+	bool		lost = false;
+
+	while (!lost && table_scan_getnextslot(scan, ForwardScanDirection, row))
+	{
+		CHECK_FOR_INTERRUPTS();
+		ResetPerTupleExprContext(s->target.estate);
+		td_store_probe_image(s, row);
+		lost = !td_store_probe_image_next(s, row);
+	}
+	table_endscan(scan);
+	ExecDropSingleTupleTableSlot(row);
+	return lost;
+}
+
+/*
+ * A column of a row type: DDL gives its values fields, and takes some, where they lie.  Those in the index were hashed before: does it have to be built anew?  Active
+ * snapshot.
+ */
+bool
+td_store_is_stale(Oid relid)
+{
+	TdStore    *s = td_store_open(relid, 0, NULL);
+	bool		stale = s->by_image && has_deep_column(s) && loses_rows(s);
+
+	td_store_close(s);
+	return stale;
 }

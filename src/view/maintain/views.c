@@ -332,7 +332,7 @@ lock_to_plan(TdMember *m)
 
 /*
  * DDL: takes the definition as it is now.  false = the view must be filled: it needs columns that capture does not send yet, or its index holds hashes of rows whose
- * type may be another one now.
+ * type is another one now.
  */
 static bool
 plan_anew(TdKeeper *k, TdMember *m)
@@ -347,7 +347,7 @@ plan_anew(TdKeeper *k, TdMember *m)
 	{
 		td_run_destroy(run);
 		td_cost_forget(old);	/* an index may have come */
-		return m->recompute != TD_RAN_DDL || !td_run_hashes_rows(old);
+		return m->recompute != TD_RAN_DDL || !td_run_is_stale(old);
 	}
 	if (!m->recompute && !td_fingerprint_grown(old->fingerprint, run->fingerprint))
 		m->recompute = TD_RAN_DDL;
@@ -355,7 +355,7 @@ plan_anew(TdKeeper *k, TdMember *m)
 	m->run = run;
 	m->planned = GetXLogInsertRecPtr();
 	td_run_destroy(old);
-	return capture_covers(k, run) && (m->recompute != TD_RAN_DDL || !td_run_hashes_rows(run));
+	return capture_covers(k, run) && (m->recompute != TD_RAN_DDL || !td_run_is_stale(run));
 }
 
 /* ---- running ---- */
