@@ -22,4 +22,4 @@ COMMENT ON FUNCTION tapdata.home() IS 'Which database this is: system identifier
 CREATE FUNCTION tapdata.refuse_write() RETURNS trigger
     LANGUAGE c SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'td_sql_refuse_write';
-COMMENT ON FUNCTION tapdata.refuse_write() IS 'Trigger on mirrored tables: refuses writes by users';
+COMMENT ON FUNCTION tapdata.refuse_write() IS 'Trigger on mirrored tables, live views and their definitions: refuses writes by users';

@@ -163,7 +163,7 @@ extern List *td_views_follow(void); /* after DDL: forgets those whose table is g
 extern Bitmapset *td_view_columns(Oid relation), *td_view_columns_read(Oid relation);	/* of which views that read it directly need old values: not those that are computed as a whole, nor where old rows are kept; all that are read */
 extern List *td_identities(bool everywhere);	/* of TdIdentity *: replica identities changed for views, as they were; everywhere: in a copy that was not adopted, too */
 extern void td_identity_keep(const TdIdentity *was, bool keep); /* only the first is kept; or forgets it */
-extern void td_write_guard(Oid relation, bool on);	/* locks it */
+extern void td_write_guard(Oid relation, bool on), td_twin_guard(Oid twin); /* locks it; within td_catalog_enter */
 extern void td_require_clean_transaction(const char *function, const char *what);	/* 25001 in REPEATABLE READ or above, or when it wrote */
 extern List *td_view_options(int32 id); /* of TdPair *, as stored */
 extern List *td_view_options_kept(List *options, List *stored);	/* those that alter_view takes; 22023 when one of the others but allow_full is not as stored */

@@ -2,12 +2,16 @@
  *
  * guard.c
  *		The write guard: a statement trigger on mirrored tables and live views
- *		that refuses users' writes.
+ *		that refuses users' writes, and one on twins for each row.
  *
  * NOTES
  *		Sessions.  Workers write as replication role replica, where the trigger
  *		does not fire.  It guards against mistakes, not against the table's
  *		owner, who may drop it.
+ *
+ *		A twin that is simple enough PostgreSQL would let be written through, to the
+ *		tables that it reads.  With an INSTEAD OF trigger it does not, whatever the
+ *		replication role: where the trigger does not fire, nothing is written.
  *
  * IDENTIFICATION
  *		src/catalog/guard.c
@@ -41,6 +45,7 @@ td_sql_refuse_write(PG_FUNCTION_ARGS)
 	TriggerData *trigger = (TriggerData *) fcinfo->context;
 	char	   *table;
 	char	   *pipeline;
+	TdView	   *whole;
 	bool		is_view;
 
 	if (!CALLED_AS_TRIGGER(fcinfo))
@@ -50,7 +55,20 @@ td_sql_refuse_write(PG_FUNCTION_ARGS)
 				 errhint("It is put on mirrored tables and live views by tapdata itself.")));
 	table = quote_qualified_identifier(get_namespace_name(RelationGetNamespace(trigger->tg_relation)),
 									   RelationGetRelationName(trigger->tg_relation));
+	if (TRIGGER_FIRED_INSTEAD(trigger->tg_event))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("view %s can only be read", table),
+				 errdetail("It is the definition of a live view."),
+				 errhint("Change the rows of the tables that it is made of.")));
 	pipeline = keeper(trigger->tg_relation, &is_view);
+	whole = is_view ? td_view_of(RelationGetRelid(trigger->tg_relation), true) : NULL;
+	if (whole && whole->part_of != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("table %s is a part of live view %s", table, whole->name),
+				 errdetail("It is kept equal to a part of its query."),
+				 errhint("Change the rows that the view is made of.")));
 	if (is_view)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -135,6 +153,16 @@ find_guard(Oid relation)
 		trigger = td_col_int(0, 1);
 	td_catalog_leave(&scope);
 	return trigger;
+}
+
+/* On a new twin; as the extension. */
+void
+td_twin_guard(Oid twin)
+{
+	td_run_as_caller(psprintf("CREATE TRIGGER tapdata_refuse_write INSTEAD OF INSERT OR UPDATE OR DELETE ON %s "
+							  "FOR EACH ROW EXECUTE FUNCTION tapdata.refuse_write()",
+							  quote_qualified_identifier(get_namespace_name(get_rel_namespace(twin)), get_rel_name(twin))));
+	go_with_extension(find_guard(twin));
 }
 
 /* The table is locked by the caller, so its name stays. */

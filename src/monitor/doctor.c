@@ -36,6 +36,7 @@
 #include "utils/resowner.h"
 #include "utils/varlena.h"
 #include "utils/wait_event.h"
+#include "view/view.h"
 #include "workers/workers.h"
 
 #define TD_PROCESS_TRIES 30
@@ -59,6 +60,7 @@ static void check_waiting(ReturnSetInfo *result);
 static void check_orphans(ReturnSetInfo *result);
 static void check_superusers(ReturnSetInfo *result);
 static void check_views(ReturnSetInfo *result);
+static void check_old_rows(ReturnSetInfo *result);
 static void check_remains(ReturnSetInfo *result);
 
 static void (*const checks[]) (ReturnSetInfo *) = {
@@ -76,6 +78,7 @@ static void (*const checks[]) (ReturnSetInfo *) = {
 	check_orphans,
 	check_superusers,
 	check_views,
+	check_old_rows,
 	check_remains,
 };
 
@@ -409,8 +412,10 @@ check_views(ReturnSetInfo *result)
 			  "none", "wait for a lock, and are filled anew when it is released",
 			  "SELECT * FROM pg_locks WHERE mode = 'AccessExclusiveLock'; -- who holds it shall end");
 	say_names(result, "new views",
-			  "SELECT string_agg(pg_catalog.format('slot %s, processes %s', s.slot_name, (SELECT string_agg(a.pid::text, ', ' ORDER BY a.xact_start) "
-			  "FROM pg_catalog.pg_stat_activity a WHERE a.backend_xid IS NOT NULL)), ', ') FROM pg_catalog.pg_replication_slots s "
+			  "SELECT string_agg(pg_catalog.format('slot %s, open: %s', s.slot_name, coalesce((SELECT string_agg(who, ', ' ORDER BY since) FROM ("
+			  "SELECT pg_catalog.format('process %s', pid), xact_start FROM pg_catalog.pg_stat_activity WHERE backend_xid IS NOT NULL UNION ALL "
+			  "SELECT pg_catalog.format('prepared transaction %L', gid), prepared FROM pg_catalog.pg_prepared_xacts) x (who, since)), 'none any more')), ', ') "
+			  "FROM pg_catalog.pg_replication_slots s "
 			  "WHERE s.database = pg_catalog.current_database() AND s.slot_name ~ '^tapdata_[0-9]+_g[0-9]+$' AND s.confirmed_flush_lsn IS NULL",
 			  "none waits", "wait for transactions that were open when their replication slot was begun",
 			  "SELECT pid, xact_start, state, query FROM pg_stat_activity WHERE backend_xid IS NOT NULL ORDER BY xact_start; -- and pg_prepared_xacts: these shall end");
@@ -443,6 +448,26 @@ check_views(ReturnSetInfo *result)
 			  "SELECT string_agg(view::text, ', ' ORDER BY view::text) FROM tapdata.views WHERE status = 'waiting_for_worker'",
 			  "none", "no background worker is free",
 			  psprintf("ALTER SYSTEM SET max_worker_processes = %d; -- then restart the server", max_worker_processes * 2));
+}
+
+/* Somebody has changed a replica identity: exact all the same, but each change of the table computes views anew. */
+static void
+check_old_rows(ReturnSetInfo *result)
+{
+	List	   *names = NIL;
+	StringInfoData fix;
+	ListCell   *lc;
+
+	initStringInfo(&fix);
+	foreach(lc, td_view_tables_lacking())
+	{
+		const TdPair *table = lfirst(lc);
+
+		names = lappend(names, table->name);
+		appendStringInfo(&fix, "%s%s", fix.len > 0 ? " " : "", table->value);
+	}
+	say(result, "old rows", names == NIL, names == NIL ? "written where live views need them" :
+		psprintf("not written, so that each change computes live views anew: %s", td_list_text(names)), fix.data);
 }
 
 /* A dump of definitions only has what views are made of, but not the views: the catalog's rows are data. */

@@ -132,6 +132,7 @@ typedef struct TdShape
 	List	   *functions;		/* of oid: used and not built in */
 	List	   *types;			/* of oid: likewise */
 	struct TdKeyed *keyed;		/* NULL = linear: kept by adding up deltas */
+	bool		made;			/* of a view that is there: to be explained as it stands */
 	TdTopK	   *topk;			/* keyed without a key, but cheap: rows are read again by an index; NULL = it is not that */
 } TdShape;
 

@@ -12,7 +12,7 @@ SELECT * FROM no_plan();
 SELECT is_empty($$SELECT item, detail, fix FROM tapdata.doctor() WHERE NOT ok$$, 'the doctor is content');
 SELECT is_empty($$SELECT item FROM tapdata.doctor() WHERE ok AND fix IS NOT NULL$$, 'nothing to fix where nothing is wrong');
 SELECT is((SELECT array_agg(item ORDER BY item COLLATE "C") FROM tapdata.doctor() WHERE item NOT LIKE 'max\_%rep%'), ARRAY['capture', 'connectors', 'database', 'failed pipelines',
-    'failed views', 'locked views', 'logical decoding', 'max_worker_processes', 'new views', 'old snapshots', 'orphaned pipelines', 'pipelines of superusers', 'processes', 'remains of views', 'shared_preload_libraries', 'slow views', 'tapdata.enabled', 'tapdata.max_workers', 'version', 'views of superusers',
+    'failed views', 'locked views', 'logical decoding', 'max_worker_processes', 'new views', 'old rows', 'old snapshots', 'orphaned pipelines', 'pipelines of superusers', 'processes', 'remains of views', 'shared_preload_libraries', 'slow views', 'tapdata.enabled', 'tapdata.max_workers', 'version', 'views of superusers',
     'waiting pipelines', 'waiting views'], 'what it looks at');
 SELECT is((SELECT count(*) FROM tapdata.doctor() WHERE item LIKE 'max\_%rep%'), 1::bigint, 'and origins');
 SELECT ok((SELECT detail FROM tapdata.doctor() WHERE item = 'connectors') LIKE '%null%', 'it names the connectors');

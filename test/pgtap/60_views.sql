@@ -245,7 +245,7 @@ SELECT results_eq('SELECT DISTINCT relation::regclass::text FROM tapdata.replica
 SET ROLE tv_anna;
 
 -- ---- plain DDL ----
-SELECT is(public.failure(q), '0A000: ' || f || ' /  / Drop the view and create it anew: SELECT tapdata.drop_view(''s.totals'').', q)
+SELECT is(public.failure(q), '0A000: ' || f || ' /  / Give it another query, which may have more columns: SELECT tapdata.create_view(''s.totals'', ..., or_replace => true); or drop it and create it anew: SELECT tapdata.drop_view(''s.totals'').', q)
 FROM (VALUES
     ('ALTER TABLE totals ADD COLUMN x integer', 'table s.totals is a live view, its columns can''t be changed'),
     ('ALTER TABLE totals DROP COLUMN n', 'table s.totals is a live view, its columns can''t be changed'),

@@ -71,10 +71,10 @@ SELECT alike(public.failure('DROP INDEX more'), '2BP01: cannot drop index more b
 -- ---- what its table does not survive ----
 SELECT is(public.failure(q), '0A000: ' || f, q)
 FROM (VALUES
-    ('CREATE TABLE child () INHERITS (v)', 'table d.v is a live view, its parents and children can''t be changed /  / Drop the view and create it anew: SELECT tapdata.drop_view(''d.v'').'),
-    ('ALTER TABLE alone INHERIT v', 'table d.v is a live view, its parents and children can''t be changed /  / Drop the view and create it anew: SELECT tapdata.drop_view(''d.v'').'),
-    ('ALTER TABLE v FORCE ROW LEVEL SECURITY', 'table d.v is a live view, row security for its owner can''t be changed /  / Drop the view and create it anew: SELECT tapdata.drop_view(''d.v'').'),
-    ('ALTER TABLE v SET ACCESS METHOD heap', 'table d.v is a live view, its access method can''t be changed /  / Drop the view and create it anew: SELECT tapdata.drop_view(''d.v'').'),
+    ('CREATE TABLE child () INHERITS (v)', 'table d.v is a live view, its parents and children can''t be changed /  / Give it another query, which may have more columns: SELECT tapdata.create_view(''d.v'', ..., or_replace => true); or drop it and create it anew: SELECT tapdata.drop_view(''d.v'').'),
+    ('ALTER TABLE alone INHERIT v', 'table d.v is a live view, its parents and children can''t be changed /  / Give it another query, which may have more columns: SELECT tapdata.create_view(''d.v'', ..., or_replace => true); or drop it and create it anew: SELECT tapdata.drop_view(''d.v'').'),
+    ('ALTER TABLE v FORCE ROW LEVEL SECURITY', 'table d.v is a live view, row security for its owner can''t be changed /  / Give it another query, which may have more columns: SELECT tapdata.create_view(''d.v'', ..., or_replace => true); or drop it and create it anew: SELECT tapdata.drop_view(''d.v'').'),
+    ('ALTER TABLE v SET ACCESS METHOD heap', 'table d.v is a live view, its access method can''t be changed /  / Give it another query, which may have more columns: SELECT tapdata.create_view(''d.v'', ..., or_replace => true); or drop it and create it anew: SELECT tapdata.drop_view(''d.v'').'),
     ('ALTER TABLE v DISABLE TRIGGER ALL', 'table d.v is a live view, its trigger stays /  / To write into it: SELECT tapdata.alter_view(''d.v'', ''{"writable": true}'').'),
     ('ALTER TABLE v DISABLE TRIGGER tapdata_refuse_write', 'table d.v is a live view, its trigger stays /  / To write into it: SELECT tapdata.alter_view(''d.v'', ''{"writable": true}'').'),
     ('ALTER TABLE v ENABLE REPLICA TRIGGER tapdata_refuse_write', 'table d.v is a live view, its trigger stays /  / To write into it: SELECT tapdata.alter_view(''d.v'', ''{"writable": true}'').'),

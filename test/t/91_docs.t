@@ -6,6 +6,7 @@ use strict;
 use warnings;
 use FindBin;
 use lib "$FindBin::Bin/lib";
+use File::Temp qw(tempdir);
 use Test::More;
 use TdProcs;
 
@@ -120,6 +121,17 @@ sub tables_db
 	execute('views_tables', 'CREATE EXTENSION tapdata');
 	psql('views_tables')->do($first);
 	return;
+}
+
+# ---- what the README says of installing elsewhere ----
+{
+	my $stage = tempdir(CLEANUP => 1);
+	is(system("make -s -C '$top' install DESTDIR='$stage' PG_CONFIG='$pg->{TD_PG_BIN}/pg_config' > '$stage/log' 2>&1"), 0, 'make install DESTDIR=...');
+	ok(`find '$stage' -path '*$_'`, "... has $_") for qw(lib/tapdata.so extension/tapdata.control tapdata/tapdata-host);
+	open my $readme, '<', "$top/README.md" or die "README.md: $!";
+	my @calls = map { m{^    test/servers/pg (\w+) mine} ? $1 : () } <$readme>;
+	is("@calls", 'start psql drop', 'a private server');
+	is(`'$top/test/servers/pg' psql docs -AtX -c 'SELECT 1'`, "1\n", '... as this one is');
 }
 
 finish();

@@ -168,9 +168,9 @@ td_warn_of_wide_rows(Oid relid)
 			 errhint("With the option {\"old_images\": \"kept\"} the columns that the view uses are kept in a table of tapdata instead.")));
 }
 
-/* kept: the table that has its old rows; InvalidOid = none has. */
+/* kept: the table that has its old rows; InvalidOid = none has.  made: views of it are there, its replica identity should be what they need. */
 static void
-explain_relation(List **rows, Oid relid, bool inherited, const Bitmapset *attnums, Oid kept)
+explain_relation(List **rows, Oid relid, bool inherited, const Bitmapset *attnums, Oid kept, bool made)
 {
 	OldRows		cost = cost_of(relid, inherited, attnums);
 	double		toasted;
@@ -183,6 +183,10 @@ explain_relation(List **rows, Oid relid, bool inherited, const Bitmapset *attnum
 								"for each changed row a probe of its key in both", td_qualified_name(kept), wal_factor(&cost, old)));
 	else if (cost.without == 0)
 		td_explain_row(rows, 1, node, "as it is", "its replica identity covers the columns used: no more WAL");
+	else if (made && cost.full < cost.without)
+		td_explain_row(rows, 1, node, "unknown",
+					   psprintf("%sits replica identity does not cover the columns used (any more): each change computes the view anew; tapdata.doctor() has the statement that mends it",
+								cost.tables > 1 ? psprintf("%d of %d tables; ", cost.without - cost.full, cost.tables) : ""));
 	else
 		td_explain_row(rows, 1, node, "replica identity full",
 					   psprintf("%s%sWAL of an update grows by about %.0f bytes, to %.1f times%s",
@@ -213,6 +217,6 @@ td_explain_wal(List **rows, const TdShape *shape)
 			attnums = bms_add_members(attnums, shape->occurrences[j].columns);
 		}
 		if (!told && shape->occurrences[i].view == 0)
-			explain_relation(rows, relid, inherited, attnums, shape->occurrences[i].kept != 0 ? shape->occurrences[i].source : InvalidOid);
+			explain_relation(rows, relid, inherited, attnums, shape->occurrences[i].kept != 0 ? shape->occurrences[i].source : InvalidOid, shape->made);
 	}
 }

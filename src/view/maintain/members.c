@@ -20,6 +20,7 @@
 #include "postgres.h"
 
 #include "util/util.h"
+#include "utils/builtins.h"
 #include "utils/memutils.h"
 
 #include "view/maintain/tick_internal.h"
@@ -204,6 +205,41 @@ has_failed(const TdMember *m)
 	return !m->streams && !m->wants_fill;
 }
 
+/* The lowest view that has failed, as the catalog says, of those that this one is made of; NULL = none. */
+static TdView *
+lowest_failed(int32 id)
+{
+	List	   *lower = NIL;
+	ListCell   *lc;
+
+	foreach(lc, td_view_bases(id))
+		lower = lappend(lower, td_view_of(lfirst_oid(lc), true));
+	foreach(lc, td_view_kept(id))
+		lower = lappend(lower, td_view_load(((TdKept *) lfirst(lc))->id));
+	foreach(lc, lower)
+	{
+		TdView	   *view = lfirst(lc);
+		TdView	   *deeper;
+
+		if (view == NULL || strcmp(view->status, "failed") != 0)
+			continue;
+		deeper = lowest_failed(view->id);
+		return deeper ? deeper : view;
+	}
+	return NULL;
+}
+
+/* Why the view fails: names the one whose refresh revives it, too. */
+void
+td_member_failed_below(const TdMember *m, TdError *err)
+{
+	TdView	   *cause = lowest_failed(m->id);
+
+	td_error_set(err, "55000", "a view that %s reads has failed", m->view->name);
+	if (cause)
+		td_error_hint(err, "It is %s. Mend what that has failed of, then SELECT tapdata.refresh_view(%s) revives both.", cause->name, quote_literal_cstr(cause->name));
+}
+
 /* A view can't go on from one that does not: it fails with it, or is filled after it.  One that is being filled follows later. */
 void
 td_member_follow(TdKeeper *k, TdMember *m)
@@ -216,8 +252,7 @@ td_member_follow(TdKeeper *k, TdMember *m)
 	{
 		TdError		err = {0};
 
-		td_error_set(&err, "55000", "a view that %s reads has failed", m->view->name);
-		td_error_hint(&err, "Mend that view, and revive it with tapdata.refresh_view().");
+		td_member_failed_below(m, &err);
 		td_view_set_status(m->id, "failed", snapshot, &err);
 		m->streams = m->wants_fill = false;
 	}

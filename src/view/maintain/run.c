@@ -267,7 +267,7 @@ require_columns(const TdViewRun *run, TupleDesc desc, bool state)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 state ? errmsg("the state table of view %s does not have the columns of its query any more", run->view->name)
 				 : errmsg("the table of view %s does not have the columns of its query any more", run->view->name),
-				 errhint("Give the table the columns that it had, or drop the view and create it again.")));
+				 errhint("Drop the view and create it again: SELECT tapdata.drop_view(%s).", quote_literal_cstr(run->view->name))));
 }
 
 /* ---- what the steps of a run share ---- */

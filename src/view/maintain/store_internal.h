@@ -140,6 +140,7 @@ extern void td_store_target_fill(TdTarget *t, TupleTableSlot *row, TupleTableSlo
 extern void td_store_target_check(TdTarget *t, TupleTableSlot *row);
 extern void td_store_target_add(TdTarget *t, TupleTableSlot *row);
 extern void td_store_target_flush(TdTarget *t);
+extern void td_store_target_index(TdTarget *t, TupleTableSlot *row, bool update, bool only_summarizing);	/* a row that is in the heap */
 
 /* ---- store.c ---- */
 struct TdStore

@@ -176,6 +176,47 @@ td_store_target_add(TdTarget *t, TupleTableSlot *row)
 		td_store_target_flush(t);
 }
 
+/* The one that rows are found by, tapdata.row_hash(all columns): it takes any row. */
+static bool
+is_ours(const TdTarget *t, const IndexInfo *index)
+{
+	const FuncExpr *hash = index->ii_Expressions != NIL && IsA(linitial(index->ii_Expressions), FuncExpr) ? linitial(index->ii_Expressions) : NULL;
+
+	return hash && index->ii_NumIndexAttrs == 1 && index->ii_Predicate == NIL && hash->funcresulttype == INT8OID && list_length(hash->args) == t->ncolumns;
+}
+
+/* An error is one of an index, and names none: those that compute something.  No look at any catalog. */
+static void
+name_indexes(void *arg)
+{
+	const TdTarget *t = arg;
+	StringInfoData names;
+
+	initStringInfo(&names);
+	for (int i = 0; i < t->rri->ri_NumIndices; i++)
+	{
+		const IndexInfo *index = t->rri->ri_IndexRelationInfo[i];
+
+		if ((index->ii_Expressions != NIL || index->ii_Predicate != NIL) && !is_ours(t, index))
+			appendStringInfo(&names, "%s%s", names.len > 0 ? ", " : "", quote_identifier(RelationGetRelationName(t->rri->ri_IndexRelationDescs[i])));
+	}
+	if (names.len == 0)
+		return;
+	errcontext("index of table %s: %s", RelationGetRelationName(t->rel), names.data);
+	if (ERRCODE_TO_CATEGORY(geterrcode()) == ERRCODE_DATA_EXCEPTION)
+		errhint("The table of the view has an index that computes it: %s. Drop that, or create it as one that takes any row of the view; then call tapdata.refresh_view().", names.data);
+}
+
+void
+td_store_target_index(TdTarget *t, TupleTableSlot *row, bool update, bool only_summarizing)
+{
+	ErrorContextCallback callback = {error_context_stack, name_indexes, t};
+
+	error_context_stack = &callback;
+	td_insert_index_tuples_compat(t->rri, row, t->estate, update, only_summarizing);
+	error_context_stack = callback.previous;
+}
+
 /* The rows that wait go into the heap, and into the indexes while these are open. */
 void
 td_store_target_flush(TdTarget *t)
@@ -193,7 +234,7 @@ td_store_target_flush(TdTarget *t)
 		if (t->indexes && t->rri->ri_NumIndices > 0)
 		{
 			ResetPerTupleExprContext(t->estate);
-			td_insert_index_tuples_compat(t->rri, t->slots[i], t->estate, false, false);
+			td_store_target_index(t, t->slots[i], false, false);
 		}
 		ExecClearTuple(t->slots[i]);
 	}

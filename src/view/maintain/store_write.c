@@ -92,7 +92,7 @@ td_store_update_found(TdStore *s, TupleTableSlot *row)
 	require_ok(s, td_table_tuple_update_compat(t->rel, &s->found->tts_tid, s->image, GetCurrentCommandId(true), s->snapshot, &failure, &mode,
 											   &indexes, &only_summarizing));
 	if (indexes && t->rri->ri_NumIndices > 0)
-		td_insert_index_tuples_compat(t->rri, s->image, t->estate, true, only_summarizing);
+		td_store_target_index(t, s->image, true, only_summarizing);
 	ExecClearTuple(s->image);
 	ResetPerTupleExprContext(t->estate);
 }

@@ -334,6 +334,7 @@ extern void td_member_take_ddl(TdMember *m, const TdDdl *ddl);
 extern void td_members_compare(TdKeeper *k, List *ddl);
 extern void td_members_run(TdKeeper *k, TdDeltas *deltas, bool careful);
 extern void td_members_count(TdKeeper *k);
+extern void td_member_failed_below(const TdMember *m, TdError *err);	/* why it fails with one that it reads */
 extern void td_member_freeze(TdKeeper *k, TdMember *m, const TdError *err);	/* in a tick: it stays as the last checkpoint has it */
 extern int	td_members_count_idle(TdKeeper *k); /* the same when there is nothing else to do; ms until more is due, -1 = never */
 extern void td_members_ran(TdKeeper *k);	/* the tick is committed */

@@ -118,9 +118,9 @@ is_bereft(const TdKeeper *k, const TdMember *m)
 	return false;
 }
 
-/* Is that true of a view that it reads directly, or learns of changes by? */
-bool
-td_member_below(const TdKeeper *k, const TdMember *m, bool (*test) (const TdMember *lower))
+/* A view that it reads directly, or learns of changes by, of which that is true; NULL = of none. */
+static const TdMember *
+lower_member(const TdKeeper *k, const TdMember *m, bool (*test) (const TdMember *lower))
 {
 	for (int i = 0; m->run && i < m->run->shape->noccurrences; i++)
 	{
@@ -129,9 +129,15 @@ td_member_below(const TdKeeper *k, const TdMember *m, bool (*test) (const TdMemb
 		TdMember   *lower = view ? td_member_find((TdKeeper *) k, view) : NULL;
 
 		if (lower && test(lower))
-			return true;
+			return lower;
 	}
-	return false;
+	return NULL;
+}
+
+bool
+td_member_below(const TdKeeper *k, const TdMember *m, bool (*test) (const TdMember *lower))
+{
+	return lower_member(k, m, test) != NULL;
 }
 
 /* Those that stream, and the one that joins with this tick. */
@@ -385,8 +391,7 @@ td_members_run(TdKeeper *k, TdDeltas *deltas, bool careful)
 		{
 			TdError		err = {0};
 
-			td_error_set(&err, "55000", "a view that %s reads has failed", m->view->name);
-			td_error_hint(&err, "Mend that view, and revive it with tapdata.refresh_view().");
+			td_member_failed_below(m, &err);
 			td_member_freeze(k, m, &err);
 		}
 		else if (is_bereft(k, m))
@@ -521,15 +526,13 @@ run_here(TdKeeper *k, TdMember *m, TdDeltas *deltas)
 static void
 set_aside(TdKeeper *k, TdMember *m)
 {
+	const TdMember *lowest = m;
+	const TdMember *lower;
 	TdError		err = {0};
 
-	if (!td_member_below(k, m, td_member_is_aside))
-		td_lock_error(m, &err);
-	else
-	{
-		td_error_set(&err, "55P03", "a view that %s reads waits for a lock", m->view->name);
-		td_error_hint(&err, "Both are filled anew, by themselves, once the lock is released.");
-	}
+	while ((lower = lower_member(k, lowest, td_member_is_aside)) != NULL)
+		lowest = lower;
+	td_lock_error(lowest, &err);
 	refill(k, m, &err);
 }
 

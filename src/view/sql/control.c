@@ -30,6 +30,8 @@
 
 static TdView *owned(Oid relation);
 static void require_unread(const TdView *view);
+static List *failed_parts(const List *views);
+static List *views_to_refill(TdView *view);
 static List *add_view(List *views, TdView *view);
 static int	by_id(const ListCell *a, const ListCell *b);
 static List *take_out(List *options, const char *name, List **taken);
@@ -102,16 +104,26 @@ is_listed(const List *names, const char *name)
 	return false;
 }
 
+List *
+td_names_reading(List *relations)
+{
+	List	   *names = NIL;
+	ListCell   *lc,
+			   *lv;
+
+	foreach(lc, relations)
+		foreach(lv, td_views_reading(lfirst_oid(lc)))
+			if (!is_listed(names, ((TdView *) lfirst(lv))->name))
+				names = lappend(names, ((TdView *) lfirst(lv))->name);
+	return names;
+}
+
 /* A view that others read can't go. */
 static void
 require_unread(const TdView *view)
 {
-	List	   *names = NIL;
-	ListCell   *lc;
+	List	   *names = td_names_reading(list_make1_oid(view->relation));
 
-	foreach(lc, td_views_reading(view->relation))
-		if (!is_listed(names, ((TdView *) lfirst(lc))->name))
-			names = lappend(names, ((TdView *) lfirst(lc))->name);
 	if (names == NIL)
 		return;
 	ereport(ERROR,
@@ -130,10 +142,42 @@ td_sql_refresh_view(PG_FUNCTION_ARGS)
 
 	td_workers_require();
 	td_home_require();
-	foreach(lc, td_views_with_readers(td_kept_failed(lappend(td_view_parts(view->id), view))))
+	foreach(lc, views_to_refill(view))
 		td_view_refill(((TdView *) lfirst(lc))->id);
 	td_view_wake(view);
 	PG_RETURN_VOID();
+}
+
+/*
+ * The view with its parts, and all above them.  What these are made of besides, parts and old rows that are kept, may have
+ * failed of the same cause: it is revived with them, or they would fail again at once.
+ */
+static List *
+views_to_refill(TdView *view)
+{
+	List	   *views = td_views_with_readers(td_kept_failed(lappend(td_view_parts(view->id), view)));
+	int			had;
+
+	do
+	{
+		had = list_length(views);
+		views = td_views_with_readers(td_kept_failed(list_concat(failed_parts(views), views)));
+	} while (list_length(views) > had);
+	return views;
+}
+
+static List *
+failed_parts(const List *views)
+{
+	List	   *failed = NIL;
+	ListCell   *lc,
+			   *lp;
+
+	foreach(lc, views)
+		foreach(lp, td_view_parts(((TdView *) lfirst(lc))->id))
+			if (strcmp(((TdView *) lfirst(lp))->status, "failed") == 0)
+				failed = lappend(failed, lfirst(lp));
+	return failed;
 }
 
 /* Views and all above them, each once, after those it reads. */

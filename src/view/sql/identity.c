@@ -26,6 +26,7 @@
 #include "access/sysattr.h"
 #include "access/table.h"
 #include "access/xact.h"
+#include "catalog/pg_authid.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_index.h"
 #include "catalog/pg_inherits.h"
@@ -43,6 +44,7 @@
 #include "utils/wait_event.h"
 
 #include "view/sql/sql_internal.h"
+#include "view/view.h"
 
 #define TRIES 20
 #define TRY_TEXT "500ms"
@@ -50,6 +52,7 @@
 static void set_full(List *changes);
 static List *needs_of_shape(List *changes, List **relations, const TdShape *shape);
 static List *need_of_table(List *changes, List **relations, Oid relation, Oid root, const Bitmapset *columns);
+static bool lacks(TdIdentity *is, Oid relation, Oid root, const Bitmapset *columns);
 static Bitmapset *columns_needed(Oid relation);
 static Bitmapset *same_columns(Oid from, Oid to, const Bitmapset *columns);
 static Oid	identity_index(Relation rel);
@@ -131,13 +134,69 @@ needs_of_shape(List *changes, List **relations, const TdShape *shape)
 bool
 td_identity_lacks(Oid relation)
 {
-	List	   *relations = NIL;
+	TdIdentity	is;
 	ListCell   *lc;
 
 	foreach(lc, lcons_oid(relation, td_tables_above(relation)))
-		if (need_of_table(NIL, &relations, relation, lfirst_oid(lc), columns_needed(lfirst_oid(lc))) != NIL)
+		if (lacks(&is, relation, lfirst_oid(lc), columns_needed(lfirst_oid(lc))))
 			return true;
 	return false;
+}
+
+/* What the views read that the caller may look at. */
+static List *
+tables_read(void)
+{
+	bool		all = has_privs_of_role(GetUserId(), ROLE_PG_MONITOR);
+	List	   *tables = NIL;
+	ListCell   *lc,
+			   *lp;
+
+	foreach(lc, td_views_all())
+	{
+		TdView	   *view = lfirst(lc);
+
+		if (all || has_privs_of_role(GetUserId(), view->owner))
+			foreach(lp, lappend(td_view_parts(view->id), view))
+				tables = list_concat_unique_oid(tables, td_view_bases(((TdView *) lfirst(lp))->id));
+	}
+	return tables;
+}
+
+/* Who has it locked is not waited for. */
+static bool
+lacks_now(Oid table)
+{
+	bool		lacking;
+
+	if (get_rel_relkind(table) != RELKIND_RELATION || td_view_of(table, true) != NULL || !ConditionalLockRelationOid(table, AccessShareLock))
+		return false;
+	lacking = SearchSysCacheExists1(RELOID, ObjectIdGetDatum(table)) && td_identity_lacks(table);
+	UnlockRelationOid(table, AccessShareLock);
+	return lacking;
+}
+
+List *
+td_view_tables_lacking(void)
+{
+	List	   *tables = NIL;
+	List	   *lacking = NIL;
+	ListCell   *lc;
+
+	foreach(lc, tables_read())
+		if (SearchSysCacheExists1(RELOID, ObjectIdGetDatum(lfirst_oid(lc))))
+			tables = list_concat_unique_oid(tables, find_all_inheritors(lfirst_oid(lc), NoLock, NULL));
+	foreach(lc, tables)
+	{
+		TdPair	   *pair = palloc(sizeof(TdPair));
+
+		if (!lacks_now(lfirst_oid(lc)))
+			continue;
+		pair->name = quote_qualified_identifier(get_namespace_name(get_rel_namespace(lfirst_oid(lc))), get_rel_name(lfirst_oid(lc)));
+		pair->value = psprintf("ALTER TABLE ONLY %s REPLICA IDENTITY %s;", pair->name, td_identity_enough(lfirst_oid(lc)));
+		lacking = lappend(lacking, pair);
+	}
+	return lacking;
 }
 
 const char *
@@ -175,28 +234,48 @@ td_identity_need_below(Oid relation)
 	set_full(changes);
 }
 
+/* Does the identity of a table, *is, not cover these columns (as root numbers them)? */
+static bool
+lacks(TdIdentity *is, Oid relation, Oid root, const Bitmapset *columns)
+{
+	Relation	rel = table_open(relation, AccessShareLock);
+	bool		covered;
+
+	is->relation = relation;
+	is->kind = rel->rd_rel->relreplident;
+	is->index = is->kind == REPLICA_IDENTITY_INDEX ? identity_index(rel) : InvalidOid;
+	covered = is->kind == REPLICA_IDENTITY_FULL ||
+		bms_is_subset(same_columns(root, relation, columns), td_identity_columns(rel, is->kind, is->index));
+	table_close(rel, NoLock);
+	return !covered;
+}
+
+static Oid
+owner_of(Oid relation)
+{
+	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relation));
+	Oid			owner = HeapTupleIsValid(tuple) ? ((Form_pg_class) GETSTRUCT(tuple))->relowner : InvalidOid;
+
+	if (HeapTupleIsValid(tuple))
+		ReleaseSysCache(tuple);
+	return owner;
+}
+
 /* One table that holds rows; adds what has to be changed on it. */
 static List *
 need_of_table(List *changes, List **relations, Oid relation, Oid root, const Bitmapset *columns)
 {
-	Relation	rel = table_open(relation, AccessShareLock);
-	TdIdentity	was = {relation, InvalidOid, rel->rd_rel->relreplident};
+	TdIdentity	was;
 	TdIdentity *change;
-	Oid			owner = rel->rd_rel->relowner;
-	bool		covered;
 
-	was.index = was.kind == REPLICA_IDENTITY_INDEX ? identity_index(rel) : InvalidOid;
-	covered = was.kind == REPLICA_IDENTITY_FULL ||
-		bms_is_subset(same_columns(root, relation, columns), td_identity_columns(rel, was.kind, was.index));
-	table_close(rel, NoLock);
-	if (covered)
+	if (!lacks(&was, relation, root, columns))
 		return changes;
-	if (!has_privs_of_role(GetUserId(), owner))
+	if (!has_privs_of_role(GetUserId(), owner_of(relation)))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("the view needs old values of table \"%s\", and only its owner may have them written", get_rel_name(relation)),
 				 errdetail("Columns that it uses are not in the table's replica identity."),
-				 errhint("Let %s run: %s;", td_role_text(owner), full_statement(relation))));
+				 errhint("Let %s run: %s;", td_role_text(owner_of(relation)), full_statement(relation))));
 	change = palloc(sizeof(TdIdentity));
 	*change = was;
 	*relations = lappend_oid(*relations, relation);

@@ -371,9 +371,11 @@ td_parts_explain_view(const TdView *view)
 		part->query = td_twin_query(part->view->query);
 		part->shape = td_query_shape(part->query, view->owner, true);
 		td_shape_learn(part->shape, part->view->id);
+		part->shape->made = true;
 		parts = lappend(parts, part);
 	}
 	top = td_query_shape(td_twin_query(view->query), view->owner, true);
 	td_shape_learn(top, view->id);
+	top->made = true;
 	return explain_parts(top, view->id, parts);
 }

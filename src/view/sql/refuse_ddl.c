@@ -8,7 +8,8 @@
  *		changes a twin, or makes the view's table another one than the query's:
  *		columns, keys, rules, parents and children, triggers and foreign keys
  *		(rows are written without firing any), row security of the owner himself;
- *		and nulls in columns of base tables that a view counts on not to have any.
+ *		and of base tables nulls in columns that a view counts on not to have any,
+ *		and what would log no changes any more.
  *		drop_view is the way.
  *
  *		It guards against mistakes: names are looked up without a lock.
@@ -32,6 +33,8 @@
 
 #include "view/sql/sql_internal.h"
 
+#define COLUMNS "its columns"
+#define ANEW "Give it another query, which may have more columns: SELECT tapdata.create_view(%s, ..., or_replace => true); or drop it and create it anew: SELECT tapdata.drop_view(%s)."
 #define GUARD "tapdata_refuse_write"	/* the trigger of catalog/guard.c */
 
 /* What ALTER TABLE may not do to the table of a view. */
@@ -40,10 +43,10 @@ static const struct
 	AlterTableType type;
 	const char *what;
 }			refused[] = {
-	{AT_AddColumn, "its columns"},
-	{AT_DropColumn, "its columns"},
-	{AT_AlterColumnType, "its columns"},
-	{AT_SetNotNull, "its columns"},
+	{AT_AddColumn, COLUMNS},
+	{AT_DropColumn, COLUMNS},
+	{AT_AlterColumnType, COLUMNS},
+	{AT_SetNotNull, COLUMNS},
 	{AT_AddConstraint, "its constraints"},
 	{AT_DropConstraint, "its constraints"},
 	{AT_AddInherit, "its parents and children"},
@@ -58,10 +61,12 @@ static const struct
 static TdView *view_of_table(Oid relation);
 static void refuse_on_twin(Oid relation);
 static void refuse_on_part(Oid relation);
+static void refuse_on_state(Oid relation, const char *what);
 static void refuse_on_table(Oid relation, const char *what);
 static void refuse_alter(AlterTableStmt *statement, Oid relation);
 static void refuse_guard_off(Oid relation);
 static void refuse_nulls(Oid relation, const char *column);
+static void refuse_unlogged(Oid relation);
 static void refuse_create(CreateStmt *statement);
 static void refuse_constraints(List *constraints);
 static void refuse_constraint(Constraint *constraint);
@@ -86,7 +91,10 @@ td_view_refuse_ddl(Node *statement)
 			relation = td_find_relation(castNode(RenameStmt, statement)->relation);
 			refuse_on_part(relation);
 			if (castNode(RenameStmt, statement)->renameType == OBJECT_COLUMN)
-				refuse_on_table(relation, "its columns");
+			{
+				refuse_on_table(relation, COLUMNS);
+				refuse_on_state(relation, COLUMNS);
+			}
 			break;
 		case T_AlterObjectSchemaStmt:
 			relation = td_find_relation(castNode(AlterObjectSchemaStmt, statement)->relation);
@@ -160,7 +168,7 @@ refuse_on_twin(Oid relation)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("the definition of live view %s can't be changed", view->name),
-				 errhint("Drop the view and create it anew: SELECT tapdata.drop_view(%s).", quote_literal_cstr(view->name))));
+				 errhint(ANEW, quote_literal_cstr(view->name), quote_literal_cstr(view->name))));
 }
 
 /* Old rows are kept for others, of which PostgreSQL does not know. */
@@ -226,7 +234,23 @@ refuse_on_table(Oid relation, const char *what)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("table %s is a live view, %s can't be changed", view->name, what),
-				 errhint("Drop the view and create it anew: SELECT tapdata.drop_view(%s).", quote_literal_cstr(view->name))));
+				 errhint(ANEW, quote_literal_cstr(view->name), quote_literal_cstr(view->name))));
+}
+
+/* Tables of the state are no views; only who is a superuser gets here.  A dump of them is restored as ever: none of it changes their columns. */
+static void
+refuse_on_state(Oid relation, const char *what)
+{
+	char	   *schema = OidIsValid(relation) ? get_namespace_name(get_rel_namespace(relation)) : NULL;
+	char	   *name = schema && strcmp(schema, "tapdata_state") == 0 ? get_rel_name(relation) : NULL;
+	int			id = name && name[0] == 'v' ? strtol(name + 1, NULL, 10) : 0;
+	TdView	   *view = id > 0 && strcmp(what, COLUMNS) == 0 ? td_view_load(id) : NULL;
+
+	if (view != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("table %s can't be changed, live view %s has its state in it", name, view->name),
+				 errhint("It goes with the view: SELECT tapdata.drop_view(%s).", quote_literal_cstr(view->name))));
 }
 
 static void
@@ -240,7 +264,10 @@ refuse_alter(AlterTableStmt *statement, Oid relation)
 
 		for (size_t i = 0; i < lengthof(refused); i++)
 			if (cmd->subtype == refused[i].type)
+			{
 				refuse_on_table(relation, refused[i].what);
+				refuse_on_state(relation, refused[i].what);
+			}
 		switch (cmd->subtype)
 		{
 			case AT_AddInherit:
@@ -261,6 +288,9 @@ refuse_alter(AlterTableStmt *statement, Oid relation)
 			case AT_EnableReplicaTrig:
 				refuse_guard_off(relation);
 				break;
+			case AT_SetUnLogged:
+				refuse_unlogged(relation);
+				break;
 			case AT_DropNotNull:
 				refuse_nulls(relation, cmd->name);
 				break;
@@ -276,6 +306,7 @@ refuse_guard_off(Oid relation)
 {
 	TdView	   *view = view_of_table(relation);
 
+	refuse_on_twin(relation);
 	if (view != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
@@ -348,6 +379,21 @@ refuse_trigger(CreateTrigStmt *statement)
 }
 
 /* ---- base tables ---- */
+
+/* Its changes would not be decoded: all views of it would fail. */
+static void
+refuse_unlogged(Oid relation)
+{
+	List	   *names = OidIsValid(relation) ? td_names_reading(lcons_oid(relation, td_tables_above(relation))) : NIL;
+
+	if (names == NIL)
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
+			 errmsg("table \"%s\" must stay logged because live views read it", get_rel_name(relation)),
+			 errdetail("Live views that read it: %s.", td_list_text(names)),
+			 errhint("Drop them first, and create them again when the table is logged: SELECT tapdata.drop_view(%s).", quote_literal_cstr(linitial(names)))));
+}
 
 /* A view's columns, and its key, may count on it. */
 static void

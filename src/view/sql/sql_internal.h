@@ -96,6 +96,7 @@ extern void td_identity_restore_all(List *identities);
 /* ---- control.c ---- */
 extern TdView *td_view_owned(Oid relation, LOCKMODE mode); /* locked; 42501 unless the caller owns it */
 extern List *td_views_with_readers(List *views);	/* and all above them, each after those it reads */
+extern List *td_names_reading(List *relations);	/* of char *: views that read one of them directly, each once */
 extern void td_view_set_options(const TdView *view, List *options);
 extern void td_view_wake(const TdView *view);	/* its worker rereads the catalog after commit */
 

@@ -163,6 +163,34 @@ bad_name(const char *text)
 
 /* ---- the table ---- */
 
+/* Another session makes a relation of that name, and was first to commit: what PostgreSQL then says is about its own catalog. */
+static void
+run_create(const char *sql, const TdViewName *name)
+{
+	MemoryContext caller = CurrentMemoryContext;
+
+	PG_TRY();
+	{
+		td_run_as_caller(sql);
+	}
+	PG_CATCH();
+	{
+		ErrorData  *edata;
+
+		MemoryContextSwitchTo(caller);
+		edata = CopyErrorData();
+		if (edata->sqlerrcode != ERRCODE_UNIQUE_VIOLATION || edata->schema_name == NULL || strcmp(edata->schema_name, "pg_catalog") != 0)
+			PG_RE_THROW();
+		FlushErrorState();
+		ereport(ERROR,
+				(errcode(ERRCODE_DUPLICATE_TABLE),
+				 errmsg("relation %s exists already", quote_qualified_identifier(name->schema, name->table)),
+				 errdetail("Another session has just made it."),
+				 errhint("Choose another name for the view; or pass or_replace => true, if that is a live view.")));
+	}
+	PG_END_TRY();
+}
+
 /* With the columns of the query and their key; as the caller. */
 Oid
 td_view_create_table(const TdViewName *name, const TdShape *shape, List *options)
@@ -178,7 +206,7 @@ td_view_create_table(const TdViewName *name, const TdShape *shape, List *options
 	append_key(&sql, shape);
 	appendStringInfoString(&sql, ") USING heap");
 	append_storage(&sql, options, shape->grouped || shape->topk);
-	td_run_as_caller(sql.data);
+	run_create(sql.data, name);
 	CommandCounterIncrement();
 	table = get_relname_relid(name->table, name->schema_oid);
 	if (!OidIsValid(table))
@@ -363,6 +391,8 @@ td_view_create_twin(const char *draft_schema, const char *schema, const char *na
 	td_catalog_enter(&scope);
 	td_run_as_caller(psprintf("ALTER VIEW %s SET SCHEMA %s", quote_qualified_identifier(draft_schema, draft), schema));
 	td_run_as_caller(psprintf("ALTER VIEW %s RENAME TO %s", quote_qualified_identifier(schema, draft), quote_identifier(name)));
+	CommandCounterIncrement();
+	td_twin_guard(twin);
 	td_catalog_leave(&scope);
 	CommandCounterIncrement();
 	td_view_make_part(twin, table);

@@ -1,0 +1,144 @@
+# What a user is told, and kept from, where a live view can't go on: one cause, one call to mend it.
+use strict;
+use warnings;
+use FindBin;
+use lib "$FindBin::Bin/lib";
+use Test::More;
+use DBD::Pg;
+use TdProcs;
+
+my $pg = start_server('viewmessages', 'max_worker_processes = 32', 'max_prepared_transactions = 5');
+execute('postgres', 'CREATE EXTENSION tapdata', 'SET synchronous_commit = local', 'CREATE TABLE b (id int PRIMARY KEY, v int NOT NULL)', 'INSERT INTO b SELECT i, i FROM generate_series(1, 20) i');
+sub create { my ($name, $query, $options) = @_; execute('postgres', sprintf q{SELECT tapdata.create_view('%s', $q$%s$q$, '%s')}, $name, $query, $options // '{}'); return }
+sub exact { my ($what, @names) = @_;
+	for my $v (@names)
+	{
+		is(try_do(psql('postgres'), "SELECT tapdata.wait_view('$v', '20 s')"), '', "$what: $v reached");
+		is(value('postgres', "SELECT count(*) FROM tapdata.check_view('$v')"), 0, "$what: $v is exact");
+	}
+	return }
+sub column { my ($column, $name) = @_; return value('postgres', "SELECT $column FROM tapdata.views WHERE view = ?::regclass", $name) // '' }
+sub has_failed { my (@names) = @_;
+	for my $v (@names) { ok(eventually(sub { column('status', $v) eq 'failed' }), "$v has failed") }
+	return }
+# What the statement is refused with, and nothing of it is done.
+sub failure { my ($sql) = @_; my $dbh = psql('postgres', fresh => 1); my $r = try_do($dbh, $sql); $dbh->disconnect; return $r }
+
+# ---- a twin is not written through, however simple it is ----
+create('simple', 'SELECT id, v FROM b WHERE v > 5');
+exact('new', 'simple');
+execute('postgres', 'CREATE VIEW over_twin AS SELECT id, v FROM tapdata_views.simple');
+for my $sql ('DELETE FROM tapdata_views.simple', 'UPDATE tapdata_views.simple SET v = v + 1', 'INSERT INTO tapdata_views.simple VALUES (100, 100)', 'DELETE FROM over_twin',
+	'WITH gone AS (DELETE FROM tapdata_views.simple RETURNING *) SELECT count(*) FROM gone')
+{
+	like(failure($sql), qr/^55000 .*view tapdata_views\.simple can only be read/, $sql);
+}
+is(failure("SET session_replication_role = replica; DELETE FROM tapdata_views.simple; DELETE FROM over_twin; INSERT INTO tapdata_views.simple VALUES (100, 100)"), '', 'as a replica');
+is(value('postgres', 'SELECT count(*) FROM b'), 20, 'nothing is written, nor as a replica');
+like(failure('DROP TRIGGER tapdata_refuse_write ON tapdata_views.simple'), qr/^0A000/, 'what keeps it so stays');
+is(value('postgres', 'SELECT count(*) FROM tapdata_views.simple'), 15, 'it is read as ever');
+execute('postgres', 'DROP VIEW over_twin', q{SELECT tapdata.create_view('simple', 'SELECT id, v FROM b WHERE v > 7', or_replace => true)});
+ok(eventually(sub { value('postgres', 'SELECT count(*) FROM simple') == 13 }), 'another definition');
+like(failure('DELETE FROM tapdata_views.simple'), qr/^55000/, 'it is not written through either');
+execute('postgres', q{SELECT tapdata.drop_view('simple')});
+
+# ---- a failed view, and those above it: some have failed of the cause themselves ----
+create('low', 'SELECT id, 10 / v AS q FROM b');
+create('up', 'SELECT q, count(*) AS n FROM low GROUP BY q');
+create('top', 'SELECT n, count(*) AS m FROM up GROUP BY n');
+create('up_part', 'SELECT l.id, l.q, (SELECT sum(10 / v) FROM b) AS s FROM low l');
+create('up_kept', 'SELECT l.id, l.q, b.v FROM low l JOIN b ON b.id = l.id', '{"old_images": "kept"}');
+exact('new', qw(low up top up_part up_kept));
+execute('postgres', 'UPDATE b SET v = 0 WHERE id = 3');
+has_failed(qw(low up top up_part up_kept));
+like(column('hint', $_), qr/public\.low.*refresh_view\('public\.low'\)/, "$_: the hint names the view that has to be mended") for qw(up top);
+execute('postgres', 'UPDATE b SET v = 3 WHERE id = 3', q{SELECT tapdata.refresh_view('low')});
+exact('one call revives all', qw(low up top up_part up_kept));
+execute('postgres', 'UPDATE b SET v = 0 WHERE id = 3');
+has_failed(qw(low up top up_part up_kept));
+execute('postgres', 'UPDATE b SET v = 3 WHERE id = 3', q{SELECT tapdata.refresh_view(view) FROM tapdata.views WHERE status = 'failed'});
+exact('and so does the call for all that have failed', qw(low up top up_part up_kept));
+
+# ---- a base table stays logged ----
+execute('postgres', 'CREATE TABLE p (id int, v int) PARTITION BY RANGE (id)', 'CREATE TABLE p1 PARTITION OF p FOR VALUES FROM (0) TO (10)');
+create('of_p', 'SELECT v, count(*) AS n FROM p GROUP BY v');
+like(failure('ALTER TABLE b SET UNLOGGED'), qr/^2BP01 .*table "b" must stay logged.*public\.low.*public\.up_part.*drop_view\('public\.low'\)/s, 'SET UNLOGGED is refused, with the views');
+like(failure('ALTER TABLE p1 SET UNLOGGED'), qr/^2BP01 .*of_p/s, 'of a partition, too');
+is(failure('CREATE TABLE alone (id int); ALTER TABLE alone SET UNLOGGED; ALTER TABLE alone SET LOGGED'), '', 'other tables go either way');
+exact('they go on', qw(low of_p));
+
+# ---- old values that are not written any more ----
+sub doctor { my ($item) = @_; return join '|', map { $_ // '' } psql('postgres')->selectrow_array('SELECT ok, detail, fix FROM tapdata.doctor() WHERE item = ?', undef, $item) }
+sub old_rows { my ($view) = @_; return rows('postgres', "SELECT strategy, detail FROM tapdata.explain_view('$view') WHERE node LIKE '%old rows of public.%'") }
+like(doctor('old rows'), qr/^1\|/, 'the doctor finds them written');
+like(old_rows('low'), qr/^replica identity full\|it is so already/, 'so does explain_view');
+execute('postgres', 'ALTER TABLE b REPLICA IDENTITY DEFAULT', 'ALTER TABLE p1 REPLICA IDENTITY DEFAULT');
+like(doctor('old rows'), qr/^0\|.*public\.b, public\.p1\|.*ALTER TABLE ONLY public\.b REPLICA IDENTITY FULL;/, 'not any more: it names the tables');
+like(old_rows('low'), qr/^unknown\|its replica identity does not cover/, 'explain_view says what is');
+like(rows('postgres', q{SELECT strategy FROM tapdata.explain_query('SELECT id, v FROM b') WHERE node LIKE '%old rows%'}), qr/^replica identity full$/, '... and explain_query what would be');
+execute('postgres', 'CREATE ROLE nobody_here LOGIN');
+is(psql('postgres', user => 'nobody_here', fresh => 1)->selectrow_array(q{SELECT ok FROM tapdata.doctor() WHERE item = 'old rows'}), 1, 'who may not see the views is told of no table');
+execute('postgres', 'UPDATE b SET v = v + 1');
+exact('exact all the same', qw(low up_part));
+execute('postgres', value('postgres', q{SELECT fix FROM tapdata.doctor() WHERE item = 'old rows'}));
+like(doctor('old rows'), qr/^1\|/, 'its statement mends it');
+execute('postgres', 'UPDATE b SET v = v + 1');
+exact('and again', qw(low up_part));
+
+# ---- an index of the user that does not take a row of the view ----
+create('indexed', 'SELECT v % 3 AS g, count(*) AS n FROM b GROUP BY v % 3');
+create('unkeyed', 'SELECT v FROM b');
+exact('new', qw(indexed unkeyed));
+execute('postgres', 'CREATE INDEX inverse ON indexed ((1 / (n - 3)))', 'CREATE INDEX halves ON unkeyed ((10 / (v - 77)))', 'DELETE FROM b WHERE v % 3 = 0 AND id NOT IN (SELECT id FROM b WHERE v % 3 = 0 ORDER BY id LIMIT 3)', 'UPDATE b SET v = 77 WHERE id = (SELECT id FROM b WHERE v % 3 = 2 LIMIT 1)');
+has_failed(qw(indexed unkeyed));
+like(column('hint', 'indexed'), qr/has an index that computes it: inverse\. Drop that/, 'it is named');
+like(column('hint', 'unkeyed'), qr/has an index that computes it: halves\. Drop that/, 'it alone');
+execute('postgres', 'DROP INDEX inverse', 'DROP INDEX halves', map { "SELECT tapdata.refresh_view('$_')" } qw(indexed unkeyed));
+exact('dropped', qw(indexed unkeyed));
+
+# ---- what a view has besides its table ----
+my ($id) = value('postgres', q{SELECT id FROM tapdata.view WHERE relation = 'up_part'::regclass});
+my ($part, $kept) = map { value('postgres', "SELECT relation::regclass FROM tapdata.view WHERE $_ LIMIT 1") } "part_of = $id", 'keeps > 0';
+like(failure("DELETE FROM $part"), qr/^55000 .*is a part of live view public\.up_part.*Change the rows that the view is made of/s, 'a part names its view');
+like(failure("DELETE FROM $kept"), qr/^55000 .*is a part of live view public\.up_kept/s, 'so does a table with old rows');
+create('summed', 'SELECT v % 3 AS g, sum(v) AS s, count(*) AS n FROM b GROUP BY v % 3');
+exact('new', 'summed');
+my $state = value('postgres', q{SELECT state_tables[1] FROM tapdata.views WHERE view = 'summed'::regclass});
+like(failure("ALTER TABLE $state $_"), qr/^0A000 .*live view public\.summed has its state in it/s, "its state: $_") for 'ADD x int', 'DROP COLUMN g', 'ALTER g TYPE bigint', 'RENAME g TO h';
+is(failure("SET session_replication_role = replica; DELETE FROM summed WHERE g = 1; DELETE FROM $state; DELETE FROM $part"), '', 'as a replica');
+cmp_ok(value('postgres', q{SELECT count(*) FROM tapdata.check_view('summed')}), '>', 0, 'a superuser who is a replica writes all the same');
+execute('postgres', map { "SELECT tapdata.refresh_view('$_')" } qw(summed up_part));
+exact('mended', qw(summed up_part));
+like(failure("ALTER TABLE summed ADD x int"), qr/^0A000 .*create_view\('public\.summed', \.\.\., or_replace => true\)/s, 'how a view gets a column');
+
+# ---- who is waited for ----
+{
+	my ($holder, $maker) = map { psql('postgres', fresh => 1) } 1 .. 2;
+	$holder->begin_work;
+	$holder->do("LOCK TABLE low, $kept");
+	my $pid = $holder->{pg_pid};
+	execute('postgres', 'UPDATE b SET v = v + 1');
+	ok(eventually(sub { column('error', 'up_kept') =~ /locked by process $pid$/ }, 30), 'a view with old rows kept names the process that has the lock') or diag(column('error', 'up_kept'));
+	ok(eventually(sub { column('error', 'up') =~ /locked by process $pid$/ }, 30), 'and so does one over others') or diag(column('error', 'up'));
+	$holder->rollback;
+	exact('released', qw(up_kept up));
+
+	$holder->begin_work;
+	$holder->do(q{SELECT tapdata.create_view('twice', 'SELECT id FROM b')});
+	$maker->do(q{SELECT tapdata.create_view('twice', 'SELECT id FROM b')}, { pg_async => DBD::Pg::PG_ASYNC() });
+	ok(eventually(sub { value('postgres', "SELECT wait_event_type = 'Lock' FROM pg_stat_activity WHERE pid = ?", $maker->{pg_pid}) }), 'two sessions make a view of one name');
+	$holder->commit;
+	eval { $maker->pg_result };
+	is($maker->state, '42P07', 'the second one is refused');
+	like($maker->errstr, qr/relation public\.twice exists already.*Another session has just made it/s, 'as if it had been there before');
+	exact('the first one', 'twice');
+
+	$holder->do($_) for 'BEGIN', 'INSERT INTO p VALUES (2, 2)', q{PREPARE TRANSACTION 'left open'};
+	create('waits', 'SELECT id FROM b', '{"group": "another"}');
+	ok(eventually(sub { doctor('new views') =~ /^0\|.*open: prepared transaction 'left open'/ }, 30), 'a new view that waits for a prepared transaction: the doctor names it') or diag(doctor('new views'));
+	$holder->do(q{COMMIT PREPARED 'left open'});
+	exact('committed', 'waits');
+}
+
+finish();
+done_testing();
