@@ -63,7 +63,8 @@ typedef enum TdUnknown
 	TD_UNKNOWN_TRUNCATE,
 	TD_UNKNOWN_OLD_IMAGE,		/* replica identity does not cover the wanted columns */
 	TD_UNKNOWN_COLUMN,			/* a wanted column was not there yet, or not any more */
-	TD_UNKNOWN_TOO_LARGE		/* a row of more than 1 GB once its values are whole */
+	TD_UNKNOWN_TOO_LARGE,		/* a row of more than 1 GB once its values are whole */
+	TD_UNKNOWN_NOT_BELOW		/* rows of a partition, or of a table that inherited, were sent: it does not belong to this one any more */
 } TdUnknown;
 
 /* A column of a layout; name is that of today, not of history: the reader's affair. */

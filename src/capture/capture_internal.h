@@ -108,6 +108,7 @@ typedef struct TdTarget
 	TdRoot	   *root;
 	TdLayout   *layout;			/* NULL = a wanted column is not there */
 	AttrNumber *attnums;		/* per column of the layout: in the relation itself */
+	bool		noted;			/* below.c knows that its rows go there */
 	bool		old_whole;		/* old tuples hold all of these, or were not logged since none of them changed */
 } TdTarget;
 
@@ -150,6 +151,8 @@ typedef struct TdDecoder
 	long		trim_at;		/* entries: then those that are not needed go */
 	HTAB	   *ancestors;		/* of Oid: when one changes, all that are below others are looked at again */
 	TdRelation *last;
+	HTAB	   *below;			/* below.c; NULL = nothing yet */
+	bool		below_changed;
 	uint32		version;		/* in force; 0 = nothing has been wanted yet */
 	uint32		next_layout;
 	/* the block */
@@ -210,6 +213,11 @@ extern void td_relations_reset(TdDecoder *d, uint32 version, const uint8_t *want
 extern void td_relations_trim(TdDecoder *d);	/* between transactions */
 extern TdRelation *td_relation_get(TdDecoder *d, Relation rel);
 extern List *td_relation_roots(TdDecoder *d, Oid relid);	/* of TdRoot *: also what it belonged to before it changed */
+
+/* below.c */
+extern void td_below_sent(TdDecoder *d, Oid relid, Oid root);
+extern void td_below_invalidate(TdDecoder *d, Oid relid);
+extern void td_below_check(TdDecoder *d);
 
 /* row.c */
 extern void td_row_change(TdDecoder *d, TdRelation *rel, TdTarget *target, bool minus, HeapTuple old, bool plus, HeapTuple new);

@@ -193,7 +193,7 @@ read_body(const uint8_t *body, size_t len, TdCaptureMessage *m)
 		case TD_CAPTURE_ROW:
 			return read_row(body, len, m);
 		case TD_CAPTURE_UNKNOWN:
-			return len == 0 && m->why <= TD_UNKNOWN_TOO_LARGE;
+			return len == 0 && m->why <= TD_UNKNOWN_NOT_BELOW;
 		case TD_CAPTURE_DDL:
 		case TD_CAPTURE_COMMIT:
 			return len == 0;

@@ -142,6 +142,7 @@ commit(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, XLogRecPtr lsn)
 
 	if (txn->ninvalidations > 0 && d->nroots > 0)
 		tell_ddl(d, txn);
+	td_below_check(d);
 	if (d->begun)
 	{
 		td_out_put(d, &(TdCaptureMessage) {.kind = TD_CAPTURE_COMMIT});
@@ -178,6 +179,9 @@ change_of(TdDecoder *d, TdRelation *rel, TdTarget *target, ReorderBufferChange *
 		td_plugin_unknown(d, target->root, TD_UNKNOWN_COLUMN);
 		return;
 	}
+	if (!target->noted)
+		td_below_sent(d, rel->relid, target->root->relid);
+	target->noted = true;
 	switch (change->action)
 	{
 		case REORDER_BUFFER_CHANGE_INSERT:

@@ -163,6 +163,7 @@ invalidate(Datum arg, Oid relid)
 
 	if (td_decoder == NULL || td_decoder->relations == NULL)
 		return;
+	td_below_invalidate(td_decoder, relid);
 	if (!OidIsValid(relid))
 	{
 		invalidate_many(false);
@@ -282,6 +283,7 @@ add_target(TdDecoder *d, TdRelation *entry, TdRoot *root, Relation rel, Relation
 	target = &entry->targets[entry->ntargets];
 	target->root = root;
 	target->old_whole = false;
+	target->noted = root->relid == entry->relid;	/* its own */
 	target->attnums = palloc0(Max(1, root->ncolumns) * sizeof(AttrNumber));
 	MemoryContextSwitchTo(old);
 

@@ -232,7 +232,7 @@ extern bool td_fingerprint_grown(const char *before, const char *now);
  * the snapshot and one after reading = nothing has come or gone between (footing.c).
  */
 extern List *td_footing(const TdShape *shape);
-extern List *td_footing_of_query(Query *query); /* analysed and rewritten */
+extern List *td_footing_of_query(Query *query, bool *cached); /* analysed and rewritten; *cached: may be planned */
 extern uint32 td_footing_hash(const List *footing); /* never 0 */
 
 /* ======== plan/: the shape as statements ======== */

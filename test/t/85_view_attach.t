@@ -107,6 +107,47 @@ for my $v (qw(of_d of_p of_f))
 	execute('postgres', $below{of_d}{on}, "SELECT tapdata.drop_view('sums')");
 }
 
+# ---- what comes, is written to and goes again, all of it between two ticks: the catalogs are as they were ----
+# a lock on tables of the views keeps ticks from happening
+{
+	my %views = (d_all => 'SELECT id, x FROM d', d_sum => 'SELECT count(*) AS n, sum(x) AS s FROM d', p_all => 'SELECT id, x FROM p', p_sum => 'SELECT count(*) AS n, sum(x) AS s FROM p');
+	my @names = sort keys %views;
+	execute('postgres', map { ("SELECT tapdata.create_view('$_', '$views{$_}')", "SELECT tapdata.wait_view('$_', '30 s')") } @names);
+	my ($d, $p) = @below{qw(of_d of_p)};
+	my @rounds = (
+		['a partition in one transaction', $d, 'BEGIN', $d->{on}, 'UPDATE d SET x = x + 1 WHERE id < 5', 'INSERT INTO d VALUES (0, 100)', $d->{off}, 'DELETE FROM d_low WHERE id < 3', 'COMMIT'],
+		['a partition in three', $d, $d->{on}, 'UPDATE d SET x = x + 1 WHERE id < 5', $d->{off}],
+		['a child in one transaction', $p, 'BEGIN', $p->{on}, 'UPDATE p SET x = x + 1', 'INSERT INTO p_child VALUES (0, 100)', $p->{off}, 'COMMIT'],
+		['a child in three', $p, $p->{on}, 'UPDATE p SET x = x + 1', $p->{off}],
+		['a child, while what is wanted changes', $p, $p->{on}, 'UPDATE p SET x = x + 1', sub { execute('postgres', q{SELECT tapdata.create_view('p_late', 'SELECT x FROM p')}) }, $p->{off}, sub { execute('postgres', q{SELECT tapdata.drop_view('p_late')}) }]);
+	execute('postgres', $d->{off}, $p->{off});
+	for my $r (@rounds)
+	{
+		my ($what, undef, @steps) = @$r;
+		my ($holder, $writer) = map { psql('postgres', fresh => 1) } 1 .. 2;
+		execute('postgres', map { "SELECT tapdata.wait_view('$_', '30 s')" } @names);
+		$holder->begin_work;
+		$holder->do("LOCK TABLE $_ IN SHARE MODE") for @names;
+		for (@steps) { ref ? $_->() : $writer->do($_) }
+		$holder->commit;
+		execute('postgres', map { "SELECT tapdata.wait_view('$_', '30 s')" } @names);
+		is(join(' ', map { value('postgres', "SELECT count(*) FROM ((TABLE $_ EXCEPT ALL ($views{$_})) UNION ALL (($views{$_}) EXCEPT ALL TABLE $_)) x") } @names), '0 0 0 0', "$what: nothing of it stays");
+	}
+	# a transaction that wrote to it when it was one, and is committed when it is none
+	execute('postgres', $d->{on}, map { "SELECT tapdata.wait_view('$_', '30 s')" } @names);
+	my ($writer, $detacher) = map { psql('postgres', fresh => 1) } 1 .. 2;
+	$writer->begin_work;
+	$writer->do('INSERT INTO d VALUES (0, 1000)');
+	$detacher->do("$d->{off} CONCURRENTLY", { pg_async => PG_ASYNC });
+	ok(eventually(sub { value('postgres', q{SELECT count(*) FROM pg_inherits WHERE inhdetachpending}) }), 'it is being detached');
+	execute('postgres', map { "SELECT tapdata.wait_view('$_', '30 s')" } @names);
+	$writer->commit;
+	$detacher->pg_result;
+	execute('postgres', map { "SELECT tapdata.wait_view('$_', '30 s')" } @names);
+	is(join(' ', map { value('postgres', "SELECT count(*) FROM ((TABLE $_ EXCEPT ALL ($views{$_})) UNION ALL (($views{$_}) EXCEPT ALL TABLE $_)) x") } @names), '0 0 0 0', 'nor of what a transaction wrote to it before');
+	execute('postgres', $d->{on}, map { "SELECT tapdata.drop_view('$_')" } @names);
+}
+
 # ---- a storm ----
 my $seconds = $ENV{TD_STORM_SECONDS} || 8;
 my $seed = seed();

@@ -12,13 +12,17 @@
  *
  *		So a footing is taken before the locks and the snapshot, and once more after
  *		all has been read (or planned, where it is planned once): if both are equal,
- *		catalogs and snapshot were of one state.  A footing that comes back (A, B, A)
- *		is none to fear: who holds ACCESS SHARE on a table keeps what came below it
- *		from being taken away, and who reads what has come locks it, too.
+ *		catalogs and snapshot were of one state.  What goes and comes again (A, B, A)
+ *		is another footing: each part of it bears the transaction that wrote it.
  *
- *		A list of OIDs, to be compared with equal(): each table, what is below it,
- *		InvalidOid where something of that is being detached; each function, with the
- *		transaction that wrote it.
+ *		Who commits is seen before he has told the others what he did to the catalogs:
+ *		a footing is read from pg_inherits as it is, but which partitions a table has
+ *		is planned by what is cached of it, and that may be the past until he has told.
+ *		A view worker waits until he has (tick.c, hear_of_ddl); who does not know of him
+ *		asks for a footing by which it can plan.
+ *
+ *		A list of OIDs, to be compared with equal(): each table, what is below it, each
+ *		function; those below and the functions with the transaction that wrote that.
  *
  * IDENTIFICATION
  *		src/view/analyze/footing.c
@@ -27,16 +31,38 @@
  */
 #include "postgres.h"
 
+#include "access/genam.h"
 #include "access/htup_details.h"
+#include "access/relation.h"
+#include "access/table.h"
 #include "access/transam.h"
+#include "catalog/indexing.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_inherits.h"
 #include "common/hashfn.h"
 #include "miscadmin.h"
 #include "nodes/nodeFuncs.h"
+#include "partitioning/partdesc.h"
+#include "utils/fmgroids.h"
+#include "utils/rel.h"
 #include "utils/syscache.h"
 
 #include "view/analyze/analyze_internal.h"
+
+/* One that is being taken. */
+typedef struct Footing
+{
+	List	   *list;
+	bool		cached;			/* so far all that is planned by is as it says */
+} Footing;
+
+/* A table below another one. */
+typedef struct Child
+{
+	Oid			relid;
+	TransactionId since;
+	bool		leaves;			/* is being detached */
+} Child;
 
 /* As has_subclass, but a table that is not locked may be gone. */
 static bool
@@ -52,50 +78,126 @@ may_have_children(Oid relid)
 	return may;
 }
 
-/* Whatever the active snapshot is: also what is being detached. */
-static List *
-add_table(List *footing, Oid relid)
+static int
+compare_children(const ListCell *a, const ListCell *b)
 {
-	bool		detached = false;
+	Oid			x = ((Child *) lfirst(a))->relid;
+	Oid			y = ((Child *) lfirst(b))->relid;
+
+	return x < y ? -1 : x > y;
+}
+
+/* Whatever the active snapshot is: also what is being detached.  By OID. */
+static List *
+children_of(Oid parent)
+{
+	Relation	rel = table_open(InheritsRelationId, AccessShareLock);
+	List	   *children = NIL;
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	ScanKeyInit(&key, Anum_pg_inherits_inhparent, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(parent));
+	scan = systable_beginscan(rel, InheritsParentIndexId, true, NULL, 1, &key);
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		Child	   *child = palloc(sizeof(Child));
+
+		child->relid = ((Form_pg_inherits) GETSTRUCT(tuple))->inhrelid;
+		child->since = HeapTupleHeaderGetRawXmin(tuple->t_data);
+		child->leaves = ((Form_pg_inherits) GETSTRUCT(tuple))->inhdetachpending;
+		children = lappend(children, child);
+	}
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	list_sort(children, compare_children);
+	return children;
+}
+
+/* The partitions that are cached of a table: are they the ones that the catalog has? */
+static bool
+same_partitions(PartitionDesc cached, List *children)
+{
+	List	   *oids = NIL;
+	bool		leaves = false;
+	ListCell   *lc;
+
+	if (cached->nparts != list_length(children))
+		return false;
+	for (int i = 0; i < cached->nparts; i++)
+		oids = lappend_oid(oids, cached->oids[i]);
+	list_sort(oids, list_oid_cmp);
+	foreach(lc, children)
+	{
+		const Child *child = lfirst(lc);
+
+		if (list_nth_oid(oids, foreach_current_index(lc)) != child->relid)
+			return false;
+		leaves |= child->leaves;
+	}
+	return leaves == cached->detached_exist;
+}
+
+/* Does what the planner goes by say the same as the catalog?  Which tables inherit from one it asks the catalog itself. */
+static bool
+is_cached(Oid parent, List *children)
+{
+	Relation	rel = try_relation_open(parent, AccessShareLock);
+	bool		cached;
+
+	if (rel == NULL)
+		return false;
+	cached = rel->rd_rel->relkind != RELKIND_PARTITIONED_TABLE || same_partitions(RelationGetPartitionDesc(rel, false), children);
+	relation_close(rel, NoLock);
+	return cached;
+}
+
+static void
+add_table(Footing *footing, Oid relid)
+{
 	List	   *children;
 	ListCell   *lc;
 
 	check_stack_depth();
-	footing = lappend_oid(footing, relid);
+	footing->list = lappend_oid(footing->list, relid);
 	if (!may_have_children(relid))
-		return footing;
-	children = find_inheritance_children_extended(relid, false, NoLock, &detached, NULL);
+		return;
+	children = children_of(relid);
+	footing->cached = footing->cached && is_cached(relid, children);
 	foreach(lc, children)
-		footing = add_table(footing, lfirst_oid(lc));
-	list_free(children);
-	return detached ? lappend_oid(footing, InvalidOid) : footing;
+	{
+		const Child *child = lfirst(lc);
+
+		footing->list = lappend_oid(footing->list, child->since);
+		add_table(footing, child->relid);
+	}
+	list_free_deep(children);
 }
 
-static List *
-add_function(List *footing, Oid function)
+static void
+add_function(Footing *footing, Oid function)
 {
 	HeapTuple	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
 
-	footing = lappend_oid(footing, function);
+	footing->list = lappend_oid(footing->list, function);
 	if (!HeapTupleIsValid(tuple))
-		return footing;
-	footing = lappend_oid(footing, HeapTupleHeaderGetRawXmin(tuple->t_data));
+		return;
+	footing->list = lappend_oid(footing->list, HeapTupleHeaderGetRawXmin(tuple->t_data));
 	ReleaseSysCache(tuple);
-	return footing;
 }
 
 /* Of a view's statements. */
 List *
 td_footing(const TdShape *shape)
 {
-	List	   *footing = NIL;
+	Footing		footing = {NIL, false};	/* nobody asks */
 	ListCell   *lc;
 
 	for (int i = 0; i < shape->noccurrences; i++)
-		footing = add_table(footing, shape->occurrences[i].relid);
+		add_table(&footing, shape->occurrences[i].relid);
 	foreach(lc, shape->functions)
-		footing = add_function(footing, lfirst_oid(lc));
-	return footing;
+		add_function(&footing, lfirst_oid(lc));
+	return footing.list;
 }
 
 uint32
@@ -113,20 +215,18 @@ td_footing_hash(const List *footing)
 static bool
 take_function(Oid function, void *context)
 {
-	List	  **footing = context;
-
 	if (function >= FirstNormalObjectId)
-		*footing = add_function(*footing, function);
+		add_function(context, function);
 	return false;
 }
 
 static bool
-walker(Node *node, List **footing)
+walker(Node *node, Footing *footing)
 {
 	if (node == NULL)
 		return false;
 	if (IsA(node, RangeTblEntry) && ((RangeTblEntry *) node)->rtekind == RTE_RELATION)
-		*footing = add_table(*footing, ((RangeTblEntry *) node)->relid);
+		add_table(footing, ((RangeTblEntry *) node)->relid);
 	if (IsA(node, RangeTblEntry))
 		return false;
 	if (IsA(node, Query))
@@ -135,12 +235,14 @@ walker(Node *node, List **footing)
 	return expression_tree_walker(node, walker, footing);
 }
 
-/* Of a query that has been analysed and rewritten. */
+/* Of a query that has been analysed and rewritten.  *cached (NULL: nobody asks): can it be planned by it, or are caches behind still? */
 List *
-td_footing_of_query(Query *query)
+td_footing_of_query(Query *query, bool *cached)
 {
-	List	   *footing = NIL;
+	Footing		footing = {NIL, cached != NULL};
 
 	(void) walker((Node *) query, &footing);
-	return footing;
+	if (cached)
+		*cached = footing.cached;
+	return footing.list;
 }

@@ -719,6 +719,7 @@ fill_view(TdView *view, List *bases, volatile TdFilling *filling)
 	List	   *footing;
 
 	get_snapshot(view, bases);
+	AcceptInvalidationMessages();	/* the tick that lent it had waited until all of them were sent */
 	MemoryContextSwitchTo(context);
 	filling->started = true;
 	begin_timeout(view, filling);

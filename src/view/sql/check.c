@@ -19,7 +19,8 @@
  *
  *		What no lock keeps as it is (partitions that come, functions that are
  *		replaced) is compared: the plan of the twin is good for S if the twin's
- *		footing is the same before it was planned and once S is committed, and it has
+ *		footing is the same before it was planned (by caches that know all of it) and
+ *		once S is committed, and it has
  *		been read by the functions of S if it still is after that.  The tick has seen
  *		to it that the view was computed by that of S.
  *
@@ -45,7 +46,7 @@
 #include "miscadmin.h"
 #include "nodes/nodeFuncs.h"
 #include "optimizer/planner.h"
-#include "storage/lmgr.h"
+#include "storage/latch.h"
 #include "tcop/tcopprot.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
@@ -56,12 +57,14 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 #include "utils/typcache.h"
+#include "utils/wait_event.h"
 #include "workers/workers.h"
 
 #include "view/sql/sql_internal.h"
 
 #define CHECK_TIMEOUT_MS 60000	/* until the view streams, and until a tick has lent its snapshot */
 #define ASK_AGAIN_MS 300		/* what an exclusive lock waits for us, at most */
+#define PAUSE_MS 1				/* after an attempt in vain, without locks */
 #define FETCH 1000
 
 /* One side of the comparison. */
@@ -81,13 +84,13 @@ static Oid	checked_table;		/* of the check that is being planned */
 static void require_all_rows(const TdView *view);
 static char *twin_name(const TdView *view);
 static void check(FunctionCallInfo fcinfo, TdView *view, int64 max_rows);
-static void plan_bag(TdBag *bag);
+static bool plan_bag(TdBag *bag);
 static bool skip_rights(Oid relation);
 static bool skip_all_rights(Node *node, void *context);
 static Snapshot prepare(TdView **view, TdBag *query, TdBag *table, TimestampTz end, Snapshot *second);
 static Snapshot attempt(const TdView *view, TdBag *query, TdBag *table, Snapshot *second);
 static bool is_as_it_was(const TdView *view);
-static void plan_both(const TdView *view, TdBag *query, TdBag *table);
+static bool plan_both(const TdView *view, TdBag *query, TdBag *table);
 static TdView *require_streaming(TdView *view, TimestampTz end);
 static Snapshot borrow(const TdView *view, const TdBag *query, ResourceOwner owner, Snapshot *second);
 static void log_difference(const TdView *view, const char *tick, const char *second);
@@ -193,19 +196,23 @@ log_difference(const TdView *view, const char *tick, const char *second)
 
 /* ---- reading ---- */
 
-/* Analysed, rewritten and planned: from here on all that it reads is locked. */
-static void
+/* Analysed, rewritten and planned: from here on all that it reads is locked.  false = not now: it would be planned by the past. */
+static bool
 plan_bag(TdBag *bag)
 {
 	RawStmt    *raw = linitial_node(RawStmt, pg_parse_query(bag->sql));
 	Query	   *query = linitial_node(Query, pg_analyze_and_rewrite_fixedparams(raw, bag->sql, NULL, 0, NULL));
+	bool		cached;
 
 	(void) skip_all_rights((Node *) query, NULL);
 	bag->query = copyObject(query);
-	bag->footing = td_footing_of_query(query);
+	bag->footing = td_footing_of_query(query, &cached);
+	if (!cached)
+		return false;
 	PushActiveSnapshot(GetLatestSnapshot());	/* which partitions are being detached is told by it */
 	bag->plan = pg_plan_query(query, bag->sql, 0, NULL);
 	PopActiveSnapshot();
+	return true;
 }
 
 /* Rights on the view itself, and on its twin and those of others: see NOTES. */
@@ -239,6 +246,8 @@ prepare(TdView **view, TdBag *query, TdBag *table, TimestampTz end, Snapshot *se
 		*view = require_streaming(*view, end);
 		tick = attempt(*view, query, table, second);
 		CHECK_FOR_INTERRUPTS();
+		if (tick == NULL)
+			(void) WaitLatch(MyLatch, WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, PAUSE_MS, PG_WAIT_EXTENSION);
 	}
 	return tick;
 }
@@ -255,8 +264,7 @@ attempt(const TdView *view, TdBag *query, TdBag *table, Snapshot *second)
 	MemoryContextSwitchTo(caller);
 	PG_TRY();
 	{
-		plan_both(view, query, table);
-		tick = is_as_it_was(view) ? borrow(view, query, owner, second) : NULL;
+		tick = plan_both(view, query, table) && is_as_it_was(view) ? borrow(view, query, owner, second) : NULL;
 	}
 	PG_CATCH();
 	{
@@ -281,15 +289,17 @@ is_as_it_was(const TdView *view)
 	return now && now->version == view->version;
 }
 
-static void
+/* false = not now. */
+static bool
 plan_both(const TdView *view, TdBag *query, TdBag *table)
 {
 	TdViewScope scope;
+	bool		planned;
 
 	td_scope_enter(&scope, view, false);
-	plan_bag(query);
-	plan_bag(table);
+	planned = plan_bag(query) && plan_bag(table);
 	td_scope_leave(&scope);
+	return planned;
 }
 
 /* Waits, without a lock, until it streams. */
@@ -319,7 +329,7 @@ static bool
 footing_holds(const TdBag *bag)
 {
 	AcceptInvalidationMessages();
-	return equal(bag->footing, td_footing_of_query(bag->query));
+	return equal(bag->footing, td_footing_of_query(bag->query, NULL));
 }
 
 /* The snapshot of a tick, and a second one (of owner) under which the view is what that tick left; NULL = not now. */

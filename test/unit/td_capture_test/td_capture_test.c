@@ -223,7 +223,7 @@ say_row(Seen *seen, const TdCaptureMessage *m)
 static void
 take_message(Seen *seen, const TdCaptureMessage *m)
 {
-	static const char *const why[] = {"truncate", "old image", "column", "too large"};
+	static const char *const why[] = {"truncate", "old image", "column", "too large", "not below"};
 
 	switch (m->kind)
 	{
