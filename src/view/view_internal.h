@@ -231,7 +231,8 @@ extern bool td_fingerprint_grown(const char *before, const char *now);
  * What statements read by, as far as no lock of a reader keeps it as it is: partitions, children, functions.  Equal lists, one taken before the locks and
  * the snapshot and one after reading = nothing has come or gone between (footing.c).
  */
-extern List *td_footing(const TdShape *shape);
+extern List *td_footing(const TdShape *shape, bool counts); /* counts: to be compared by this session only */
+extern List *td_footing_of_tables(const List *relids); /* by this session only */
 extern List *td_footing_of_query(Query *query, bool *cached); /* analysed and rewritten; *cached: may be planned */
 extern uint32 td_footing_hash(const List *footing); /* never 0 */
 

@@ -12,8 +12,15 @@
  *
  *		So a footing is taken before the locks and the snapshot, and once more after
  *		all has been read (or planned, where it is planned once): if both are equal,
- *		catalogs and snapshot were of one state.  What goes and comes again (A, B, A)
- *		is another footing: each part of it bears the transaction that wrote it.
+ *		catalogs and snapshot were of one state.
+ *
+ *		What goes and comes again is another footing: each child, and each function,
+ *		bears the transaction that wrote its row.  What comes and goes again leaves no
+ *		row.  Who reads a partitioned table keeps partitions from going, by his lock on
+ *		it; a child that inherits is kept only by who knows of it.  INHERIT marks its
+ *		parent as one, which writes a row of pg_class; where that is done already it still
+ *		invalidates what sessions have cached of the parent, so that is counted.  Only
+ *		the session that counts can compare it.
  *
  *		Who commits is seen before he has told the others what he did to the catalogs:
  *		a footing is read from pg_inherits as it is, but which partitions a table has
@@ -21,8 +28,7 @@
  *		A view worker waits until he has (tick.c, hear_of_ddl); who does not know of him
  *		asks for a footing by which it can plan.
  *
- *		A list of OIDs, to be compared with equal(): each table, what is below it, each
- *		function; those below and the functions with the transaction that wrote that.
+ *		A list of OIDs, transaction ids and counts, to be compared with equal().
  *
  * IDENTIFICATION
  *		src/view/analyze/footing.c
@@ -44,6 +50,8 @@
 #include "nodes/nodeFuncs.h"
 #include "partitioning/partdesc.h"
 #include "utils/fmgroids.h"
+#include "utils/hsearch.h"
+#include "utils/inval.h"
 #include "utils/rel.h"
 #include "utils/syscache.h"
 
@@ -53,6 +61,7 @@
 typedef struct Footing
 {
 	List	   *list;
+	bool		counts;			/* with what only this session can compare */
 	bool		cached;			/* so far all that is planned by is as it says */
 } Footing;
 
@@ -64,16 +73,64 @@ typedef struct Child
 	bool		leaves;			/* is being detached */
 } Child;
 
-/* As has_subclass, but a table that is not locked may be gone. */
+/* A table that others inherit from. */
+typedef struct Parent
+{
+	Oid			relid;			/* hash key */
+	uint32		invalidated;	/* so often since we look */
+} Parent;
+
+static HTAB *parents = NULL;
+static uint32 all_invalidated = 0;
+
+/* Relation cache callback. */
+static void
+count_invalidation(Datum arg, Oid relid)
+{
+	Parent	   *parent;
+
+	if (!OidIsValid(relid))
+		all_invalidated++;
+	else if ((parent = hash_search(parents, &relid, HASH_FIND, NULL)) != NULL)
+		parent->invalidated++;
+}
+
+/* How often has a table been invalidated that we have asked for before?  Another number than before = at least once since. */
+static uint32
+invalidations(Oid relid)
+{
+	bool		found;
+	Parent	   *parent;
+
+	if (parents == NULL)
+	{
+		HASHCTL		ctl = {.keysize = sizeof(Oid),.entrysize = sizeof(Parent)};
+
+		parents = hash_create("tapdata tables that others inherit from", 32, &ctl, HASH_ELEM | HASH_BLOBS);
+		CacheRegisterRelcacheCallback(count_invalidation, (Datum) 0);
+	}
+	parent = hash_search(parents, &relid, HASH_ENTER, &found);
+	if (!found)
+		parent->invalidated = 0;
+	return all_invalidated + parent->invalidated;
+}
+
+/* Adds what tells of children that are not there any more.  As has_subclass: may there be children? */
 static bool
-may_have_children(Oid relid)
+add_class(Footing *footing, Oid relid)
 {
 	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
+	Form_pg_class row;
 	bool		may;
 
 	if (!HeapTupleIsValid(tuple))
-		return false;
-	may = ((Form_pg_class) GETSTRUCT(tuple))->relhassubclass;
+		return false;			/* it is not locked, and gone */
+	row = (Form_pg_class) GETSTRUCT(tuple);
+	may = row->relhassubclass;
+	if (!may)
+		footing->list = lappend_oid(footing->list, HeapTupleHeaderGetRawXmin(tuple->t_data));
+	else if (footing->counts && row->relkind != RELKIND_PARTITIONED_TABLE)
+		footing->list = lappend_oid(footing->list, invalidations(relid));
 	ReleaseSysCache(tuple);
 	return may;
 }
@@ -160,7 +217,7 @@ add_table(Footing *footing, Oid relid)
 
 	check_stack_depth();
 	footing->list = lappend_oid(footing->list, relid);
-	if (!may_have_children(relid))
+	if (!add_class(footing, relid))
 		return;
 	children = children_of(relid);
 	footing->cached = footing->cached && is_cached(relid, children);
@@ -186,11 +243,23 @@ add_function(Footing *footing, Oid function)
 	ReleaseSysCache(tuple);
 }
 
-/* Of a view's statements. */
+/* Of tables, and all below them. */
 List *
-td_footing(const TdShape *shape)
+td_footing_of_tables(const List *relids)
 {
-	Footing		footing = {NIL, false};	/* nobody asks */
+	Footing		footing = {.counts = true};
+	ListCell   *lc;
+
+	foreach(lc, relids)
+		add_table(&footing, lfirst_oid(lc));
+	return footing.list;
+}
+
+/* Of a view's statements; counts: of use to this session only. */
+List *
+td_footing(const TdShape *shape, bool counts)
+{
+	Footing		footing = {.counts = counts};
 	ListCell   *lc;
 
 	for (int i = 0; i < shape->noccurrences; i++)
@@ -239,7 +308,7 @@ walker(Node *node, Footing *footing)
 List *
 td_footing_of_query(Query *query, bool *cached)
 {
-	Footing		footing = {NIL, cached != NULL};
+	Footing		footing = {.counts = true,.cached = cached != NULL};
 
 	(void) walker((Node *) query, &footing);
 	if (cached)

@@ -81,7 +81,7 @@ static void keep_lower(TdKeeper *k, TdDeltas *deltas);
 static void keep_delta(TdKeeper *k, TdDelta *delta);
 static uint32 layout_number(TdFill *fill, const TdDelta *delta);
 static void fail_later(TdKeeper *k);
-static void get_snapshot(TdView *view, List *bases);
+static List *get_snapshot(TdView *view, List *bases);
 static void fill_view(TdView *view, List *bases, volatile TdFilling *filling);
 static void leave_fill_error(int32 id, const TdFilling *filling, ErrorData *edata);
 
@@ -570,7 +570,7 @@ td_fill_join(TdKeeper *k, TdDeltas *deltas)
 	m->recompute = fill->recompute ? TD_RAN_UNKNOWN : m->recompute;
 	/* nobody has while it did not stream: DDL before its snapshot is in the rows, but not in the run if that was planned before; planning anew waits for locks */
 	m->compare |= strcmp(m->run->fingerprint, td_fingerprint(m->run->shape)) != 0;
-	if (!m->recompute && fill->footing != td_footing_hash(td_footing(m->run->shape)))
+	if (!m->recompute && fill->footing != td_footing_hash(td_footing(m->run->shape, false)))
 		m->recompute = TD_RAN_DDL;	/* what came and went again meanwhile is in the rows, and in no fingerprint */
 	foreach(lc, fill->ddl)
 		td_member_take_ddl(m, lfirst(lc));
@@ -654,7 +654,7 @@ td_fill_main(Datum main_arg)
 
 /* One attempt, in a transaction that it leaves open; the request stays as it is until the end: the view worker looks whether we have it. */
 static bool
-try_snapshot(const TdView *view, List *bases, TdMember *noted, TimestampTz *end)
+try_snapshot(const TdView *view, List *bases, TdMember *noted, TimestampTz *end, List **footing)
 {
 	replorigin_session_origin_timestamp = 0;
 	SetCurrentStatementStartTimestamp();
@@ -666,6 +666,7 @@ try_snapshot(const TdView *view, List *bases, TdMember *noted, TimestampTz *end)
 	if (td_lock_to_fill(view, bases, noted))
 	{
 		*end = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), LOCKS_MS);
+		*footing = td_footing_of_tables(bases);
 		td_share_ask(TD_SHARE_FILL, view->group, view->id);
 		return td_share_import(IMPORT_TIMEOUT_MS);
 	}
@@ -680,16 +681,19 @@ try_snapshot(const TdView *view, List *bases, TdMember *noted, TimestampTz *end)
  * ours for an exclusive one keeps its ticks from happening: in vain, the locks
  * are given back before the next attempt.  Later on only indexes are locked, when
  * they are built: who reads the view then is waited for, or all would be in vain.
+ * Returns the tables' footing as of before the snapshot.
  */
-static void
+static List *
 get_snapshot(TdView *view, List *bases)
 {
+	MemoryContext caller = CurrentMemoryContext;
+	List	   *footing = NIL;
 	TimestampTz end = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), LOCKS_MS);
 	TdMember	noted = {0};
 
 	td_worker_status("waiting");
 	SetConfigOption("lock_timeout", "1s", PGC_SUSET, PGC_S_OVERRIDE);
-	while (!try_snapshot(view, bases, &noted, &end))
+	while (!try_snapshot(view, bases, &noted, &end, &footing))
 	{
 		AbortCurrentTransaction();
 		if (OidIsValid(noted.busy_relid))
@@ -698,6 +702,8 @@ get_snapshot(TdView *view, List *bases)
 			ereport(ERROR, (errcode(ERRCODE_TD_STOP), errmsg("asked to stop")));
 	}
 	SetConfigOption("lock_timeout", "0", PGC_SUSET, PGC_S_OVERRIDE);
+	MemoryContextSwitchTo(caller);
+	return list_copy(footing);
 }
 
 /* By the server's own statement_timeout, as for a tick (scope.c); the wait for locks and snapshot does not count. */
@@ -716,9 +722,11 @@ fill_view(TdView *view, List *bases, volatile TdFilling *filling)
 	MemoryContext context = CurrentMemoryContext;
 	TdViewRun  *run;
 	TdSeen	   *seen;
+	List	   *tables;
 	List	   *footing;
+	bool		same;
 
-	get_snapshot(view, bases);
+	tables = get_snapshot(view, bases);
 	AcceptInvalidationMessages();	/* the tick that lent it had waited until all of them were sent */
 	MemoryContextSwitchTo(context);
 	filling->started = true;
@@ -728,10 +736,11 @@ fill_view(TdView *view, List *bases, volatile TdFilling *filling)
 	seen = td_seen_of(GetActiveSnapshot());
 	run = td_run_create(view, CurrentMemoryContext);
 	ereport(DEBUG1, (errmsg_internal("filling view %s", view->name)));
-	footing = td_footing(run->shape);
+	footing = td_footing(run->shape, false);
 	(void) td_run_fill(run);
 	AcceptInvalidationMessages();
-	td_share_note_filled(view->group, equal(footing, td_footing(run->shape)) ? td_footing_hash(footing) : 0);
+	same = equal(tables, td_footing_of_tables(bases)) && equal(footing, td_footing(run->shape, false));
+	td_share_note_filled(view->group, same ? td_footing_hash(footing) : 0);
 	td_view_filled(view->id, td_seen_text(seen), run->whole_ms);
 	(void) td_feed_notify(run);
 	disable_timeout(STATEMENT_TIMEOUT, false);

@@ -107,7 +107,7 @@ lock_member(TdMember *m)
 {
 	TdLocked	worst;
 
-	m->footing = td_footing(m->run->shape);
+	m->footing = td_footing(m->run->shape, true);
 	worst = lock_one(m, m->view->relation, RowExclusiveLock);
 	if (worst == TD_LOCKED && OidIsValid(m->run->state_relid))
 		worst = lock_one(m, m->run->state_relid, RowExclusiveLock);
@@ -185,7 +185,7 @@ td_footing_holds(TdKeeper *k)
 	{
 		TdMember   *m = lfirst(lc);
 
-		if (m->touched && m->run && !m->aside && !m->missing && !m->frozen && !m->refill && !equal(m->footing, td_footing(m->run->shape)))
+		if (m->touched && m->run && !m->aside && !m->missing && !m->frozen && !m->refill && !equal(m->footing, td_footing(m->run->shape, true)))
 			return false;
 	}
 	return true;
