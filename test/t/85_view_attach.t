@@ -205,6 +205,7 @@ while (time < $until && !$found)
 	my $wrong = eval { wait_views($dbh, 'storm', $v); inexact($dbh, 'storm', $v) };
 	if (defined $wrong) { $found = $wrong; $checks++ }
 	elsif (($dbh->state // '') eq '40P01') { $busy++ }    # a deadlock with TRUNCATE or DDL
+	elsif ($@ =~ /is not filled yet/) { $busy++ }    # who queues for locks all the time keeps a fill from its own
 	elsif ($@ =~ /the worker that maintains the view does not run/) { $restarts++; sleep 0.2 }    # it has lost a deadlock to a user
 	else { $found = "error: $@" }
 }
