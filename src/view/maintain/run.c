@@ -74,10 +74,17 @@ plan_view(TdViewRun *run)
 	AtEOXact_GUC(false, level);
 }
 
+/* As the owner: to open the indexes of a table is to evaluate constants in their expressions and predicates. */
 bool
 td_run_is_stale(const TdViewRun *run)
 {
-	return td_store_is_stale(run->view->relation) || (OidIsValid(run->state_relid) && td_store_is_stale(run->state_relid));
+	TdViewScope scope;
+	bool		stale;
+
+	td_scope_enter(&scope, run->view, false);
+	stale = td_store_is_stale(run->view->relation) || (OidIsValid(run->state_relid) && td_store_is_stale(run->state_relid));
+	td_scope_leave(&scope);
+	return stale;
 }
 
 /* InvalidOid = it has none. */
