@@ -47,9 +47,6 @@ typedef struct TdNeed
 	Bitmapset  *columns;		/* those of the key, too */
 } TdNeed;
 
-/* Options of a view that what it needs has as well. */
-static const char *const inherited[] = {"fill_timeout", "group", "tablespace", "timeout"};
-
 bool
 td_kept_wanted(List *options)
 {
@@ -202,19 +199,6 @@ keeper_query(const TdNeed *need)
 	return sql.data;
 }
 
-static List *
-some_options(List *options)
-{
-	List	   *some = NIL;
-	ListCell   *lc;
-
-	foreach(lc, options)
-		for (size_t i = 0; i < lengthof(inherited); i++)
-			if (strcmp(((TdPair *) lfirst(lc))->name, inherited[i]) == 0)
-				some = lappend(some, lfirst(lc));
-	return some;
-}
-
 /* As td_view_complete does for what a user asks for. */
 static TdView *
 make_keeper(const TdView *view, const TdNeed *need, const char *draft_schema, List *options)
@@ -226,7 +210,7 @@ make_keeper(const TdView *view, const TdNeed *need, const char *draft_schema, Li
 
 	if (shape == NULL)
 		td_error_raise(&err);
-	options = some_options(options);
+	options = td_view_options_for(options, 'k');
 	keeper->id = linitial_int(td_view_reserve(1));
 	keeper->part_of = keeper->id;
 	keeper->keeps = bms_num_members(need->key);
@@ -348,13 +332,10 @@ td_kept_need(const TdView *view, TdShape *shape, const char *draft_schema, List 
 void
 td_kept_alter(const List *views, List *options)
 {
-	List	   *some = NIL;
+	List	   *some = td_view_options_for(options, 'k');
 	ListCell   *lc,
 			   *lk;
 
-	foreach(lc, options)
-		if (strcmp(((TdPair *) lfirst(lc))->name, "timeout") == 0 || strcmp(((TdPair *) lfirst(lc))->name, "fill_timeout") == 0)
-			some = lappend(some, lfirst(lc));
 	if (some == NIL)
 		return;
 	foreach(lc, views)
