@@ -54,5 +54,15 @@ for my $call (map({ ("SELECT * FROM tapdata.explain_view('$_')", "SELECT * FROM 
 }
 streams('in the end');
 caught('... as eve');
+
+# ---- a right that is gone, of a view with a name that has to be quoted: the hint is a statement that can be run ----
+execute('postgres', 'CREATE TABLE theirs (id int PRIMARY KEY)', 'INSERT INTO theirs VALUES (1)', 'GRANT SELECT ON theirs TO eve');
+as_eve(q{SELECT tapdata.create_view('"it''s"', 'SELECT id FROM public.theirs')}, q{SELECT tapdata.wait_view('"it''s"')});
+execute('postgres', 'REVOKE SELECT ON theirs FROM eve', 'INSERT INTO theirs VALUES (2)');
+ok(eventually(sub { value('postgres', q{SELECT status FROM tapdata.views WHERE view = 'eve."it''s"'::regclass}) eq 'failed' }), 'a view whose owner may not read its table has failed');
+my ($call) = value('postgres', q{SELECT hint FROM tapdata.views WHERE view = 'eve."it''s"'::regclass}) =~ /call (SELECT tapdata\.refresh_view\(.*\))\.$/;
+execute('postgres', 'GRANT SELECT ON theirs TO eve');
+is(try_do($eve, $call), '', "the call of its hint: $call");
+is(try_do($eve, q{SELECT tapdata.wait_view('"it''s"')}), '', '... revives it');
 finish();
 done_testing();
