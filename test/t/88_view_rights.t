@@ -41,8 +41,14 @@ for ('ALTER TABLE t ADD x int', 'CREATE INDEX ON counted (a) WHERE eve.who(10) =
 as_eve(map { "SELECT tapdata.refresh_view('$_')" } @views);
 streams('computed anew');
 as_eve(q{SELECT tapdata.create_view('listed', 'SELECT a, array_agg(id ORDER BY id DESC) AS ids, 5::eve.few AS f FROM eve.t WHERE eve.who(11) = 11 GROUP BY a', or_replace => true)});
+as_eve(q{SELECT tapdata.create_view('counted', 'SELECT a, s, count(*) AS n, eve.who(3) AS w, s * s AS m FROM eve.t WHERE eve.who(4) = 4 GROUP BY a, s', or_replace => true)});
 streams('replaced');
 caught('... as eve');
+as_eve(q{SELECT tapdata.create_view('counted', 'SELECT a, s, count(*) AS n, eve.who(3) AS w, s * s AS m, max(a)::eve.few AS f FROM eve.t WHERE eve.who(4) = 4 GROUP BY a, s', or_replace => true)});
+like(try_do($eve, "SELECT tapdata.wait_view('counted', '20 s')"), qr/^55000 .*new column "f" of view eve.counted has a domain/s, 'a domain that comes to a feed later is refused');
+caught('... and not asked');
+as_eve(q{SELECT tapdata.create_view('counted', 'SELECT a, s, count(*) AS n, eve.who(3) AS w, s * s AS m FROM eve.t WHERE eve.who(4) = 4 GROUP BY a, s', or_replace => true)});
+streams('the one before goes on');
 
 for my $call (map({ ("SELECT * FROM tapdata.explain_view('$_')", "SELECT * FROM tapdata.check_view('$_')", "SELECT tapdata.wait_view('$_')", "SELECT tapdata.refresh_view('$_')") } @views),
 	q{SELECT tapdata.alter_view('eve.ranked', '{"timeout": "1 min", "changes": true}')}, "SELECT * FROM tapdata.changes('eve.counted', 0)", "SELECT * FROM tapdata.change_rows(NULL::eve.counted, 0)",

@@ -24,6 +24,7 @@
 
 #include "access/genam.h"
 #include "access/table.h"
+#include "access/transam.h"
 #include "access/xact.h"
 #include "catalog/dependency.h"
 #include "catalog/indexing.h"
@@ -515,20 +516,28 @@ td_view_create_state(const TdView *view, const TdPlan *plan, List *options)
 /*
  * Of a table of the extension's own that has values of users: ANALYZE runs as
  * its owner, a superuser, and calls functions that types have (the subtype_diff
- * of a range), which may be anybody's.  No query is planned over such a table.
+ * of a range), which may be anybody's.  No query looks for rows by such columns.
  */
 void
 td_view_skip_statistics(const char *schema, const char *table)
 {
 	Relation	rel = table_open(get_relname_relid(table, get_namespace_oid(schema, false)), AccessShareLock);
 	TupleDesc	desc = RelationGetDescr(rel);
+	const char *between = " ";
 	StringInfoData sql;
 
 	initStringInfo(&sql);
 	appendStringInfo(&sql, "ALTER TABLE %s", quote_qualified_identifier(schema, table));
 	for (int i = 0; i < desc->natts; i++)
-		appendStringInfo(&sql, "%s ALTER COLUMN %s SET STATISTICS 0", i > 0 ? "," : "", quote_identifier(NameStr(TupleDescAttr(desc, i)->attname)));
+	{
+		if (TupleDescAttr(desc, i)->atttypid < FirstNormalObjectId)
+			continue;
+		appendStringInfo(&sql, "%sALTER COLUMN %s SET STATISTICS 0", between, quote_identifier(NameStr(TupleDescAttr(desc, i)->attname)));
+		between = ", ";
+	}
 	table_close(rel, NoLock);
+	if (between[0] == ' ')
+		return;
 	td_run_as_caller(sql.data);
 	CommandCounterIncrement();
 }
