@@ -70,6 +70,7 @@ is($w->{failed}, '', 'no query fails to become a view but by a refusal');
 is(wrong($dbh, $w), '', 'exact when they were made');
 srand $seed;
 my $next = 5050;
+my %same = map { $_ => 1 } keys %$before;    # after each change so far; a maximum may come back
 for my $cycle (1 .. 3)
 {
 	my $some = int rand 97;
@@ -77,7 +78,7 @@ for my $cycle (1 .. 3)
 		['events come', nexmark_events($next, 250)],
 		['the oldest go', 'DELETE FROM nexmark.bid WHERE bid_id <= (SELECT min(bid_id) FROM nexmark.bid) + 100', "DELETE FROM nexmark.auction WHERE id < 100 * $cycle", "DELETE FROM nexmark.person WHERE id < 2 * $cycle"],
 		['changes', "UPDATE nexmark.bid SET price = price + 9999 WHERE bid_id % 97 = $some", "UPDATE nexmark.auction SET reserve = reserve + 1, category = 10 + category % 5 WHERE id % 53 = $some % 53",
-			"UPDATE nexmark.person SET city = 'Salem', state = 'OR' WHERE id % 29 = $some % 29", 'DELETE FROM nexmark.bid WHERE price = (SELECT max(price) FROM nexmark.bid)',
+			"UPDATE nexmark.person SET city = 'Salem', state = 'OR' WHERE id % 29 = $some % 29", 'DELETE FROM nexmark.bid WHERE price >= (SELECT max(price) FROM nexmark.bid) - 10000',
 			"UPDATE nexmark.bid SET auction = auction + 50, date_time = date_time + interval '5 hours' WHERE bid_id % 89 = $some"])
 	{
 		my ($what, @sql) = @$_;
@@ -85,12 +86,13 @@ for my $cycle (1 .. 3)
 		$dbh->do($_) for @sql;
 		$dbh->commit;
 		is(wrong($dbh, $w), '', "cycle $cycle: exact after: $what");
+		my $now = digests($dbh, $w);
+		delete $same{$_} for grep { $before->{$_} ne $now->{$_} } keys %same;
 	}
 	$next += 250;
 }
 is(inexact($dbh, 'nexmark', @{ $w->{names} }), '', 'check_view is empty');
-my $after = digests($dbh, $w);
-is(join(' ', grep { $before->{$_} eq $after->{$_} } sort keys %$after), '', 'every query has other rows than before');
+is(join(' ', sort keys %same), '', 'every query had other rows than before');
 report($w);
 cmp_ok(scalar @{ $w->{names} }, '>=', $must{nexmark}, @{ $w->{names} } . ' of ' . @nexmark . " are accepted, and $must{nexmark} must be");
 $dbh->do("SELECT tapdata.drop_view('nexmark.$_')") for @{ $w->{names} };
