@@ -4,12 +4,12 @@
  *		The rights and settings under which a view's statements run.
  *
  * NOTES
- *		View worker, fill worker, and backends in check_view.  Between enter and
- *		leave everything is done as the view's owner in a restricted operation:
- *		what runs may neither keep a thing in the session nor get back to the
- *		superuser.  Nested settings cost a microsecond or two each, so one that
- *		is in force already is not set again, and the view worker has those of a
- *		tick all the time.
+ *		View worker, fill worker, and backends in check_view, explain_view and
+ *		adopt_database.  Between enter and leave everything is done as the view's
+ *		owner in a restricted operation: what runs may neither keep a thing in the
+ *		session nor get back to the superuser.  Nested settings cost a microsecond
+ *		or two each, so one that is in force already is not set again, and the view
+ *		worker has those of a tick all the time.
  *
  *		The timeout of a view is the server's own statement_timeout: its signal
  *		cancels what runs with 57014.  A timer that fires while it is taken down
