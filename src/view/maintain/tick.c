@@ -27,6 +27,7 @@
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "replication/origin.h"
+#include "storage/ipc.h"
 #include "storage/lmgr.h"
 #include "util/util.h"
 #include "utils/inval.h"
@@ -129,6 +130,11 @@ td_tick(TdKeeper *k)
 			ErrorData  *edata;
 
 			MemoryContextSwitchTo(k->tick_context); /* not for longer than the next attempt */
+			if (k->finishing)
+			{
+				EmitErrorReport();
+				proc_exit(1);	/* the tick is committed, and we don't know it: the next worker does, from the catalog */
+			}
 			edata = CopyErrorData();
 			FlushErrorState();
 			AbortOutOfAnyTransaction();
@@ -173,6 +179,7 @@ static TdTickResult
 give_up(TdTickResult why)
 {
 	AbortCurrentTransaction();
+	td_scope_forget();
 	return why;
 }
 
@@ -219,8 +226,10 @@ attempt(TdKeeper *k, bool careful)
 	PopActiveSnapshot();
 	td_deltas_destroy(cut.deltas);
 	CommitTransactionCommand();
+	k->finishing = true;
 	td_scope_forget();
 	finish(k, &cut, checkpoint);
+	k->finishing = false;
 	return TD_TICK_DONE;
 }
 

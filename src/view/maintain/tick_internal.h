@@ -265,6 +265,7 @@ typedef struct TdKeeper
 	uint64		first_xid;		/* of a new slot, until the first checkpoint; 0 = none */
 	uint64		tick;			/* number, ascending */
 	bool		in_view;		/* a view is being run: an error is its own */
+	bool		finishing;		/* the tick is committed, and what we know not yet that of it */
 	bool		reread;			/* the catalog was read again since a view failed: if one does now, that is so */
 	TdFill		fill;
 	TdReplacing replacing;
