@@ -61,7 +61,8 @@ sub view { my ($name, $column) = @_; return value('postgres', "SELECT $column FR
 	$holder->rollback;
 	is(eval { $checker->pg_result; join ' ', map { @$_ } @{ $check->fetchall_arrayref } } // $@, '', 'and finds nothing');
 
-	($pid) = worker_pids('view');
+	ok(eventually(sub { ($pid) = worker_pids('view') }), 'it is there');
+	exact('and works', 'of_p');
 	$holder->begin_work;
 	$holder->do('SELECT FROM tapdata.group_state FOR UPDATE');
 	kill 'TERM', worker_pids('capture');

@@ -511,6 +511,7 @@ work_failed(TdKeeper *k, ErrorData *edata)
 	TdError		err;
 
 	k->failures++;
+	k->members_stale = true;	/* what was written of them is not there */
 	k->not_before = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), resources ? td_backoff_ms(k->failures) :
 												Min(AGAIN_MS << Min(k->failures, 12), td_backoff_ms(k->failures)));
 	if (!resources && k->failures < REPORT_AFTER)

@@ -10,8 +10,24 @@
  *		the snapshot and not by position (a commit record is decodable before the
  *		commit is visible), the checkpoint in the transaction of the views.
  *
- *		Nothing outside of the transaction moves before it is committed: inbox,
- *		members, fill, bound.
+ *		What is to last moves when it is committed, in finish().  What is written
+ *		before that, and why it is right when the tick is rolled back:
+ *
+ *		members: flags and footing of the tick	the next attempt resets them
+ *			missing, busy_*				of locks, whatever becomes of the tick
+ *			run, planned				planned anew: DDL before `planned` recomputes,
+ *										so its repetition does
+ *			run: texts, plans			by the catalogs; the plan cache watches these
+ *			run: whole_ms, dear, counts	what was measured and done has been
+ *			run: fed					forgotten, at the next attempt
+ *			run: owed					a number of a tick that will be told once more
+ *		inbox: reading, spare			td_inbox_return; rows that did not fit are
+ *										known by xid, more of them cost time only
+ *		bases, layouts: desc, delta		by the number of the attempt
+ *		fill: offered, backlog			td_fill_tick_failed; giving up comes before it
+ *		replacing: locked, done			td_replace_lock; failures, not_before: of time
+ *		share: OFFERED					asked again (checks), fill begun again
+ *		pace, horizon, prune_at, tell_at	of time
  *
  * IDENTIFICATION
  *		src/view/maintain/tick.c
