@@ -19,8 +19,7 @@
  *										so its repetition does
  *			run: texts, plans			by the catalogs; the plan cache watches these
  *			run: whole_ms, dear, counts	what was measured and done has been
- *			run: fed					forgotten, at the next attempt
- *			run: owed					a number of a tick that will be told once more
+ *			run: fed, told				forgotten, at the next attempt
  *		inbox: reading, spare			td_inbox_return; rows that did not fit are
  *										known by xid, more of them cost time only
  *		bases, layouts: desc, delta		by the number of the attempt
@@ -449,6 +448,7 @@ finish(TdKeeper *k, const TdCut *cut, bool checkpoint)
 	k->reread = false;
 	td_inbox_taken(k->inbox, cut->seen, cut->carried, cut->touched);
 	td_budget_tick(k);
+	td_feeds_committed(k);
 	td_members_ran(k);
 	td_fill_committed(k);
 	td_replace_committed(k);

@@ -380,6 +380,7 @@ extern void td_replace_committed(TdKeeper *k);
 extern Oid	td_feed_look_up(TdViewRun *run);	/* the table of its changes, InvalidOid = none; with the view's own locked */
 extern bool td_feed_notify(TdViewRun *run); /* before the commit: true = this transaction has written changes */
 extern void td_feeds_notify(TdKeeper *k);
+extern void td_feeds_committed(TdKeeper *k);
 extern void td_feed_forget(TdViewRun *run); /* the transaction, or what the view did in it, is rolled back; NULL = nothing */
 extern int	td_feeds_work(TdKeeper *k); /* between ticks: prunes, and tells what is owed; ms until the next, -1 = none */
 
