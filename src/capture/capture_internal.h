@@ -205,6 +205,7 @@ extern void td_out_progress(TdDecoder *d);
 
 /* plugin.c */
 extern void td_plugin_begin(TdDecoder *d);	/* BEGIN, unless it is written */
+extern void td_plugin_unseen(TdDecoder *d, uint32 version);	/* committed, and maybe decoded by that version, but not seen yet */
 extern void td_plugin_unknown(TdDecoder *d, TdRoot *root, TdUnknown why);
 extern void td_plugin_check_stop(void);
 

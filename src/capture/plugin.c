@@ -27,6 +27,9 @@
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "replication/output_plugin.h"
+#include "storage/lwlock.h"
+#include "storage/procarray.h"
+#include "storage/standby.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/syscache.h"
@@ -133,6 +136,27 @@ td_plugin_begin(TdDecoder *d)
 	d->begun = true;
 	td_out_put(d, &(TdCaptureMessage) {.kind = TD_CAPTURE_BEGIN,.xid = widen(d->txn->xid),.lsn = d->txn->final_lsn,
 			   .time = d->txn->xact_time.commit_time,.version = d->version});
+}
+
+/*
+ * Between transactions, at a new wanted set: those that are committed and not seen yet (they wait for a standby, say) may have been decoded by the one before, which left
+ * out what is wanted now, or all of it.  Each comes as a transaction of that version, without changes.
+ */
+void
+td_plugin_unseen(TdDecoder *d, uint32 version)
+{
+	RunningTransactions running = GetRunningTransactionData();
+
+	LWLockRelease(ProcArrayLock);
+	LWLockRelease(XidGenLock);
+	for (int i = 0; i < running->xcnt; i++)
+	{
+		if (!TransactionIdDidCommit(running->xids[i]))
+			continue;
+		td_out_put(d, &(TdCaptureMessage) {.kind = TD_CAPTURE_BEGIN,.xid = widen(running->xids[i]),.lsn = d->decoded,
+				   .time = GetCurrentTimestamp(),.version = version});
+		td_out_put(d, &(TdCaptureMessage) {.kind = TD_CAPTURE_COMMIT});
+	}
 }
 
 static void

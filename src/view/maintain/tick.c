@@ -131,8 +131,8 @@ td_tick(TdKeeper *k)
 
 	if (td_members_unplanned(k))
 		return TD_TICK_STALE;
-	if (!catch_up(k))
-		return TD_TICK_AGAIN;
+	if (k->inbox->version != k->version || !catch_up(k))
+		return TD_TICK_AGAIN;	/* what a snapshot does not see must come by what is wanted now */
 	do
 	{
 		again = false;
@@ -216,6 +216,7 @@ attempt(TdKeeper *k, bool careful)
 
 	MemoryContextSwitchTo(k->tick_context);
 	cut_inbox(k, &cut);
+	k->oldest_version = cut.oldest_version;
 	hear_of_ddl(&cut);
 	td_rows_distrust(cut.deltas);
 	look_at_horizon(k);

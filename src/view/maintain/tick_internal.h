@@ -261,6 +261,7 @@ typedef struct TdKeeper
 	TdInbox    *inbox;
 	List	   *bases;			/* of TdBase * */
 	uint32		version;
+	uint32		oldest_version; /* of what the tick under way carries */
 	bool		given_up;		/* the slot of the session before kept too much WAL */
 	uint64		first_xid;		/* of a new slot, until the first checkpoint; 0 = none */
 	uint64		tick;			/* number, ascending */
