@@ -55,7 +55,7 @@ static void run_sessions(TdKeeper *k);
 static bool run_session(TdKeeper *k, TdError *err);
 static bool open_session(TdKeeper *k);
 static void close_session(TdKeeper *k);
-static bool passes(const ErrorData *edata);
+static ErrorData *caught(TdKeeper *k);
 static void serve(TdKeeper *k);
 static bool serve_started(TdKeeper *k);
 static void tell_caught_up(const TdKeeper *k);
@@ -273,16 +273,8 @@ run_session(TdKeeper *k, TdError *err)
 	}
 	PG_CATCH();
 	{
-		ErrorData  *edata;
+		ErrorData  *edata = caught(k);
 
-		MemoryContextSwitchTo(k->context);
-		edata = CopyErrorData();
-		if (!passes(edata))
-			PG_RE_THROW();
-		EmitErrorReport();
-		FlushErrorState();
-		AbortOutOfAnyTransaction();
-		MemoryContextSwitchTo(k->context);
 		td_error_from_edata(err, edata);
 		err->retryable = true;
 		FreeErrorData(edata);
@@ -293,11 +285,21 @@ run_session(TdKeeper *k, TdError *err)
 	return opened;
 }
 
-/* Of an error that was caught: is it to be tried again? */
-static bool
-passes(const ErrorData *edata)
+/* In PG_CATCH: the error, its transaction ended, if it is to be tried again; else it is raised again. */
+static ErrorData *
+caught(TdKeeper *k)
 {
-	return !td_worker_should_stop() && td_error_passes(edata->sqlerrcode) && edata->sqlerrcode != ERRCODE_TD_STOP;
+	ErrorData  *edata;
+
+	MemoryContextSwitchTo(k->context);
+	edata = CopyErrorData();
+	if (td_worker_should_stop() || !td_error_passes(edata->sqlerrcode) || edata->sqlerrcode == ERRCODE_TD_STOP)
+		PG_RE_THROW();
+	EmitErrorReport();
+	FlushErrorState();
+	AbortOutOfAnyTransaction();
+	MemoryContextSwitchTo(k->context);
+	return edata;
 }
 
 /* Starts the capture worker, with what the views read now; false = no worker is free. */
@@ -367,7 +369,6 @@ serve(TdKeeper *k)
 static bool
 serve_started(TdKeeper *k)
 {
-	MemoryContext context = k->context;
 	volatile int timeout = 0;
 
 	ResetLatch(MyLatch);
@@ -384,21 +385,13 @@ serve_started(TdKeeper *k)
 	}
 	PG_CATCH();
 	{
-		ErrorData  *edata;
+		ErrorData  *edata = caught(k);
 
-		MemoryContextSwitchTo(context);
-		edata = CopyErrorData();
-		if (!passes(edata))
-			PG_RE_THROW();
-		EmitErrorReport();
-		FlushErrorState();
-		AbortOutOfAnyTransaction();
-		MemoryContextSwitchTo(context);
 		work_failed(k, edata);
 		FreeErrorData(edata);
 	}
 	PG_END_TRY();
-	MemoryContextSwitchTo(context);
+	MemoryContextSwitchTo(k->context);
 	if (k->inbox->gone)
 		return false;
 	tell_caught_up(k);
