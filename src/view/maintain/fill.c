@@ -332,12 +332,14 @@ fill_ended(TdKeeper *k)
 	bool		filled;
 	bool		failed;
 	bool		locked;
+	double		whole_ms;
 
 	td_transaction_begin();
-	view = td_view_load(fill->member->id);
+	view = td_view_load(fill->member->id);	/* in memory of the transaction */
 	filled = view && view->filled && fill->state == TD_FILL_RUNS && view->snapshot && strcmp(view->snapshot, fill->snapshot) == 0;
 	failed = view == NULL || strcmp(view->status, "failed") == 0;
 	locked = view && view->error && strcmp(view->error->sqlstate, "55P03") == 0;
+	whole_ms = view ? view->whole_ms : 0;
 	td_transaction_commit();
 	MemoryContextSwitchTo(k->context);
 	k->members_stale = true;
@@ -346,7 +348,7 @@ fill_ended(TdKeeper *k)
 		fill->state = TD_FILL_JOINS;
 		fill->footing = td_share_filled();
 		if (fill->member->run)
-			fill->member->run->whole_ms = view->whole_ms;
+			fill->member->run->whole_ms = whole_ms;
 	}
 	else
 	{
