@@ -603,7 +603,7 @@ typedef enum TdShareKind
 } TdShareKind;
 
 /* -- requester: fill worker or backend -- */
-extern void td_share_ask(TdShareKind kind, int32 group, int32 view);	/* 55000 when the group's worker does not run */
+extern bool td_share_ask(TdShareKind kind, int32 group, int32 view);	/* false = the group's worker does not run */
 extern Snapshot td_share_wait(int timeout_ms);	/* TD_SHARE_CHECK: snapshot of the tick, once that is committed.  NULL = timeout or gone: ask again.  Interruptible */
 extern bool td_share_taken(void);	/* the second snapshot is taken; false = too late: ask again */
 extern bool td_share_import(int timeout_ms);	/* TD_SHARE_FILL: waits, and makes it the transaction's snapshot; false = not in time; raises when the view worker is gone */

@@ -202,6 +202,7 @@ td_run_succeed(TdViewRun *run, TdViewRun *old)
 	run->whole_measured = old->whole_measured;
 	run->ticks = old->ticks;
 	run->recomputes = old->recomputes;
+	run->kept->owed = old->kept->owed;
 	memcpy(run->counts, old->counts, sizeof(run->counts));
 }
 

@@ -202,19 +202,6 @@ keeper_query(const TdNeed *need)
 	return sql.data;
 }
 
-static List *
-some_options(List *options)
-{
-	List	   *some = NIL;
-	ListCell   *lc;
-
-	foreach(lc, options)
-		for (size_t i = 0; i < lengthof(inherited); i++)
-			if (strcmp(((TdPair *) lfirst(lc))->name, inherited[i]) == 0)
-				some = lappend(some, lfirst(lc));
-	return some;
-}
-
 /* As td_view_complete does for what a user asks for. */
 static TdView *
 make_keeper(const TdView *view, const TdNeed *need, const char *draft_schema, List *options)
@@ -226,7 +213,7 @@ make_keeper(const TdView *view, const TdNeed *need, const char *draft_schema, Li
 
 	if (shape == NULL)
 		td_error_raise(&err);
-	options = some_options(options);
+	options = td_some_options(options, inherited, lengthof(inherited));
 	keeper->id = linitial_int(td_view_reserve(1));
 	keeper->part_of = keeper->id;
 	keeper->keeps = bms_num_members(need->key);

@@ -40,19 +40,26 @@
 /* Those of a view's options that its parts have too. */
 static const char *const inherited[] = {"fill_timeout", "fillfactor", "group", "old_images", "tablespace", "timeout"};
 
-static List *
-options_of_parts(List *options)
+/* Those of the options that have one of these names. */
+List *
+td_some_options(List *options, const char *const *names, int n)
 {
 	List	   *some = NIL;
 	ListCell   *lc;
 
 	foreach(lc, options)
 	{
-		for (size_t i = 0; i < lengthof(inherited); i++)
-			if (strcmp(((TdPair *) lfirst(lc))->name, inherited[i]) == 0)
+		for (int i = 0; i < n; i++)
+			if (strcmp(((TdPair *) lfirst(lc))->name, names[i]) == 0)
 				some = lappend(some, lfirst(lc));
 	}
 	return some;
+}
+
+static List *
+options_of_parts(List *options)
+{
+	return td_some_options(options, inherited, lengthof(inherited));
 }
 
 /* ---- making ---- */

@@ -51,6 +51,7 @@ extern TdView *td_view_replacement(const TdView *old);	/* what is to take its pl
 /* ---- parts.c: hidden views that a view is made of ---- */
 #define TD_PART_SCHEMA "tapdata_parts"
 
+extern List *td_some_options(List *options, const char *const *names, int n);
 extern Oid	td_parts_table(char *table, const TdShape *shape, const List *order, List *options);	/* in that schema, the caller's */
 typedef struct TdPart
 {
