@@ -12,7 +12,7 @@ COMMENT ON SCHEMA tapdata IS 'tapdata: live mirrors of other databases and live 
 GRANT USAGE ON SCHEMA tapdata TO PUBLIC;
 
 CREATE SCHEMA tapdata_state;
-COMMENT ON SCHEMA tapdata_state IS 'tapdata: tables that are being loaded and nobody sees yet';
+COMMENT ON SCHEMA tapdata_state IS 'tapdata: tables that are being loaded and nobody sees yet; what live views keep beside their rows, and their changes';
 
 CREATE FUNCTION tapdata.home() RETURNS text
     LANGUAGE c STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp

@@ -17,7 +17,7 @@ CREATE FUNCTION tapdata.create_view(name text, query text, options jsonb DEFAULT
     AS 'MODULE_PATHNAME', 'td_sql_create_view';
 COMMENT ON FUNCTION tapdata.create_view(text, text, jsonb, boolean) IS
     'Creates a live view: a table that always equals its query (one SELECT) at a recent snapshot; it is filled from the commit on, see wait_view(). '
-    'name: table or schema.table; options: timeout, max_lag, group, unlogged, tablespace, fillfactor, writable, old_images (times as "10 ms", a number alone is seconds); or_replace: a live view of that name goes on until the new definition is filled, whose rows then take the place of the old ones in one commit. '
+    'name: table or schema.table; options: timeout, fill_timeout, max_lag, group, allow_full, old_images, unlogged, tablespace, fillfactor, writable, changes, changes_kept (times as "10 ms", a number alone is seconds); or_replace: a live view of that name goes on until the new definition is filled, whose rows then take the place of the old ones in one commit. '
     '0A000: the query can''t be kept, 42501: a right is missing, 42P07: the name is taken, 42P16: columns that the view has are not in the new query, 22023: an option, 55P03: a base table could not be locked';
 
 CREATE FUNCTION tapdata.drop_view(view regclass) RETURNS void
@@ -34,7 +34,7 @@ COMMENT ON FUNCTION tapdata.refresh_view(regclass) IS
 CREATE FUNCTION tapdata.alter_view(view regclass, options jsonb) RETURNS void
     LANGUAGE c SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'td_sql_alter_view';
-COMMENT ON FUNCTION tapdata.alter_view(regclass, jsonb) IS 'Merges options (changes, changes_kept, writable, timeout, max_lag, fillfactor, old_images) into a live view; null removes one; times as "10 ms", a number alone is seconds; for its owner (42501); 22023: an option that is not there, fixed or out of range';
+COMMENT ON FUNCTION tapdata.alter_view(regclass, jsonb) IS 'Merges options (changes, changes_kept, writable, timeout, fill_timeout, max_lag, fillfactor, old_images) into a live view; null removes one; times as "10 ms", a number alone is seconds; for its owner (42501); 22023: an option that is not there, fixed or out of range';
 
 CREATE FUNCTION tapdata.explain_query(query text, OUT node text, OUT strategy text, OUT detail text) RETURNS SETOF record
     LANGUAGE c ROWS 10

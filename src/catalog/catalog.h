@@ -165,7 +165,7 @@ extern List *td_identities(bool everywhere);	/* of TdIdentity *: replica identit
 extern void td_identity_keep(const TdIdentity *was, bool keep); /* only the first is kept; or forgets it */
 extern void td_write_guard(Oid relation, bool on), td_twin_guard(Oid twin); /* locks it; within td_catalog_enter */
 extern void td_require_clean_transaction(const char *function, const char *what);	/* 25001 in REPEATABLE READ or above, or when it wrote */
-extern List *td_view_options(int32 id); /* of TdPair *, as stored */
+extern List *td_view_options(int32 id), *td_view_options_for(List *options, char heir); /* of TdPair *: as stored; those that a part of a view ('p'), a keeper ('k'), its new definition ('n') has as well */
 extern List *td_view_options_kept(List *options, List *stored);	/* those that alter_view takes; 22023 when one of the others but allow_full is not as stored */
 extern List *td_view_reshape(Oid table, Oid like);	/* of TdPair *: what the table lacks to hold the other's rows: step (see there) and text */
 extern bool td_view_lock_rows(int32 old, int32 new);	/* false = a session has them */
@@ -191,7 +191,7 @@ extern void td_log(const char *level, const char *kind, const char *object, Oid 
 
 /* ---- installation ---- */
 extern Oid	td_extension_hold(void);	/* keeps DROP EXTENSION out until the transaction ends; InvalidOid = it is gone */
-extern bool td_installation_is_here(void);	/* system identifier and database oid match */
+extern bool td_installation_is_here(void), td_schema_is_reserved(const char *schema);	/* system identifier and database oid match; a schema of tapdata or of the server itself */
 extern List *td_adopt(int *pipelines);	/* of int: views (with parts) that came with a copy and are of this database from now on */
 extern void td_home_require(void);	/* 55000 in a copy that was not adopted */
 extern char *td_role_text(Oid role);	/* for messages, also of a role that is gone */

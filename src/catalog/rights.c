@@ -49,6 +49,18 @@ td_may_create_in_schema(Oid role, Oid schema)
 	return has_privilege(has_schema_privilege_id_id, role, schema, "CREATE");
 }
 
+/* Nobody's tables belong there, not even a superuser's: a dump has none of what he makes in some of them. */
+bool
+td_schema_is_reserved(const char *schema)
+{
+	static const char *const reserved[] = {"tapdata", "tapdata_state", "tapdata_views", "tapdata_parts", "information_schema", "pg_catalog", "pg_toast"};
+
+	for (size_t i = 0; i < lengthof(reserved); i++)
+		if (strcmp(schema, reserved[i]) == 0)
+			return true;
+	return false;
+}
+
 bool
 td_may_create_schemas(Oid role)
 {

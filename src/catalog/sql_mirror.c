@@ -119,17 +119,15 @@ check_patterns(List *patterns)
 static void
 prepare_schema(const char *schema)
 {
-	static const char *const reserved[] = {"tapdata", "tapdata_state", "tapdata_views", "tapdata_parts", "information_schema", "pg_catalog", "pg_toast"};
 	Oid			user = GetUserId();
 	Oid			oid;
 
 	td_check_name_length(schema, "schema");
-	for (size_t i = 0; i < lengthof(reserved); i++)
-		if (strcmp(schema, reserved[i]) == 0)
-			ereport(ERROR,
-					(errcode(ERRCODE_RESERVED_NAME),
-					 errmsg("schema \"%s\" is not for mirrored tables", schema),
-					 errhint("Choose another one with into_schema => '...'.")));
+	if (td_schema_is_reserved(schema))
+		ereport(ERROR,
+				(errcode(ERRCODE_RESERVED_NAME),
+				 errmsg("schema \"%s\" is not for mirrored tables", schema),
+				 errhint("Choose another one with into_schema => '...'.")));
 	oid = get_namespace_oid(schema, true);
 	if (OidIsValid(oid) && !td_may_create_in_schema(user, oid))
 		ereport(ERROR,

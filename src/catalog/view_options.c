@@ -39,21 +39,22 @@ typedef struct
 	const char *name;
 	Kind		kind;
 	bool		fixed;			/* once the view is made */
+	const char *heirs;			/* what is made for the view and has it as well: see td_view_options_for */
 } Option;
 
 static const Option known[] = {
-	{"allow_full", KIND_BOOL, true},
-	{"changes", KIND_BOOL, false},
-	{"changes_kept", KIND_AGE, false},
-	{"fill_timeout", KIND_INTERVAL, false},
-	{"fillfactor", KIND_PERCENT, false},
-	{"group", KIND_TEXT, true},
-	{"max_lag", KIND_INTERVAL, false},
-	{"old_images", KIND_IMAGES, true},
-	{"tablespace", KIND_TEXT, true},
-	{"timeout", KIND_INTERVAL, false},
-	{"unlogged", KIND_BOOL, true},
-	{"writable", KIND_BOOL, false},
+	{"allow_full", KIND_BOOL, true, "n"},
+	{"changes", KIND_BOOL, false, ""},
+	{"changes_kept", KIND_AGE, false, ""},
+	{"fill_timeout", KIND_INTERVAL, false, "pkn"},
+	{"fillfactor", KIND_PERCENT, false, "pn"},
+	{"group", KIND_TEXT, true, "pkn"},
+	{"max_lag", KIND_INTERVAL, false, ""},
+	{"old_images", KIND_IMAGES, true, "pn"},
+	{"tablespace", KIND_TEXT, true, "pkn"},
+	{"timeout", KIND_INTERVAL, false, "pkn"},
+	{"unlogged", KIND_BOOL, true, "n"},
+	{"writable", KIND_BOOL, false, ""},
 };
 
 static const Option *find(const char *name);
@@ -79,6 +80,7 @@ td_view_options_check(List *options, bool is_new)
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					 errmsg("option \"%s\" of a live view can't be changed", pair->name),
+					 strcmp(pair->name, "allow_full") == 0 ? errhint("Replace the view by one with that option: tapdata.create_view(name, query, options, or_replace => true).") :
 					 errhint("Drop the view and create it with that option.")));
 		if (pair->value != NULL)
 			check_value(pair, option->kind);
@@ -243,4 +245,21 @@ td_view_options_kept(List *options, List *stored)
 					 errhint("Leave the option out, or drop the view and create it with that option.")));
 	}
 	return kept;
+}
+
+/* Those that a part of the view ('p') has as well, a keeper of old rows ('k'), its new definition ('n'). */
+List *
+td_view_options_for(List *options, char heir)
+{
+	List	   *some = NIL;
+	ListCell   *lc;
+
+	foreach(lc, options)
+	{
+		const Option *option = find(((TdPair *) lfirst(lc))->name);
+
+		if (option != NULL && strchr(option->heirs, heir) != NULL)
+			some = lappend(some, lfirst(lc));
+	}
+	return some;
 }

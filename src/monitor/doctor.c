@@ -403,9 +403,9 @@ static void
 check_views(ReturnSetInfo *result)
 {
 	say_names(result, "failed views",
-			  "SELECT string_agg(view::text || ' (' || coalesce(CASE WHEN status = 'failed' THEN error END, 'its new definition: ' || replacing_error, '') || ')', ', ' "
-			  "ORDER BY view::text) FROM tapdata.views WHERE status = 'failed' OR replacing_error IS NOT NULL",
-			  "none", "need a person", "SELECT view, error, hint, replacing_error FROM tapdata.views WHERE status = 'failed' OR replacing_error IS NOT NULL; "
+			  "SELECT string_agg(view::text || ' (' || coalesce(CASE WHEN status = 'failed' THEN error ELSE 'its new definition: ' || replacing_error END, '') || ')', ', ' "
+			  "ORDER BY view::text) FROM tapdata.views WHERE status = 'failed' OR replacing = 'failed'",
+			  "none", "need a person", "SELECT view, error, hint, replacing_error FROM tapdata.views WHERE status = 'failed' OR replacing = 'failed'; "
 			  "-- mend, then tapdata.refresh_view(view)");
 	say_names(result, "locked views",
 			  "SELECT string_agg(view::text || ' (' || coalesce(error, '') || ')', ', ' ORDER BY view::text) FROM tapdata.views WHERE status = 'snapshot' AND sqlstate = '55P03'",

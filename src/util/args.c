@@ -20,14 +20,14 @@
 
 #include "util/util.h"
 
-/* Raises for an argument that must not be null. */
+/* Raises for an argument that must not be null: such have no default. */
 static void
 null_argument(const char *name)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 			 errmsg("argument \"%s\" must not be null", name),
-			 errhint("Leave the argument out to use its default.")));
+			 errhint("It has no default: give it a value.")));
 }
 
 char *
@@ -58,7 +58,10 @@ td_optional_words(FunctionCallInfo fcinfo, int n, const char *name)
 	for (int i = 0; i < count; i++)
 	{
 		if (nulls[i])
-			null_argument(name);
+			ereport(ERROR,
+					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+					 errmsg("argument \"%s\" must not contain nulls", name),
+					 errhint("Leave them out of the array.")));
 		words = lappend(words, TextDatumGetCString(items[i]));
 	}
 	return words;

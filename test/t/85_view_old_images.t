@@ -71,6 +71,11 @@ done_testing(), finish(), exit if $ENV{TD_KEPT_SMOKE};
 	my $explained = rows('postgres', "SELECT * FROM tapdata.explain_view('by_g')");
 	like($explained, qr/^\s*old rows of public\.docs\|kept\|.*tapdata_parts\.v\d+_k.* times/m, 'explain_view names the table, and the WAL that is spared');
 	like($explained, qr/^\s*ticks of old rows of docs\|keyed\|/m, 'and what ticks have done for it');
+	for my $keeper ((keepers())[0])
+	{
+		like(try_do(psql('postgres'), "SELECT $_"), qr/^42809 .*a part of one.*Name the view itself/s, $_)
+			for map { "tapdata.$_" } map({ "$_('$keeper')" } qw(check_view wait_view explain_view changes view_tick refresh_view drop_view)), "alter_view('$keeper', '{}')";
+	}
 	execute('postgres', 'VACUUM ANALYZE docs');
 	like(rows('postgres', q{SELECT * FROM tapdata.explain_query('SELECT g, doc FROM docs')}), qr/old rows of public\.docs\|replica identity full\|.*to [\d.]+ times; WARNING: wide rows.*"old_images": "kept"/, 'explain_query mentions it');
 	my @said;

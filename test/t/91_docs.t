@@ -1,4 +1,4 @@
-# What the pages for users say runs: every ```sql block of docs/*.md and of the README's chapters on views, page by page, each in a fresh
+# What the pages for users say runs: every ```sql block of docs/*.md and of the README's chapters on views (with this server's address), page by page, each in a fresh
 # database, in order, in one session.  A line that says `-- error: <SQLSTATE>` must fail so, and no other may; `--> a | b` and `--> no rows` are the
 # line's last row, and all that it gives.  What a ```text block shows must be printed, spaces and numbers of parts aside.  Rows of tables with a query
 # and a strategy (or an alternative) are asked of explain_query.
@@ -21,13 +21,13 @@ my %given = ('docs/from_pg_ivm.md' => [
 	'CREATE TABLE customer_totals AS SELECT customer_id, count(*) AS n, sum(amount) AS total FROM orders GROUP BY customer_id',
 	q{INSERT INTO pgivm.pg_ivm_immv VALUES ('customer_totals', 'SELECT customer_id, count(*) AS n, sum(amount) AS total FROM orders GROUP BY customer_id', true)} ],
 	'docs/testing.md' => ['CREATE EXTENSION pgtap']);
-my @pages = (['README.md', qr/^### (Live views|Changes of a view)$/], map { [s{^\Q$top\E/}{}r, undef] } sort glob "$top/docs/*.md");
+my @pages = (['README.md', qr/^### (Live views|Changes of a view|A view, mirrored elsewhere)$/], map { [s{^\Q$top\E/}{}r, undef] } sort glob "$top/docs/*.md");
 
 # The page as a script whose lines are the page's own (those of other blocks empty), which prints `@line` after each line that ends a statement;
 # the errors and rows that it announces, and the outputs that it shows.
 sub script_of
 {
-	my ($page, $chapters) = @_;
+	my ($page, $chapters, $db) = @_;
 	my ($block, $wanted, $quoted, %error, %row, @sql, @shown) = ('', !$chapters, 0);
 	open my $in, '<', "$top/$page" or die "$page: $!";
 	while (my $line = <$in>)
@@ -36,6 +36,7 @@ sub script_of
 		$wanted = $line =~ $chapters if $chapters && !$block && $line =~ /^#+ /;
 		push @shown, $line if $block eq 'text' && $wanted;
 		if ($block ne 'sql' || !$wanted) { push @sql, "\n"; next }
+		$line =~ s/"port": 5432, "dbname": "postgres"/"port": $pg->{PGPORT}, "dbname": "$db"/;
 		$quoted ^= 1 if (() = $line =~ /\$\$/g) % 2;
 		$error{$.} = $1 if $line =~ /-- error: (\w{5})/;
 		$row{$.} = plain($1) if $line =~ /--> ([^;\n]*)/;
@@ -92,7 +93,7 @@ for (@pages)
 {
 	my ($page, $chapters) = @$_;
 	my $db = lc $page =~ s/\W+/_/gr;
-	my ($script, $errors, $rows, $shown) = script_of($page, $chapters);
+	my ($script, $errors, $rows, $shown) = script_of($page, $chapters, $db);
 	execute('postgres', "CREATE DATABASE $db");
 	execute($db, 'CREATE EXTENSION tapdata', @{ $given{$page} // [] });
 	my ($said, $failed, $printed) = run_page($db, $script);

@@ -255,7 +255,7 @@ td_footing_of_tables(const List *relids)
 	return footing.list;
 }
 
-/* Of a view's statements; counts: of use to this session only. */
+/* Of a view's statements; counts: of use to this session only.  Live views have no children; a tick that gives one a new definition changes it itself. */
 List *
 td_footing(const TdShape *shape, bool counts)
 {
@@ -263,7 +263,8 @@ td_footing(const TdShape *shape, bool counts)
 	ListCell   *lc;
 
 	for (int i = 0; i < shape->noccurrences; i++)
-		add_table(&footing, shape->occurrences[i].relid);
+		if (shape->occurrences[i].view == 0)
+			add_table(&footing, shape->occurrences[i].relid);
 	foreach(lc, shape->functions)
 		add_function(&footing, lfirst_oid(lc));
 	return footing.list;

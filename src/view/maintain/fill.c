@@ -32,6 +32,7 @@
 #include "storage/ipc.h"
 #include "storage/lmgr.h"
 #include "util/util.h"
+#include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/inval.h"
 #include "utils/memutils.h"
@@ -783,8 +784,8 @@ leave_fill_error(int32 id, const TdFilling *filling, ErrorData *edata)
 	if (view != NULL && late)
 	{
 		td_error_set(&err, "57014", "a fill of view %s took longer than its option \"fill_timeout\" allows, %d ms", view->name, view->fill_timeout_ms);
-		td_error_hint(&err, "Allow more: SELECT tapdata.alter_view('%s', '{\"fill_timeout\": \"10 h\"}'), then tapdata.refresh_view('%s'). Or drop it: "
-					  "tapdata.explain_query shows how a query is computed.", view->name, view->name);
+		td_error_hint(&err, "Allow more: SELECT tapdata.alter_view(%s, '{\"fill_timeout\": \"10 h\"}'), then tapdata.refresh_view(%s). Or drop it: "
+					  "tapdata.explain_query shows how a query is computed.", quote_literal_cstr(view->name), quote_literal_cstr(view->name));
 	}
 	if (view != NULL)
 		td_view_set_status(id, filling->started && (late || !td_error_passes(edata->sqlerrcode)) ? "failed" : "snapshot", NULL, &err);

@@ -29,6 +29,7 @@
 #include "catalog/namespace.h"
 #include "common/int.h"
 #include "nodes/makefuncs.h"
+#include "utils/builtins.h"
 #include "utils/datum.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
@@ -193,7 +194,7 @@ not_what_it_should_be(Merge *m, int64 before, int64 change)
 			(errcode(ERRCODE_DATA_CORRUPTED),
 			 errmsg("the state of view %s does not fit what its tables have lost", m->tick->run->view->name),
 			 errdetail("A group of %lld rows changes by %lld.", (long long) before, (long long) change),
-			 errhint("SELECT tapdata.refresh_view('%s') computes it anew.", m->tick->run->view->name)));
+			 errhint("SELECT tapdata.refresh_view(%s) computes it anew.", quote_literal_cstr(m->tick->run->view->name))));
 }
 
 static int64

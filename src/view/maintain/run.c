@@ -74,10 +74,17 @@ plan_view(TdViewRun *run)
 	AtEOXact_GUC(false, level);
 }
 
+/* As the owner: to open the indexes of a table is to evaluate constants in their expressions and predicates. */
 bool
 td_run_is_stale(const TdViewRun *run)
 {
-	return td_store_is_stale(run->view->relation) || (OidIsValid(run->state_relid) && td_store_is_stale(run->state_relid));
+	TdViewScope scope;
+	bool		stale;
+
+	td_scope_enter(&scope, run->view, false);
+	stale = td_store_is_stale(run->view->relation) || (OidIsValid(run->state_relid) && td_store_is_stale(run->state_relid));
+	td_scope_leave(&scope);
+	return stale;
 }
 
 /* InvalidOid = it has none. */
@@ -236,15 +243,15 @@ td_run_require_rights(const TdViewRun *run)
 			ereport(ERROR,
 					(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 					 errmsg("row-level security of table %s applies to the owner of view %s now", quote_identifier(get_rel_name(o->relid)), run->view->name),
-					 errhint("Let the owner bypass it (ALTER ROLE ... BYPASSRLS), then call SELECT tapdata.refresh_view('%s').", run->view->name)));
+					 errhint("Let the owner bypass it (ALTER ROLE ... BYPASSRLS), then call SELECT tapdata.refresh_view(%s).", quote_literal_cstr(run->view->name))));
 		if (may_read(run->view->owner, o))
 			continue;
 		name = quote_qualified_identifier(get_namespace_name(get_rel_namespace(o->relid)), get_rel_name(o->relid));
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("the owner of view %s may not read %s any more", run->view->name, name),
-				 errhint("Grant SELECT on %s to %s, then call SELECT tapdata.refresh_view('%s').",
-						 name, quote_identifier(GetUserNameFromId(run->view->owner, false)), run->view->name)));
+				 errhint("Grant SELECT on %s to %s, then call SELECT tapdata.refresh_view(%s).",
+						 name, quote_identifier(GetUserNameFromId(run->view->owner, false)), quote_literal_cstr(run->view->name))));
 	}
 }
 

@@ -51,6 +51,7 @@ static const Setting basic_settings[] = {
 	{"extra_float_digits", "1"},
 	{"transform_null_equals", "off"},
 	{"array_nulls", "on"},
+	{"gin_fuzzy_search_limit", "0"},
 };
 
 /* All names qualified, no digit lost, and dates that are read in the same way whatever DateStyle is then. */

@@ -30,6 +30,7 @@
 #include "access/xlog.h"
 #include "miscadmin.h"
 #include "util/util.h"
+#include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
 #include "utils/snapmgr.h"
@@ -500,8 +501,8 @@ try_member(TdKeeper *k, TdMember *m, TdDeltas *deltas, TdError *err)
 		else if (m->run->own_error)
 		{
 			td_error_set(err, "57014", "a tick of view %s took longer than its option \"timeout\" allows, %d ms", m->view->name, m->view->timeout_ms);
-			td_error_hint(err, "tapdata.explain_view shows which indexes it wants. Or allow more: SELECT tapdata.alter_view('%s', '{\"timeout\": \"10 min\"}'), "
-						  "then tapdata.refresh_view('%s').", m->view->name, m->view->name);
+			td_error_hint(err, "tapdata.explain_view shows which indexes it wants. Or allow more: SELECT tapdata.alter_view(%s, '{\"timeout\": \"10 min\"}'), "
+						  "then tapdata.refresh_view(%s).", quote_literal_cstr(m->view->name), quote_literal_cstr(m->view->name));
 		}
 		failed = true;
 	}

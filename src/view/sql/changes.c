@@ -134,6 +134,7 @@ create_feed(const TdView *view)
 							  unlogged ? "UNLOGGED " : "", name, view->name, OidIsValid(tablespace) ? " TABLESPACE " : "",
 							  OidIsValid(tablespace) ? quote_identifier(get_tablespace_name(tablespace)) : ""));
 	CommandCounterIncrement();
+	td_view_skip_statistics("tapdata_state", name);
 	td_run_as_caller(psprintf("CREATE INDEX ON tapdata_state.%s (\"tapdata$tick\", \"tapdata$weight\")", name));
 	CommandCounterIncrement();
 	td_view_make_part(td_feed_table(view->id), view->relation);
@@ -241,7 +242,7 @@ return_changes(FunctionCallInfo fcinfo, Oid relation, bool typed)
 static TdView *
 readable(Oid relation)
 {
-	TdView	   *view = td_view_of(relation, false);
+	TdView	   *view = td_view_named(relation);
 
 	td_home_require();
 	td_view_require_reader(view);

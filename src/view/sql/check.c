@@ -113,7 +113,7 @@ PG_FUNCTION_INFO_V1(td_sql_check_view);
 Datum
 td_sql_check_view(PG_FUNCTION_ARGS)
 {
-	TdView	   *view = td_view_of(td_required_oid(fcinfo, 0, "view"), false);
+	TdView	   *view = td_view_named(td_required_oid(fcinfo, 0, "view"));
 	int64		max_rows = PG_ARGISNULL(1) ? PG_INT64_MAX : PG_GETARG_INT32(1);
 
 	if (max_rows < 0)

@@ -56,8 +56,8 @@ td_view_owned(Oid relation, LOCKMODE mode)
 	return owned(relation);
 }
 
-static TdView *
-owned(Oid relation)
+TdView *
+td_view_named(Oid relation)
 {
 	TdView	   *view = td_view_of(relation, false);
 
@@ -66,6 +66,14 @@ owned(Oid relation)
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
 				 errmsg("\"%s\" is not a live view, but a part of one", get_rel_name(relation)),
 				 errhint("Name the view itself, %s.", view->name)));
+	return view;
+}
+
+static TdView *
+owned(Oid relation)
+{
+	TdView	   *view = td_view_named(relation);
+
 	if (!has_privs_of_role(GetUserId(), view->owner))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),

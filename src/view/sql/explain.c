@@ -40,10 +40,15 @@ td_sql_explain_query(PG_FUNCTION_ARGS)
 Datum
 td_sql_explain_view(PG_FUNCTION_ARGS)
 {
-	TdView	   *view = td_view_of(td_required_oid(fcinfo, 0, "view"), false);
+	TdView	   *view = td_view_named(td_required_oid(fcinfo, 0, "view"));
+	TdViewScope scope;
+	List	   *rows;
 
 	td_view_require_reader(view);
-	return_explained(fcinfo, td_parts_explain_view(view));
+	td_scope_enter(&scope, view, false);	/* functions of the owner are evaluated, where their arguments are constants */
+	rows = td_parts_explain_view(view);
+	td_scope_leave(&scope);
+	return_explained(fcinfo, rows);
 	return (Datum) 0;
 }
 

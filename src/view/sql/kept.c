@@ -47,9 +47,6 @@ typedef struct TdNeed
 	Bitmapset  *columns;		/* those of the key, too */
 } TdNeed;
 
-/* Options of a view that what it needs has as well. */
-static const char *const inherited[] = {"fill_timeout", "group", "tablespace", "timeout"};
-
 bool
 td_kept_wanted(List *options)
 {
@@ -213,7 +210,7 @@ make_keeper(const TdView *view, const TdNeed *need, const char *draft_schema, Li
 
 	if (shape == NULL)
 		td_error_raise(&err);
-	options = td_some_options(options, inherited, lengthof(inherited));
+	options = td_view_options_for(options, 'k');
 	keeper->id = linitial_int(td_view_reserve(1));
 	keeper->part_of = keeper->id;
 	keeper->keeps = bms_num_members(need->key);
@@ -335,13 +332,10 @@ td_kept_need(const TdView *view, TdShape *shape, const char *draft_schema, List 
 void
 td_kept_alter(const List *views, List *options)
 {
-	List	   *some = NIL;
+	List	   *some = td_view_options_for(options, 'k');
 	ListCell   *lc,
 			   *lk;
 
-	foreach(lc, options)
-		if (strcmp(((TdPair *) lfirst(lc))->name, "timeout") == 0 || strcmp(((TdPair *) lfirst(lc))->name, "fill_timeout") == 0)
-			some = lappend(some, lfirst(lc));
 	if (some == NIL)
 		return;
 	foreach(lc, views)

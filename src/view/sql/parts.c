@@ -37,31 +37,6 @@
 
 #include "view/sql/sql_internal.h"
 
-/* Those of a view's options that its parts have too. */
-static const char *const inherited[] = {"fill_timeout", "fillfactor", "group", "old_images", "tablespace", "timeout"};
-
-/* Those of the options that have one of these names. */
-List *
-td_some_options(List *options, const char *const *names, int n)
-{
-	List	   *some = NIL;
-	ListCell   *lc;
-
-	foreach(lc, options)
-	{
-		for (int i = 0; i < n; i++)
-			if (strcmp(((TdPair *) lfirst(lc))->name, names[i]) == 0)
-				some = lappend(some, lfirst(lc));
-	}
-	return some;
-}
-
-static List *
-options_of_parts(List *options)
-{
-	return td_some_options(options, inherited, lengthof(inherited));
-}
-
 /* ---- making ---- */
 
 /* As the extension, then given to the caller. */
@@ -97,9 +72,9 @@ make_part(Query *query, TdShape *shape, const List *order, int n, void *arg)
 	view->owner = GetUserId();
 	view->id = list_nth_int(parts->ids, n);
 	view->part_of = llast_int(parts->ids);
-	view->relation = td_parts_table(psprintf("v%d_p%d", view->part_of, n + 1), shape, order, options_of_parts(parts->options));
+	view->relation = td_parts_table(psprintf("v%d_p%d", view->part_of, n + 1), shape, order, td_view_options_for(parts->options, 'p'));
 	view->twin = view->relation;	/* until it has one */
-	td_view_add(view, options_of_parts(parts->options), DirectFunctionCall1(jsonb_in, CStringGetDatum("{}")), "part");
+	td_view_add(view, td_view_options_for(parts->options, 'p'), DirectFunctionCall1(jsonb_in, CStringGetDatum("{}")), "part");
 	CommandCounterIncrement();
 	part->view = view;
 	part->query = query;
@@ -172,7 +147,7 @@ td_parts_complete(TdParts *parts, const TdViewName *name, TdView *view)
 		hidden->twin = td_view_create_twin(name->schema, TD_PART_SCHEMA, psprintf("%s_q", get_rel_name(hidden->relation)), hidden->relation, td_query_text(part->query));
 		hidden->query = hidden->twin;
 		td_view_make_part(hidden->relation, view->relation);
-		shapes = lappend(shapes, td_view_complete(hidden, name->schema, options_of_parts(parts->options)));
+		shapes = lappend(shapes, td_view_complete(hidden, name->schema, td_view_options_for(parts->options, 'p')));
 	}
 	view->query = td_view_create_twin(name->schema, TD_PART_SCHEMA, psprintf("v%d_q", view->id), view->relation, td_query_text(parts->rest));
 	return shapes;
@@ -187,7 +162,7 @@ td_parts_alter(const TdView *view, List *options)
 	ListCell   *lc;
 
 	foreach(lc, td_view_parts(view->id))
-		td_view_alter(lfirst(lc), options_of_parts(options));
+		td_view_alter(lfirst(lc), td_view_options_for(options, 'p'));
 }
 
 /* To another owner. */

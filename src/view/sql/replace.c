@@ -35,9 +35,6 @@
 
 #include "view/sql/sql_internal.h"
 
-/* Options that the new definition's own tables are made with. */
-static const char *const inherited[] = {"allow_full", "fill_timeout", "fillfactor", "group", "old_images", "tablespace", "timeout", "unlogged"};
-
 static void require_owner(const TdView *old);
 static TdView *hold_replacement(const TdView *old);
 static List *options_of_new(const TdView *old, List *options);
@@ -145,23 +142,32 @@ hold_replacement(const TdView *old)
 	return NULL;
 }
 
+static bool
+comes_with_definition(const TdPair *pair)
+{
+	return strcmp(pair->name, "allow_full") == 0 || strcmp(pair->name, "old_images") == 0;
+}
+
 /* Those of the view as they are now, with what the call says of those that come with the definition. */
 static List *
 options_of_new(const TdView *old, List *options)
 {
-	List	   *stored = td_view_options(old->id);
 	List	   *some = NIL;
+	ListCell   *lc;
 
-	for (size_t i = 0; i < lengthof(inherited); i++)
+	foreach(lc, td_view_options_for(td_view_options(old->id), 'n'))
 	{
-		bool		with = strcmp(inherited[i], "allow_full") == 0 || strcmp(inherited[i], "old_images") == 0;
-		bool		given = with && td_pairs_has(options, inherited[i]);
-		TdPair	   *pair = palloc(sizeof(TdPair));
+		const TdPair *pair = lfirst(lc);
 
-		pair->name = pstrdup(inherited[i]);
-		pair->value = unconstify(char *, td_pairs_get(given ? options : stored, inherited[i]));
-		if (pair->value)
-			some = lappend(some, pair);
+		if (!comes_with_definition(pair) || !td_pairs_has(options, pair->name))
+			some = lappend(some, lfirst(lc));
+	}
+	foreach(lc, options)
+	{
+		const TdPair *pair = lfirst(lc);
+
+		if (comes_with_definition(pair) && pair->value != NULL)
+			some = lappend(some, lfirst(lc));
 	}
 	return some;
 }

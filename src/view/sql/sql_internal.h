@@ -31,6 +31,7 @@ typedef struct TdViewName
 
 extern void td_view_name(const char *text, TdViewName *name, Oid *existing);	/* where it goes; existing: what is there */
 extern Oid	td_view_create_table(const TdViewName *name, const TdShape *shape, List *options); /* as the caller, with its key */
+extern void td_view_skip_statistics(const char *schema, const char *table);
 extern void td_view_create_range(Oid table, AttrNumber attnum);
 extern void td_view_create_order(const TdViewName *name, const List *order);	/* the index by which its first rows are read */
 extern Oid	td_view_create_twin(const char *draft_schema, const char *schema, const char *name, Oid table, const char *query);	/* owned by the caller, goes with the table */
@@ -51,7 +52,6 @@ extern TdView *td_view_replacement(const TdView *old);	/* what is to take its pl
 /* ---- parts.c: hidden views that a view is made of ---- */
 #define TD_PART_SCHEMA "tapdata_parts"
 
-extern List *td_some_options(List *options, const char *const *names, int n);
 extern Oid	td_parts_table(char *table, const TdShape *shape, const List *order, List *options);	/* in that schema, the caller's */
 typedef struct TdPart
 {
@@ -95,6 +95,7 @@ extern void td_identity_restore(void);	/* those that no view needs any more */
 extern void td_identity_restore_all(List *identities);
 
 /* ---- control.c ---- */
+extern TdView *td_view_named(Oid relation); /* by a user: 42704 unless it is one, 42809 for a part */
 extern TdView *td_view_owned(Oid relation, LOCKMODE mode); /* locked; 42501 unless the caller owns it */
 extern List *td_views_with_readers(List *views);	/* and all above them, each after those it reads */
 extern List *td_names_reading(List *relations);	/* of char *: views that read one of them directly, each once */

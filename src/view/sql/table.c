@@ -24,6 +24,7 @@
 
 #include "access/genam.h"
 #include "access/table.h"
+#include "access/transam.h"
 #include "access/xact.h"
 #include "catalog/dependency.h"
 #include "catalog/indexing.h"
@@ -43,6 +44,7 @@
 #include "utils/fmgroids.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
+#include "utils/rel.h"
 #include "utils/ruleutils.h"
 
 #include "view/sql/sql_internal.h"
@@ -90,6 +92,11 @@ td_view_name(const char *text, TdViewName *name, Oid *existing)
 				 errmsg("a live view can't be temporary"),
 				 errhint("Give it a schema that stays: 'public.%s'.", quote_identifier(name->table))));
 	name->schema = get_namespace_name(name->schema_oid);
+	if (td_schema_is_reserved(name->schema))
+		ereport(ERROR,
+				(errcode(ERRCODE_RESERVED_NAME),
+				 errmsg("schema \"%s\" is not for live views", name->schema),
+				 errhint("Name another one: 'public.%s'.", quote_identifier(name->table))));
 	*existing = get_relname_relid(name->table, name->schema_oid);
 }
 
@@ -499,10 +506,40 @@ td_view_create_state(const TdView *view, const TdPlan *plan, List *options)
 	append_storage(&sql, options, plan->grouped);
 	td_run_as_caller(sql.data);
 	CommandCounterIncrement();
+	td_view_skip_statistics(STATE_SCHEMA, name);
 	if (plan->nkeys > 0)
 		create_state_index(name, plan);
 	td_view_make_part(get_relname_relid(name, get_namespace_oid(STATE_SCHEMA, false)), view->relation);
 	td_catalog_leave(&scope);
+}
+
+/*
+ * Of a table of the extension's own that has values of users: ANALYZE runs as
+ * its owner, a superuser, and calls functions that types have (the subtype_diff
+ * of a range), which may be anybody's.  No query looks for rows by such columns.
+ */
+void
+td_view_skip_statistics(const char *schema, const char *table)
+{
+	Relation	rel = table_open(get_relname_relid(table, get_namespace_oid(schema, false)), AccessShareLock);
+	TupleDesc	desc = RelationGetDescr(rel);
+	const char *between = " ";
+	StringInfoData sql;
+
+	initStringInfo(&sql);
+	appendStringInfo(&sql, "ALTER TABLE %s", quote_qualified_identifier(schema, table));
+	for (int i = 0; i < desc->natts; i++)
+	{
+		if (TupleDescAttr(desc, i)->atttypid < FirstNormalObjectId)
+			continue;
+		appendStringInfo(&sql, "%sALTER COLUMN %s SET STATISTICS 0", between, quote_identifier(NameStr(TupleDescAttr(desc, i)->attname)));
+		between = ", ";
+	}
+	table_close(rel, NoLock);
+	if (between[0] == ' ')
+		return;
+	td_run_as_caller(sql.data);
+	CommandCounterIncrement();
 }
 
 /* Groups by their keys; the rows of a keyed view by theirs, and by their images. */

@@ -306,6 +306,29 @@ run_step(const TdView *old, const TdPair *step, const char *table)
 	CommandCounterIncrement();
 }
 
+/*
+ * A column that comes later is null in all rows, and whether a domain takes that PostgreSQL asks of its constraints when it adds it: as the owner of the
+ * feed, a superuser, where they are the user's.  Whether it has any may change at any moment, so none is taken.
+ */
+static void
+refuse_domains(const TdView *old)
+{
+	Relation	rel = table_open(old->relation, NoLock);
+	TupleDesc	desc = RelationGetDescr(rel);
+
+	for (int i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute a = TupleDescAttr(desc, i);
+
+		if (!a->attisdropped && get_typtype(a->atttypid) == TYPTYPE_DOMAIN && get_attnum(td_feed_table(old->id), NameStr(a->attname)) == InvalidAttrNumber)
+			ereport(ERROR,
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					 errmsg("new column \"%s\" of view %s has a domain, and changes of the view are kept", NameStr(a->attname), old->name),
+					 errhint("Cast it to the domain's base type. Or turn the option \"changes\" off, replace the view, and turn it on again.")));
+	}
+	table_close(rel, NoLock);
+}
+
 /* Changes that are kept from before have nulls in the columns that came later, as the rows they are about had. */
 static void
 widen_feed(const TdView *old, List *steps)
@@ -315,9 +338,11 @@ widen_feed(const TdView *old, List *steps)
 
 	if (!OidIsValid(td_feed_table(old->id)))
 		return;
+	refuse_domains(old);
 	foreach(lc, steps)
 		if (((TdPair *) lfirst(lc))->name[0] == '2' || ((TdPair *) lfirst(lc))->name[0] == '3')
 			run_step(old, lfirst(lc), feed);
+	td_view_skip_statistics(STATE_SCHEMA, psprintf("v%d_c", old->id));
 }
 
 /* None of it is the user's DDL. */

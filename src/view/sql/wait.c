@@ -58,7 +58,7 @@ PG_FUNCTION_INFO_V1(td_sql_wait_view);
 Datum
 td_sql_wait_view(PG_FUNCTION_ARGS)
 {
-	TdView	   *view = td_view_of(td_required_oid(fcinfo, 0, "view"), false);
+	TdView	   *view = td_view_named(td_required_oid(fcinfo, 0, "view"));
 	TimestampTz called = GetCurrentTimestamp();
 	TimestampTz reached = 0;
 	TimestampTz end;
