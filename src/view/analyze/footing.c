@@ -22,13 +22,18 @@
  *		invalidates what sessions have cached of the parent, so that is counted.  Only
  *		the session that counts can compare it.
  *
+ *		Names stand in the statements: a schema that is called otherwise, which wants no
+ *		lock on what is in it, may make them say another table.  So the transaction that
+ *		wrote its row is in the footing, too.  Which functions a function calls is not
+ *		known, but how often any has changed: that is counted as well.
+ *
  *		Who commits is seen before he has told the others what he did to the catalogs:
  *		a footing is read from pg_inherits as it is, but which partitions a table has
  *		is planned by what is cached of it, and that may be the past until he has told.
  *		A view worker waits until he has (tick.c, hear_of_ddl); who does not know of him
  *		asks for a footing by which it can plan.
  *
- *		A list of OIDs, transaction ids and counts, to be compared with equal().
+ *		A list of OIDs, transaction ids, counts and hashes, to be compared with equal().
  *
  * IDENTIFICATION
  *		src/view/analyze/footing.c
@@ -45,6 +50,7 @@
 #include "catalog/indexing.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_inherits.h"
+#include "catalog/pg_proc.h"
 #include "common/hashfn.h"
 #include "miscadmin.h"
 #include "nodes/nodeFuncs.h"
@@ -63,6 +69,7 @@ typedef struct Footing
 	List	   *list;
 	bool		counts;			/* with what only this session can compare */
 	bool		cached;			/* so far all that is planned by is as it says */
+	bool		calls;			/* functions of users */
 } Footing;
 
 /* A table below another one. */
@@ -82,6 +89,14 @@ typedef struct Parent
 
 static HTAB *parents = NULL;
 static uint32 all_invalidated = 0;
+static uint32 functions_invalidated = 0;
+
+/* Catalog cache callback, of pg_proc. */
+static void
+count_function(Datum arg, int cache, uint32 hash)
+{
+	functions_invalidated++;
+}
 
 /* Relation cache callback. */
 static void
@@ -115,6 +130,41 @@ invalidations(Oid relid)
 	return all_invalidated + parent->invalidated;
 }
 
+/* Caches that are thrown away tell of nothing that has happened. */
+void
+td_footing_invalidate_caches(void)
+{
+	uint32		all = all_invalidated;
+	uint32		functions = functions_invalidated;
+
+	InvalidateSystemCaches();
+	all_invalidated = all;
+	functions_invalidated = functions;
+}
+
+/* What any function of a user is. */
+static void
+add_all_functions(Footing *footing)
+{
+	static bool registered = false;
+
+	if (!registered)
+		CacheRegisterSyscacheCallback(PROCOID, count_function, (Datum) 0);
+	registered = true;
+	footing->list = lappend_oid(footing->list, footing->counts ? functions_invalidated : td_hash_of_functions(true));
+}
+
+static void
+add_schema(Footing *footing, Oid schema)
+{
+	HeapTuple	tuple = SearchSysCache1(NAMESPACEOID, ObjectIdGetDatum(schema));
+
+	if (!HeapTupleIsValid(tuple))
+		return;
+	footing->list = lappend_oid(footing->list, HeapTupleHeaderGetRawXmin(tuple->t_data));
+	ReleaseSysCache(tuple);
+}
+
 /* Adds what tells of children that are not there any more.  As has_subclass: may there be children? */
 static bool
 add_class(Footing *footing, Oid relid)
@@ -127,6 +177,7 @@ add_class(Footing *footing, Oid relid)
 		return false;			/* it is not locked, and gone */
 	row = (Form_pg_class) GETSTRUCT(tuple);
 	may = row->relhassubclass;
+	add_schema(footing, row->relnamespace);
 	if (!may)
 		footing->list = lappend_oid(footing->list, HeapTupleHeaderGetRawXmin(tuple->t_data));
 	else if (footing->counts && row->relkind != RELKIND_PARTITIONED_TABLE)
@@ -240,6 +291,7 @@ add_function(Footing *footing, Oid function)
 	if (!HeapTupleIsValid(tuple))
 		return;
 	footing->list = lappend_oid(footing->list, HeapTupleHeaderGetRawXmin(tuple->t_data));
+	add_schema(footing, ((Form_pg_proc) GETSTRUCT(tuple))->pronamespace);
 	ReleaseSysCache(tuple);
 }
 
@@ -266,6 +318,8 @@ td_footing(const TdShape *shape, bool counts)
 		add_table(&footing, shape->occurrences[i].relid);
 	foreach(lc, shape->functions)
 		add_function(&footing, lfirst_oid(lc));
+	if (shape->functions != NIL)
+		add_all_functions(&footing);
 	return footing.list;
 }
 
@@ -284,8 +338,12 @@ td_footing_hash(const List *footing)
 static bool
 take_function(Oid function, void *context)
 {
-	if (function >= FirstNormalObjectId)
-		add_function(context, function);
+	Footing    *footing = context;
+
+	if (function < FirstNormalObjectId)
+		return false;
+	add_function(footing, function);
+	footing->calls = true;
 	return false;
 }
 
@@ -311,6 +369,8 @@ td_footing_of_query(Query *query, bool *cached)
 	Footing		footing = {.counts = true,.cached = cached != NULL};
 
 	(void) walker((Node *) query, &footing);
+	if (footing.calls)
+		add_all_functions(&footing);
 	if (cached)
 		*cached = footing.cached;
 	return footing.list;
