@@ -8,6 +8,7 @@ use FindBin;
 use lib "$FindBin::Bin/lib";
 use Test::More;
 use DBD::Pg qw(:async);
+use TdBank qw(seed);
 use TdProcs;
 use Time::HiRes qw(sleep time);
 
@@ -49,7 +50,8 @@ while (my ($v, $query) = splice @views, 0, 2)
 	push @names, $v;
 	$query{$v} = $query;
 }
-sub caught_up { execute('postgres', map { "SELECT tapdata.wait_view('$_', '30 s')" } @names); return }
+# all of a group that stream are of one snapshot
+sub caught_up { execute('postgres', map { "SELECT tapdata.wait_view('$_', '30 s')" } $names[0], map { $_->[0] } @{ psql('postgres')->selectall_arrayref(q{SELECT view::text FROM tapdata.views WHERE status <> 'streaming'}) }); return }
 # the rows as text, twice: by the query, and by the twin, whose functions and tables are those that the view was made with
 sub wrong
 {
@@ -160,14 +162,15 @@ aba('a child is born, and dies', below('g', 8), 'CREATE TABLE g_new () INHERITS 
 }
 
 # ---- transactions ----
-alone('prepared transactions', 'BEGIN', both(), q{PREPARE TRANSACTION 'p1'}, below('d', 3), 'CREATE INDEX o_tmp ON o (w) WHERE w > 100', $f{other}, q{COMMIT PREPARED 'p1'}, $f{was}, both());
+alone('prepared transactions', 'BEGIN', both(), q{PREPARE TRANSACTION 'p1'}, below('d', 3), 'CREATE INDEX o_tmp ON o (w) WHERE w > 100', $f{other}, q{COMMIT PREPARED 'p1'}, $f{was}, both(), 'DROP INDEX o_tmp');
 alone('a prepared transaction with DDL', 'BEGIN', both(), 'ALTER TABLE c ADD extra int DEFAULT 5', both(), q{PREPARE TRANSACTION 'p1'}, below('d', 5), q{COMMIT PREPARED 'p1'}, both(), 'ALTER TABLE c DROP extra', both());
 alone('a prepared transaction that wrote below', 'BEGIN', below('g_low', 3), q{PREPARE TRANSACTION 'p1'}, [waits => 'ALTER TABLE g_mid NO INHERIT g; ALTER TABLE g_mid INHERIT h'], q{COMMIT PREPARED 'p1'}, [done => ''], below('g_low', 3), 'check', 'ALTER TABLE g_mid NO INHERIT h', 'ALTER TABLE g_mid INHERIT g');
-aba('many rows', both(), 'INSERT INTO c ' . c_rows(2001, 4000), 'UPDATE c SET a = a + 1', both(), 'DELETE FROM c WHERE id > 2000', both());
-aba('many rows that are given up', both(), 'INSERT INTO c ' . c_rows(2001, 3000) . ' ON CONFLICT DO NOTHING', 'INSERT INTO c ' . c_rows(2001, 3000) . ' ON CONFLICT (id) DO UPDATE SET a = c.a + excluded.a', 'DELETE FROM c WHERE id > 2000');
+aba('many rows', both(), 'INSERT INTO c ' . c_rows(2001, 3500), 'UPDATE c SET a = a + 1', both(), 'DELETE FROM c WHERE id > 200', both());
+aba('many rows that are given up', both(), 'INSERT INTO c ' . c_rows(2001, 2300) . ' ON CONFLICT DO NOTHING', 'INSERT INTO c ' . c_rows(2001, 2300) . ' ON CONFLICT (id) DO UPDATE SET a = c.a + excluded.a', 'DELETE FROM c WHERE id > 2000');
 alone('COPY', 'COPY c TO PROGRAM \'cat > /dev/null\'', 'CREATE TABLE same AS TABLE c', 'DELETE FROM ref', 'DELETE FROM c', 'INSERT INTO c TABLE same ON CONFLICT DO NOTHING', 'DROP TABLE same');
-aba('values out of line', q{UPDATE c SET t = (SELECT string_agg(md5(i::text || id), '') FROM generate_series(1, 300) i) WHERE id % 4 = 1}, 'UPDATE c SET a = a + 1', 'UPDATE s SET t = (SELECT max(t) FROM c)', 'UPDATE s SET a = a + 1', 'UPDATE s SET t = t', both());
-aba('cascades', 'INSERT INTO ref SELECT id, a FROM c', 'UPDATE c SET id = id + 5000, u = u + 5000 WHERE id % 3 = 1', both(), 'DELETE FROM c WHERE id % 4 = 1', both(), 'SET CONSTRAINTS ALL DEFERRED', 'INSERT INTO c ' . c_rows(900, 920), 'DELETE FROM c WHERE id BETWEEN 900 AND 920');
+aba('values out of line', q{UPDATE c SET t = (SELECT string_agg(md5(i::text || id), '') FROM generate_series(1, 300) i) WHERE id % 9 = 1}, 'UPDATE c SET a = a + 1', 'UPDATE s SET t = (SELECT max(t) FROM c) WHERE id % 7 = 1', 'UPDATE s SET a = a + 1', 'UPDATE s SET t = t', both(),
+	map { "UPDATE $_ SET t = left(t, 40)" } qw(c s));
+aba('cascades', 'DELETE FROM ref', 'DELETE FROM c WHERE id > 200', 'DELETE FROM s WHERE id > 200', 'INSERT INTO ref SELECT id, a FROM c', 'UPDATE c SET id = id + 5000, u = u + 5000 WHERE id % 3 = 1', both(), 'DELETE FROM c WHERE id % 4 = 1', both(), 'SET CONSTRAINTS ALL DEFERRED', 'INSERT INTO c ' . c_rows(900, 920), 'DELETE FROM c WHERE id BETWEEN 900 AND 920');
 aba('triggers', 'CREATE FUNCTION trig() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN UPDATE s SET a = a + 1 WHERE id = NEW.id; NEW.v := $x$z$x$; RETURN NEW; END$$', 'CREATE TRIGGER trig BEFORE UPDATE ON c FOR EACH ROW EXECUTE FUNCTION trig()', both(), q{SET session_replication_role = 'replica'}, both(),
 	'ALTER TABLE c ENABLE ALWAYS TRIGGER trig', both(), 'RESET session_replication_role', 'DROP FUNCTION trig CASCADE', both());
 aba('rights', 'CREATE ROLE other', 'ALTER TABLE c ENABLE ROW LEVEL SECURITY', 'ALTER TABLE c FORCE ROW LEVEL SECURITY', 'ALTER TABLE c OWNER TO other', both(), 'REVOKE ALL ON c FROM postgres', both(), 'ALTER TABLE c OWNER TO postgres', 'ALTER TABLE c NO FORCE ROW LEVEL SECURITY', 'ALTER TABLE c DISABLE ROW LEVEL SECURITY',
@@ -258,6 +261,27 @@ execute('postgres', 'DROP CAST (int AS point2)', 'CREATE CAST (int AS point2) WI
 caught_up();
 is(wrong(), '', 'and once it is what it was');
 
-diag "$done cases, $slow slow";
+# ---- who decodes, ticks or serves ends, when much of the above has been done since the last tick ----
+srand(my $seed = seed());
+for my $r (['the capture worker', sub { execute('postgres', map { "SELECT pg_terminate_backend($_)" } worker_pids('capture')) }], ['the view worker', sub { execute('postgres', map { "SELECT pg_terminate_backend($_)" } worker_pids('view')) }],
+	['the server', sub { restart_server('immediate') }], ['a worker, with -9,', sub { kill 'KILL', worker_pids('capture'); eventually(sub { psql('postgres')->ping && value('postgres', 'SELECT NOT pg_is_in_recovery()') }) }])
+{
+	my ($what, $end) = @$r;
+	%session = ();
+	hold();
+	my ($found, @some) = ('', map { $cases[$_] } sort { $a <=> $b } map { int rand @cases } 1 .. 8);
+	for my $case (@some)
+	{
+		my ($name, $as_one, @steps) = @$case;
+		for my $step (grep { ref || $_ ne 'check' } @steps) { last if ($found = run_step($step)) ne '' }
+		last if $found ne '';
+	}
+	$end->();
+	eval { $_->disconnect } for $holder, values %session;
+	ok(eventually(sub { $holder = psql('postgres', fresh => 1) }), 'the server is there');
+	ok(eventually(sub { caught_up(); 1 }, 30), "$what has ended");
+	is($found . wrong(), '', "exact after " . join '; ', map { $_->[0] } @some);
+}
+diag "$done cases, $slow slow, seed $seed";
 finish();
 done_testing();
