@@ -70,6 +70,7 @@ is($w->{failed}, '', 'no query fails to become a view but by a refusal');
 is(wrong($dbh, $w), '', 'exact when they were made');
 srand $seed;
 my $next = 5050;
+my %same = map { $_ => 1 } keys %$before;    # after each change so far; a maximum may come back
 for my $cycle (1 .. 3)
 {
 	my $some = int rand 97;
@@ -85,12 +86,13 @@ for my $cycle (1 .. 3)
 		$dbh->do($_) for @sql;
 		$dbh->commit;
 		is(wrong($dbh, $w), '', "cycle $cycle: exact after: $what");
+		my $now = digests($dbh, $w);
+		delete $same{$_} for grep { $before->{$_} ne $now->{$_} } keys %same;
 	}
 	$next += 250;
 }
 is(inexact($dbh, 'nexmark', @{ $w->{names} }), '', 'check_view is empty');
-my $after = digests($dbh, $w);
-is(join(' ', grep { $before->{$_} eq $after->{$_} } sort keys %$after), '', 'every query has other rows than before');
+is(join(' ', sort keys %same), '', 'every query had other rows than before');
 report($w);
 cmp_ok(scalar @{ $w->{names} }, '>=', $must{nexmark}, @{ $w->{names} } . ' of ' . @nexmark . " are accepted, and $must{nexmark} must be");
 $dbh->do("SELECT tapdata.drop_view('nexmark.$_')") for @{ $w->{names} };
