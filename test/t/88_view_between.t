@@ -22,7 +22,7 @@ execute('postgres', 'CREATE EXTENSION tapdata', 'SET client_min_messages = warni
 	"CREATE TABLE e ($plain) PARTITION BY RANGE (id)", 'CREATE TABLE e_rest PARTITION OF e DEFAULT', "CREATE TABLE g ($plain)", 'CREATE TABLE g_mid () INHERITS (g)', 'CREATE TABLE g_low () INHERITS (g_mid)', "CREATE TABLE h ($plain)",
 	'CREATE SCHEMA one', 'CREATE SCHEMA two', 'CREATE TABLE one.r (id int PRIMARY KEY, a int)', 'CREATE TABLE two.r (id int PRIMARY KEY, a int)',
 	'CREATE FUNCTION f(int) RETURNS int IMMUTABLE LANGUAGE sql AS $$SELECT $1 + 1$$', 'CREATE FUNCTION within(int) RETURNS int IMMUTABLE LANGUAGE sql AS $$SELECT $1 * 3$$', 'CREATE FUNCTION deep(int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS $$BEGIN RETURN within($1); END$$',
-	'CREATE FUNCTION slow(int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS $$BEGIN IF $1 < 0 THEN PERFORM pg_sleep(1); END IF; RETURN $1; END$$',
+	'CREATE FUNCTION slow(int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS $$BEGIN IF $1 < 0 THEN PERFORM pg_sleep(0.4); END IF; RETURN $1; END$$',
 	'CREATE TYPE point2 AS (x int)', (map { "CREATE FUNCTION to_point$_(int) RETURNS point2 IMMUTABLE LANGUAGE sql AS \$\$SELECT ROW(\$1 * $_)::point2\$\$" } 1, 2), 'CREATE CAST (int AS point2) WITH FUNCTION to_point1(int)',
 	'CREATE TABLE z (id int PRIMARY KEY, k int)');
 sub c_rows { my ($from, $to) = @_; return "SELECT i, i % 5, i % 3, 'v' || i % 4, i / 4.0, timestamp '2026-01-01' + i * interval '1 hour', repeat(md5(i::text), 3), i FROM generate_series($from, $to) i" }
@@ -31,7 +31,7 @@ execute('postgres', 'INSERT INTO c ' . c_rows(1, 40), 'INSERT INTO s ' . c_rows(
 	(map { "INSERT INTO $_ SELECT i, i % 5, 'v' || i % 3 FROM generate_series(0, 119, 3) i" } qw(d e)), (map { "INSERT INTO $_ SELECT i, i % 5, 'v' || i % 3 FROM generate_series(0, 9) i" } qw(g g_mid g_low h)),
 	map { "INSERT INTO $_.r SELECT i, i % 3 FROM generate_series(1, 10) i" } qw(one two));
 my @views = (
-	first => 'SELECT id, slow(k) AS k FROM z', z_one => 'SELECT z.id, r.a FROM z JOIN one.r r ON z.id = r.id', z_calls => 'SELECT z.id, deep(z.k) AS d FROM z',
+	first => 'SELECT id, slow(k) AS k FROM z', z_one => 'SELECT z.id, r.a FROM z JOIN one.r r ON z.id = r.id', z_calls => 'SELECT z.id, deep(z.k) AS d FROM z', z_moods => 'SELECT z.id, o.m::text AS m FROM z JOIN o ON z.id = o.w',
 	bag => 'SELECT a, v, n, ts FROM c', filter => 'SELECT id, a, t FROM c WHERE b = 1 AND n < 8', joined => 'SELECT c.id, c.a, s.v, c.n + s.n AS n FROM c JOIN s ON c.a = s.a AND c.b = s.b',
 	grouped => 'SELECT a, count(*) AS n, sum(n) AS s, min(v) AS lo, max(ts) AS hi, avg(b) AS m FROM c GROUP BY a', different => 'SELECT DISTINCT a, v FROM c', outer_left => 'SELECT c.id, c.v, s.id AS s, s.t FROM c LEFT JOIN s ON c.u = s.u',
 	outer_full => 'SELECT c.id, c.a, s.id AS s, s.n FROM c FULL JOIN s ON c.id = s.id', windows => 'SELECT a, id, n, sum(n) OVER (PARTITION BY a ORDER BY id) AS s FROM c', top => 'SELECT id, n, t FROM c ORDER BY n DESC, id LIMIT 7',
@@ -225,6 +225,7 @@ sub run_case
 $holder = psql('postgres', fresh => 1);
 caught_up();
 is(wrong(), '', 'all is well');
+diag sprintf '%.0f s', time - $^T if $ENV{TD_BETWEEN_TIMES};
 for my $case (@cases)
 {
 	my ($name, $as_one, @steps) = @$case;
@@ -238,10 +239,11 @@ for my $case (@cases)
 # ---- during a tick: what takes no lock on what the tick reads, and is undone before the next one ----
 # `first` sleeps, the views after it read when all is otherwise; a lock on a view lets the tick end and keeps the next one back
 for my $r (['schemas change their names', (join '; ', 'BEGIN', (map { "ALTER SCHEMA $_->[0] RENAME TO $_->[1]" } [one => 'tmp'], [two => 'one'], [tmp => 'two']), 'COMMIT') x 2],
-	['what a function calls is another one', map { "CREATE OR REPLACE FUNCTION within(int) RETURNS int IMMUTABLE LANGUAGE sql AS \$\$SELECT \$1 * $_\$\$" } 7, 3])
+	['what a function calls is another one', map { "CREATE OR REPLACE FUNCTION within(int) RETURNS int IMMUTABLE LANGUAGE sql AS \$\$SELECT \$1 * $_\$\$" } 7, 3],
+	['a label is another one', map { "ALTER TYPE mood RENAME VALUE '$_'" } q{high' TO 'x}, q{x' TO 'high}])
 {
 	my ($name, $there, $back) = @$r;
-	execute('postgres', 'DELETE FROM z', 'TRUNCATE one.r, two.r', (map { "INSERT INTO $_->[0].r SELECT i, $_->[1] FROM generate_series(1, 10) i" } [one => 1], [two => 2]));
+	execute('postgres', 'TRUNCATE one.r, two.r, o', q{INSERT INTO o VALUES (1, 'high', NULL, 1)}, (map { "INSERT INTO $_->[0].r SELECT i, $_->[1] FROM generate_series(1, 10) i" } [one => 1], [two => 2]));
 	caught_up();
 	execute('postgres', 'INSERT INTO z VALUES (1, -1)');
 	ok(eventually(sub { value('postgres', "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'") }, 10), 'a tick is under way');
@@ -252,14 +254,18 @@ for my $r (['schemas change their names', (join '; ', 'BEGIN', (map { "ALTER SCH
 	$holder->commit;
 	caught_up();
 	is(wrong(), '', "$name during a tick, and back");
+	diag sprintf '%.0f s', time - $^T if $ENV{TD_BETWEEN_TIMES};
+	execute('postgres', 'DELETE FROM z');
 }
 
 # ---- what fails with its name ----
+caught_up();
 execute('postgres', 'DROP CAST (int AS point2)', 'CREATE CAST (int AS point2) WITH FUNCTION to_point2(int)', 'UPDATE c SET a = a + 1');
 like(try_do(psql('postgres'), "SELECT tapdata.wait_view('$_', '30 s')"), qr/has failed.*the cast from integer to public.point2 is another one/s, "$_: the cast is another one") for qw(cast_row cast_text);
 execute('postgres', 'DROP CAST (int AS point2)', 'CREATE CAST (int AS point2) WITH FUNCTION to_point1(int)', map { "SELECT tapdata.refresh_view('$_')" } qw(cast_row cast_text));
 caught_up();
 is(wrong(), '', 'and once it is what it was');
+diag sprintf '%.0f s', time - $^T if $ENV{TD_BETWEEN_TIMES};
 
 # ---- who decodes, ticks or serves ends, when much of the above has been done since the last tick ----
 srand(my $seed = seed());
@@ -280,6 +286,7 @@ for my $r (['the capture worker', sub { execute('postgres', map { "SELECT pg_ter
 	eval { $_->disconnect } for $holder, values %session;
 	ok(eventually(sub { $holder = psql('postgres', fresh => 1) }), 'the server is there');
 	ok(eventually(sub { caught_up(); 1 }, 30), "$what has ended");
+	diag sprintf '%.0f s', time - $^T if $ENV{TD_BETWEEN_TIMES};
 	is($found . wrong(), '', "exact after " . join '; ', map { $_->[0] } @some);
 }
 diag "$done cases, $slow slow, seed $seed";

@@ -24,8 +24,9 @@
  *
  *		Names stand in the statements: a schema that is called otherwise, which wants no
  *		lock on what is in it, may make them say another table.  So the transaction that
- *		wrote its row is in the footing, too.  Which functions a function calls is not
- *		known, but how often any has changed: that is counted as well.
+ *		wrote its row is in the footing, too.  Which functions a function calls, which
+ *		labels and dictionaries it reads, which cast a text means is not known, but how
+ *		often any of these has changed: that is counted as well.
  *
  *		Who commits is seen before he has told the others what he did to the catalogs:
  *		a footing is read from pg_inherits as it is, but which partitions a table has
@@ -69,7 +70,6 @@ typedef struct Footing
 	List	   *list;
 	bool		counts;			/* with what only this session can compare */
 	bool		cached;			/* so far all that is planned by is as it says */
-	bool		calls;			/* functions of users */
 } Footing;
 
 /* A table below another one. */
@@ -89,13 +89,16 @@ typedef struct Parent
 
 static HTAB *parents = NULL;
 static uint32 all_invalidated = 0;
-static uint32 functions_invalidated = 0;
+static uint32 meanings_invalidated = 0;
 
-/* Catalog cache callback, of pg_proc. */
+/* What may give the same text, or function, another meaning.  (Not what CREATE TEMP TABLE writes, or a tick would never end.) */
+static const int meanings[] = {PROCOID, CASTSOURCETARGET, COLLOID, ENUMOID, TSCONFIGOID, TSCONFIGMAP, TSDICTOID};
+
+/* Catalog cache callback. */
 static void
-count_function(Datum arg, int cache, uint32 hash)
+count_meaning(Datum arg, int cache, uint32 hash)
 {
-	functions_invalidated++;
+	meanings_invalidated++;
 }
 
 /* Relation cache callback. */
@@ -135,23 +138,23 @@ void
 td_footing_invalidate_caches(void)
 {
 	uint32		all = all_invalidated;
-	uint32		functions = functions_invalidated;
+	uint32		meaning = meanings_invalidated;
 
 	InvalidateSystemCaches();
 	all_invalidated = all;
-	functions_invalidated = functions;
+	meanings_invalidated = meaning;
 }
 
-/* What any function of a user is. */
+/* What is not known of one by one. */
 static void
-add_all_functions(Footing *footing)
+add_meanings(Footing *footing)
 {
 	static bool registered = false;
 
-	if (!registered)
-		CacheRegisterSyscacheCallback(PROCOID, count_function, (Datum) 0);
+	for (int i = 0; i < lengthof(meanings) && !registered; i++)
+		CacheRegisterSyscacheCallback(meanings[i], count_meaning, (Datum) 0);
 	registered = true;
-	footing->list = lappend_oid(footing->list, footing->counts ? functions_invalidated : td_hash_of_functions(true));
+	footing->list = lappend_oid(footing->list, meanings_invalidated);
 }
 
 static void
@@ -318,8 +321,10 @@ td_footing(const TdShape *shape, bool counts)
 		add_table(&footing, shape->occurrences[i].relid);
 	foreach(lc, shape->functions)
 		add_function(&footing, lfirst_oid(lc));
-	if (shape->functions != NIL)
-		add_all_functions(&footing);
+	if (counts)
+		add_meanings(&footing);
+	else if (shape->functions != NIL)
+		footing.list = lappend_oid(footing.list, td_hash_of_functions(true));
 	return footing.list;
 }
 
@@ -338,12 +343,8 @@ td_footing_hash(const List *footing)
 static bool
 take_function(Oid function, void *context)
 {
-	Footing    *footing = context;
-
-	if (function < FirstNormalObjectId)
-		return false;
-	add_function(footing, function);
-	footing->calls = true;
+	if (function >= FirstNormalObjectId)
+		add_function(context, function);
 	return false;
 }
 
@@ -369,8 +370,7 @@ td_footing_of_query(Query *query, bool *cached)
 	Footing		footing = {.counts = true,.cached = cached != NULL};
 
 	(void) walker((Node *) query, &footing);
-	if (footing.calls)
-		add_all_functions(&footing);
+	add_meanings(&footing);
 	if (cached)
 		*cached = footing.cached;
 	return footing.list;
