@@ -179,7 +179,6 @@ aba('without waiting for the disk', 'SET synchronous_commit = off', both(), 'SEL
 aba('savepoints', both());
 alone('DDL that is given up', 'BEGIN', both(), map { ("SAVEPOINT x", $_, both(), 'ROLLBACK TO x', both()) } 'ALTER TABLE c ADD extra int DEFAULT 5', 'TRUNCATE c CASCADE', 'ALTER TABLE c RENAME a TO aa; ALTER TABLE c RENAME b TO a; ALTER TABLE c RENAME aa TO b', 'CLUSTER c USING c_pkey', 'ALTER TABLE c REPLICA IDENTITY NOTHING');
 push @{ $cases[-1] }, 'COMMIT';
-alone('an index of the identity that goes under a writer', 'CREATE UNIQUE INDEX c_other ON c (id, a, b, v, n, ts, t, u) WHERE false', 'DROP INDEX c_other', [two => 'BEGIN'], (map { [two => $_] } both()), 'CREATE INDEX c_x ON o (w)', [two => 'UPDATE c SET a = a + 1'], [two => 'COMMIT'], 'DROP INDEX CONCURRENTLY c_x');
 
 # ---- all of it ----
 my $only = $ENV{TD_BETWEEN};
