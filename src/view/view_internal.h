@@ -224,6 +224,9 @@ extern char *td_fingerprint(const TdShape *shape);
 extern void td_require_execute(Node *node, Oid role);
 extern void td_shape_require_execute(const TdShape *shape, Oid role);
 
+/* 55000 where a cast in the query is another one now, so that a statement that says it would mean something else (casts.c). */
+extern void td_require_casts(Query *query);
+
 /* Is all that `now` has more than `before` partitions that were made as such, empty?  Then their rows are in the deltas, and nothing is to be computed anew. */
 extern bool td_fingerprint_grown(const char *before, const char *now);
 
@@ -235,6 +238,7 @@ extern List *td_footing(const TdShape *shape, bool counts); /* counts: to be com
 extern List *td_footing_of_tables(const List *relids); /* by this session only */
 extern List *td_footing_of_query(Query *query, bool *cached); /* analysed and rewritten; *cached: may be planned */
 extern uint32 td_footing_hash(const List *footing); /* never 0 */
+extern void td_footing_invalidate_caches(void); /* all that the session has cached, which is no change of a footing */
 
 /* ======== plan/: the shape as statements ======== */
 

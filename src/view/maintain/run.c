@@ -59,6 +59,7 @@ plan_view(TdViewRun *run)
 	Query	   *query = td_twin_query(run->view->query);
 	TdError		err = {0};
 
+	td_require_casts(query);
 	if (run->view->keeps > 0)
 		run->shape = td_analyze_keeper(query, run->view->owner, run->view->keeps, &err);
 	else

@@ -413,7 +413,7 @@ hear_of_ddl(const TdCut *cut)
 		const TdDdl *ddl = lfirst(lc);
 
 		if (!TransactionIdIsValid(ddl->xid))
-			InvalidateSystemCaches();
+			td_footing_invalidate_caches();
 		else if (ddl->xid != last)
 			XactLockTableWait(ddl->xid, NULL, NULL, XLTW_None);
 		last = ddl->xid;
