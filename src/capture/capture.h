@@ -108,7 +108,7 @@ typedef struct TdCapture TdCapture;
 extern TdCapture *td_capture_open(int32 group, const char *slot, int norigins, const RepOriginId *skip_origins);
 
 /*
- * What is wanted from the next transaction decoded on; the worker answers with a PROGRESS of that version.  Versions ascend from 1.  Decoding
+ * What is wanted from the next transaction decoded on; the worker answers with a PROGRESS of that version, and before it with the empty transactions of README.md.  Versions ascend from 1.  Decoding
  * begins with the first call: before it nothing is lost.  An empty list wants nothing (but PROGRESS).
  */
 extern void td_capture_want(TdCapture *c, uint32 version, List *wanted /* of TdWanted * */ );

@@ -133,6 +133,7 @@ take_wanted(TdDecoder *d)
 	dsm_segment *segment;
 	dsm_handle	handle;
 	uint32		version;
+	uint32		before = d->version;
 
 	SpinLockAcquire(&d->control->mutex);
 	handle = d->control->wanted;
@@ -143,6 +144,7 @@ take_wanted(TdDecoder *d)
 		return;
 	td_relations_reset(d, version, dsm_segment_address(segment), dsm_segment_map_length(segment));
 	dsm_detach(segment);
+	td_plugin_unseen(d, before);
 }
 
 /* Confirms what the reader has confirmed, not too often; milliseconds until it is due, -1 = nothing is owed. */

@@ -27,6 +27,9 @@
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "replication/output_plugin.h"
+#include "storage/lwlock.h"
+#include "storage/procarray.h"
+#include "storage/standby.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/syscache.h"
@@ -110,6 +113,7 @@ begin(LogicalDecodingContext *ctx, ReorderBufferTXN *txn)
 	td_relations_trim(d);
 	d->txn = txn;
 	d->serial++;
+	d->recent[d->serial % TD_RECENT] = txn->xid;
 	d->begun = false;
 }
 
@@ -133,6 +137,39 @@ td_plugin_begin(TdDecoder *d)
 	d->begun = true;
 	td_out_put(d, &(TdCaptureMessage) {.kind = TD_CAPTURE_BEGIN,.xid = widen(d->txn->xid),.lsn = d->txn->final_lsn,
 			   .time = d->txn->xact_time.commit_time,.version = d->version});
+}
+
+/* Its commit may be flushed, and decoded, a moment before pg_xact says so. */
+static bool
+is_recent(const TdDecoder *d, TransactionId xid)
+{
+	for (int i = 0; i < TD_RECENT; i++)
+	{
+		if (d->recent[i] == xid)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * Between transactions, at a new wanted set: those that are committed and not seen yet (they wait for a standby, say) may have been decoded by the one before, which left
+ * out what is wanted now, or all of it.  Each comes as a transaction of that version, without changes.
+ */
+void
+td_plugin_unseen(TdDecoder *d, uint32 version)
+{
+	RunningTransactions running = GetRunningTransactionData();
+
+	LWLockRelease(ProcArrayLock);
+	LWLockRelease(XidGenLock);
+	for (int i = 0; i < running->xcnt; i++)
+	{
+		if (!TransactionIdDidCommit(running->xids[i]) && !is_recent(d, running->xids[i]))
+			continue;
+		td_out_put(d, &(TdCaptureMessage) {.kind = TD_CAPTURE_BEGIN,.xid = widen(running->xids[i]),.lsn = d->decoded,
+				   .time = GetCurrentTimestamp(),.version = version});
+		td_out_put(d, &(TdCaptureMessage) {.kind = TD_CAPTURE_COMMIT});
+	}
 }
 
 static void

@@ -224,6 +224,9 @@ extern char *td_fingerprint(const TdShape *shape);
 extern void td_require_execute(Node *node, Oid role);
 extern void td_shape_require_execute(const TdShape *shape, Oid role);
 
+/* 55000 where a cast in the query is another one now, so that a statement that says it would mean something else (casts.c). */
+extern void td_require_casts(Query *query);
+
 /* Is all that `now` has more than `before` partitions that were made as such, empty?  Then their rows are in the deltas, and nothing is to be computed anew. */
 extern bool td_fingerprint_grown(const char *before, const char *now);
 
@@ -235,6 +238,7 @@ extern List *td_footing(const TdShape *shape, bool counts); /* counts: to be com
 extern List *td_footing_of_tables(const List *relids); /* by this session only */
 extern List *td_footing_of_query(Query *query, bool *cached); /* analysed and rewritten; *cached: may be planned */
 extern uint32 td_footing_hash(const List *footing); /* never 0 */
+extern void td_footing_invalidate_caches(void); /* all that the session has cached, which is no change of a footing */
 
 /* ======== plan/: the shape as statements ======== */
 
@@ -603,7 +607,7 @@ typedef enum TdShareKind
 } TdShareKind;
 
 /* -- requester: fill worker or backend -- */
-extern void td_share_ask(TdShareKind kind, int32 group, int32 view);	/* 55000 when the group's worker does not run */
+extern bool td_share_ask(TdShareKind kind, int32 group, int32 view);	/* false = the group's worker does not run */
 extern Snapshot td_share_wait(int timeout_ms);	/* TD_SHARE_CHECK: snapshot of the tick, once that is committed.  NULL = timeout or gone: ask again.  Interruptible */
 extern bool td_share_taken(void);	/* the second snapshot is taken; false = too late: ask again */
 extern bool td_share_import(int timeout_ms);	/* TD_SHARE_FILL: waits, and makes it the transaction's snapshot; false = not in time; raises when the view worker is gone */

@@ -91,6 +91,52 @@ exact('new views');
 	exact('it is visible');
 }
 
+# ---- a commit that was decoded before what it has written to was asked for, and is seen later ----
+{
+	my $stall = sub {
+		my (@sql) = @_;
+		execute('postgres', "ALTER SYSTEM SET synchronous_standby_names = 'nobody'", 'SELECT pg_reload_conf()');
+		ok(eventually(sub { value('postgres', 'SHOW synchronous_standby_names') eq 'nobody' }), 'a standby that is not there');
+		my @pids = map { my $sql = $_; background(sub { $_[0]->do('SET synchronous_commit = on'); $_[0]->do($sql) }) } @sql;
+		ok(eventually(sub { value('postgres', "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'") == @sql }), 'commits wait for it');
+		execute('postgres', 'UPDATE wide SET v = v + 1 WHERE id = 1');
+		ok(eventually(sub { value('postgres', 'SELECT count(*) FROM tapdata.view_group g, tapdata.group_decoded(g.id) d WHERE lsn >= pg_current_wal_flush_lsn()') }), 'they are decoded');
+		return @pids;
+	};
+	my $go_on = sub { execute('postgres', 'ALTER SYSTEM RESET synchronous_standby_names', 'SELECT pg_reload_conf()'); ended(@_); return };
+	my $exact = sub {
+		my ($v, $query) = @_;
+		execute('postgres', "SELECT tapdata.wait_view('$v', '30 s')");
+		is(value('postgres', "SELECT count(*) FROM ((TABLE $v EXCEPT ALL $query) UNION ALL ($query EXCEPT ALL TABLE $v)) x"), 0, "$v has what they wrote");
+		execute('postgres', "SELECT tapdata.drop_view('$v')");
+	};
+	my ($docs, $seldom) = ('SELECT id, to_jsonb(wide) AS doc FROM wide', 'SELECT id, v FROM seldom');
+	execute('postgres', 'SET synchronous_commit = local', 'CREATE TABLE wide (id int PRIMARY KEY, v int)', 'INSERT INTO wide SELECT i, i FROM generate_series(1, 5) i',
+		'CREATE TABLE seldom (id int PRIMARY KEY, v int)', 'ALTER TABLE seldom REPLICA IDENTITY FULL', 'INSERT INTO seldom SELECT i, i FROM generate_series(1, 5) i',
+		"SELECT tapdata.create_view('docs', '$docs')", "SELECT tapdata.wait_view('docs', '30 s')");
+
+	my @pids = $stall->('UPDATE seldom SET v = 0 WHERE id < 3');
+	execute('postgres', "SELECT tapdata.create_view('few', '$seldom')");
+	ok(!eventually(sub { value('postgres', "SELECT count(*) FROM tapdata.views WHERE view = 'few'::regclass AND status = 'streaming'") }, 1.5), 'no view begins without them');
+	$go_on->(@pids);
+	$exact->('few', $seldom);
+
+	my $holder = psql('postgres', fresh => 1);
+	$holder->do('SET synchronous_commit = local');
+	$holder->begin_work;
+	$holder->do('LOCK TABLE docs IN SHARE MODE');    # no tick
+	execute('postgres', 'ALTER TABLE wide ADD COLUMN late int');
+	@pids = $stall->('INSERT INTO wide VALUES (10, 1, 7)', 'UPDATE wide SET late = 8 WHERE id = 2');
+	execute('postgres', "SELECT tapdata.create_view('docs_late', '$docs')");
+	ok(eventually(sub { value('postgres', "SELECT count(*) FROM tapdata.views WHERE view = 'docs_late'::regclass AND status = 'snapshot'") }), 'another view asks for the new column');
+	$holder->commit;
+	ok(eventually(sub { value('postgres', q{SELECT EXISTS (SELECT FROM docs WHERE doc::text LIKE '%late%') OR EXISTS (SELECT FROM tapdata.views WHERE view = 'docs'::regclass AND status = 'snapshot')}) }), 'the first one is planned by it');
+	$go_on->(@pids);
+	$exact->('docs', $docs);
+	$exact->('docs_late', $docs);
+	execute('postgres', 'DROP TABLE wide, seldom');
+}
+
 # ---- prepared and long transactions ----
 {
 	my $dbh = psql('postgres', fresh => 1);

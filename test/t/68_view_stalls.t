@@ -5,6 +5,7 @@ use warnings;
 use FindBin;
 use lib "$FindBin::Bin/lib";
 use Test::More;
+use DBD::Pg qw(:async);
 use TdProcs;
 use Time::HiRes qw(time);
 
@@ -43,6 +44,34 @@ sub view { my ($name, $column) = @_; return value('postgres', "SELECT $column FR
 	is(try_do($dbh, 'SELECT 1'), '', 'and leaves its session in no transaction');
 	$other->rollback;
 	is(try_do($dbh, "SELECT * FROM tapdata.check_view('of_p')"), '', 'which can check again');
+}
+
+# ---- a worker that is away for a moment, and one that meets an ordinary error before there are ticks ----
+{
+	my ($holder, $checker) = map { psql('postgres', fresh => 1) } 1 .. 2;
+	my ($pid) = worker_pids('view');
+	# without these rows nobody starts another one
+	$holder->begin_work;
+	$holder->do('SELECT FROM tapdata.view_group FOR UPDATE');
+	kill 'TERM', $pid;
+	ok(eventually(sub { !worker_pids('view') }), 'no worker runs');
+	my $check = $checker->prepare("SELECT * FROM tapdata.check_view('of_p')", { pg_async => PG_ASYNC });
+	$check->execute;
+	ok(!eventually(sub { $checker->pg_ready }, 1), 'check_view waits for the next one');
+	$holder->rollback;
+	is(eval { $checker->pg_result; join ' ', map { @$_ } @{ $check->fetchall_arrayref } } // $@, '', 'and finds nothing');
+
+	ok(eventually(sub { ($pid) = worker_pids('view') }), 'it is there');
+	exact('and works', 'of_p');
+	$holder->begin_work;
+	$holder->do('SELECT FROM tapdata.group_state FOR UPDATE');
+	kill 'TERM', worker_pids('capture');
+	ok(eventually(sub { value('postgres', "SELECT count(*) FROM pg_stat_activity WHERE pid = $pid AND wait_event_type = 'Lock'") }), 'a worker waits to say that it begins');
+	ok(eventually(sub { !value('postgres', "SELECT count(*) FROM pg_stat_activity WHERE pid = $pid AND wait_event_type = 'Lock'") }), 'in vain');
+	$holder->rollback;
+	execute('postgres', 'UPDATE p SET v = v + 1');
+	exact('it begins once more', 'of_p');
+	is(join(' ', worker_pids('view')), $pid, 'and has not ended');
 }
 
 # ---- whoever locks what a view is made of, one thing after the other, is never the one that a deadlock ends ----

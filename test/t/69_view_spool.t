@@ -11,8 +11,9 @@ use Time::HiRes qw(sleep time);
 
 my @conf = ('max_worker_processes = 32', 'tapdata.worker_memory = 1MB', 'tapdata.spool_limit = 1MB', 'max_prepared_transactions = 5');
 start_server('spool', @conf);
-execute('postgres', 'CREATE EXTENSION tapdata', 'SET synchronous_commit = local', 'CREATE TABLE doc (id int PRIMARY KEY, t text)', 'INSERT INTO doc VALUES (0, \'\')');
-my %query = (docs => 'SELECT id, length(t) AS n FROM doc', total => 'SELECT count(*) AS n, sum(length(t)) AS s FROM doc');
+execute('postgres', 'CREATE EXTENSION tapdata', 'SET synchronous_commit = local', 'CREATE TABLE doc (id int PRIMARY KEY, t text)', 'INSERT INTO doc VALUES (0, \'\')',
+	'CREATE TABLE base (id int)', 'CREATE TABLE child () INHERITS (base)', 'INSERT INTO child VALUES (1), (2)');
+my %query = (docs => 'SELECT id, length(t) AS n FROM doc', total => 'SELECT count(*) AS n, sum(length(t)) AS s FROM doc', tree => 'SELECT id FROM base');
 
 sub create { my ($name) = @_; execute('postgres', "SELECT tapdata.create_view('$name', \$\$$query{$name}\$\$)"); return }
 sub wait_for { my (@names) = @_; return join '', map { try_do(psql('postgres'), "SELECT tapdata.wait_view('$_', '30 s')") } @names }
@@ -27,13 +28,13 @@ sub logged { my ($what) = @_; my $top = $ENV{TD_TOP} || "$FindBin::Bin/../.."; r
 	my $old = psql('postgres', fresh => 1);
 	$old->do('BEGIN');
 	$old->do('SELECT txid_current()');
-	create($_) for qw(docs total);
+	create($_) for qw(docs total tree);
 	ok(eventually(sub { worker_pids('capture') && value('postgres', 'SELECT count(*) FROM pg_replication_slots') }), 'a slot is being made');
 	execute('postgres', 'CREATE DATABASE other STRATEGY file_copy', q(SET statement_timeout = '5s'));
 	is(try_do(psql('postgres'), 'DROP DATABASE other'), '', 'nobody waits for the worker meanwhile');
 	execute('postgres', 'RESET statement_timeout');
 	$old->do('ROLLBACK');
-	exact('it is made', qw(docs total));
+	exact('it is made', qw(docs total tree));
 }
 
 # ---- commits that are decoded but not visible, more than fit ----
@@ -70,11 +71,11 @@ sub overflow
 	is(logged('do not fit into the spool'), $before, 'so much fits');
 	push @pids, stall("INSERT INTO doc SELECT $round * 10000, repeat('y', 40000)");
 	ok(eventually(sub { logged('do not fit into the spool') > $before }), 'a bit more does not');
-	exact('none of it is visible', qw(docs total));
+	exact('none of it is visible', qw(docs total tree));
 	return @pids;
 }
 
-sub goes_on { my ($what) = @_; execute('postgres', "UPDATE doc SET t = t || 'z' WHERE id = 0"); exact($what, qw(docs total)); return }
+sub goes_on { my ($what) = @_; execute('postgres', "UPDATE doc SET t = t || 'z' WHERE id = 0"); exact($what, qw(docs total tree)); return }
 
 {
 	my @pids = overflow(1);
@@ -88,7 +89,7 @@ sub goes_on { my ($what) = @_; execute('postgres', "UPDATE doc SET t = t || 'z' 
 	for (1 .. 5) { sleep 0.4; goes_on('and goes on') }
 	is($recomputes->(), $n, 'views are not computed anew for what is not visible');
 	release(q(%''y''%));
-	exact('the rest is', qw(docs total));
+	exact('the rest is', qw(docs total tree));
 	goes_on('and after that');
 	execute('postgres', 'ALTER SYSTEM RESET synchronous_standby_names', 'SELECT pg_reload_conf()');
 	waitpid $_, 0 for @pids;
@@ -106,7 +107,7 @@ sub goes_on { my ($what) = @_; execute('postgres', "UPDATE doc SET t = t || 'z' 
 	ok(eventually(sub { logged('do not fit into the spool') > $before }), 'it can not be carried');
 	goes_on('others go on');
 	release('%');
-	exact('all is visible', qw(docs total));
+	exact('all is visible', qw(docs total tree));
 	execute('postgres', 'ALTER SYSTEM RESET synchronous_standby_names', 'SELECT pg_reload_conf()');
 	waitpid $_, 0 for @pids;
 }

@@ -133,10 +133,22 @@ hash_of(HeapTuple tuple, AttrNumber attnum)
 	return hash;
 }
 
+static uint32
+hash_of_function(HeapTuple tuple)
+{
+	static const AttrNumber parts[] = {Anum_pg_proc_prosrc, Anum_pg_proc_probin, Anum_pg_proc_prosqlbody, Anum_pg_proc_proconfig};
+	Form_pg_proc row = (Form_pg_proc) GETSTRUCT(tuple);
+	uint32		hash = hash_combine(row->oid, hash_combine(row->pronamespace, hash_bytes((unsigned char *) NameStr(row->proname), strlen(NameStr(row->proname)))));
+
+	hash = hash_combine(hash, row->provolatile * 2 + row->proisstrict);
+	for (int i = 0; i < lengthof(parts); i++)
+		hash = hash_combine(hash, hash_of(tuple, parts[i]));
+	return hash;
+}
+
 static void
 add_function(StringInfo text, Oid function)
 {
-	static const AttrNumber parts[] = {Anum_pg_proc_prosrc, Anum_pg_proc_probin, Anum_pg_proc_prosqlbody, Anum_pg_proc_proconfig};
 	HeapTuple	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
 	Form_pg_proc row;
 
@@ -148,10 +160,35 @@ add_function(StringInfo text, Oid function)
 	row = (Form_pg_proc) GETSTRUCT(tuple);
 	appendStringInfo(text, "function %u %c%s ", function, row->provolatile, row->proisstrict ? " strict" : "");
 	add_name(text, row->pronamespace, &row->proname);
-	for (int i = 0; i < lengthof(parts); i++)
-		appendStringInfo(text, " %08x", hash_of(tuple, parts[i]));
-	appendStringInfoChar(text, '\n');
+	appendStringInfo(text, " %08x\n", hash_of_function(tuple));
 	ReleaseSysCache(tuple);
+}
+
+/*
+ * Of all functions of users, but triggers: those that a view calls may call others, and their text does not tell which. writers: of who wrote
+ * their rows, so that what changes and changes back is another one; else of what they are, so that a GRANT is none.
+ */
+uint32
+td_hash_of_functions(bool writers)
+{
+	Relation	rel = table_open(ProcedureRelationId, AccessShareLock);
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	uint32		hash = 0;
+
+	ScanKeyInit(&key, Anum_pg_proc_oid, BTGreaterEqualStrategyNumber, F_OIDGE, ObjectIdGetDatum(FirstNormalObjectId));
+	scan = systable_beginscan(rel, ProcedureOidIndexId, true, NULL, 1, &key);
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		Form_pg_proc row = (Form_pg_proc) GETSTRUCT(tuple);
+
+		if (row->prorettype != TRIGGEROID && row->prorettype != EVENT_TRIGGEROID)
+			hash += writers ? murmurhash32(hash_combine(row->oid, HeapTupleHeaderGetRawXmin(tuple->t_data))) : hash_of_function(tuple);
+	}
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return hash;
 }
 
 /* By OID: a list from the catalog cache comes in any order. */
@@ -367,6 +404,8 @@ td_fingerprint(const TdShape *shape)
 		add_occurrence(&text, shape, &shape->occurrences[i]);
 	foreach(lc, shape->functions)
 		add_function(&text, lfirst_oid(lc));
+	if (shape->functions != NIL)
+		appendStringInfo(&text, "and what they call %08x\n", td_hash_of_functions(false));
 	foreach(lc, all_types(shape))
 		add_type(&text, lfirst_oid(lc));
 	if (shape->keyed)

@@ -22,13 +22,19 @@
  *		invalidates what sessions have cached of the parent, so that is counted.  Only
  *		the session that counts can compare it.
  *
+ *		Names stand in the statements: a schema that is called otherwise, which wants no
+ *		lock on what is in it, may make them say another table.  So the transaction that
+ *		wrote its row is in the footing, too.  Which functions a function calls, which
+ *		labels and dictionaries it reads, which cast a text means is not known, but how
+ *		often any of these has changed: that is counted as well.
+ *
  *		Who commits is seen before he has told the others what he did to the catalogs:
  *		a footing is read from pg_inherits as it is, but which partitions a table has
  *		is planned by what is cached of it, and that may be the past until he has told.
  *		A view worker waits until he has (tick.c, hear_of_ddl); who does not know of him
  *		asks for a footing by which it can plan.
  *
- *		A list of OIDs, transaction ids and counts, to be compared with equal().
+ *		A list of OIDs, transaction ids, counts and hashes, to be compared with equal().
  *
  * IDENTIFICATION
  *		src/view/analyze/footing.c
@@ -45,6 +51,7 @@
 #include "catalog/indexing.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_inherits.h"
+#include "catalog/pg_proc.h"
 #include "common/hashfn.h"
 #include "miscadmin.h"
 #include "nodes/nodeFuncs.h"
@@ -82,6 +89,17 @@ typedef struct Parent
 
 static HTAB *parents = NULL;
 static uint32 all_invalidated = 0;
+static uint32 meanings_invalidated = 0;
+
+/* What may give the same text, or function, another meaning.  (Not what CREATE TEMP TABLE writes, or a tick would never end.) */
+static const int meanings[] = {PROCOID, CASTSOURCETARGET, COLLOID, ENUMOID, TSCONFIGOID, TSCONFIGMAP, TSDICTOID};
+
+/* Catalog cache callback. */
+static void
+count_meaning(Datum arg, int cache, uint32 hash)
+{
+	meanings_invalidated++;
+}
 
 /* Relation cache callback. */
 static void
@@ -115,6 +133,41 @@ invalidations(Oid relid)
 	return all_invalidated + parent->invalidated;
 }
 
+/* Caches that are thrown away tell of nothing that has happened. */
+void
+td_footing_invalidate_caches(void)
+{
+	uint32		all = all_invalidated;
+	uint32		meaning = meanings_invalidated;
+
+	InvalidateSystemCaches();
+	all_invalidated = all;
+	meanings_invalidated = meaning;
+}
+
+/* What is not known of one by one. */
+static void
+add_meanings(Footing *footing)
+{
+	static bool registered = false;
+
+	for (int i = 0; i < lengthof(meanings) && !registered; i++)
+		CacheRegisterSyscacheCallback(meanings[i], count_meaning, (Datum) 0);
+	registered = true;
+	footing->list = lappend_oid(footing->list, meanings_invalidated);
+}
+
+static void
+add_schema(Footing *footing, Oid schema)
+{
+	HeapTuple	tuple = SearchSysCache1(NAMESPACEOID, ObjectIdGetDatum(schema));
+
+	if (!HeapTupleIsValid(tuple))
+		return;
+	footing->list = lappend_oid(footing->list, HeapTupleHeaderGetRawXmin(tuple->t_data));
+	ReleaseSysCache(tuple);
+}
+
 /* Adds what tells of children that are not there any more.  As has_subclass: may there be children? */
 static bool
 add_class(Footing *footing, Oid relid)
@@ -127,6 +180,7 @@ add_class(Footing *footing, Oid relid)
 		return false;			/* it is not locked, and gone */
 	row = (Form_pg_class) GETSTRUCT(tuple);
 	may = row->relhassubclass;
+	add_schema(footing, row->relnamespace);
 	if (!may)
 		footing->list = lappend_oid(footing->list, HeapTupleHeaderGetRawXmin(tuple->t_data));
 	else if (footing->counts && row->relkind != RELKIND_PARTITIONED_TABLE)
@@ -240,6 +294,7 @@ add_function(Footing *footing, Oid function)
 	if (!HeapTupleIsValid(tuple))
 		return;
 	footing->list = lappend_oid(footing->list, HeapTupleHeaderGetRawXmin(tuple->t_data));
+	add_schema(footing, ((Form_pg_proc) GETSTRUCT(tuple))->pronamespace);
 	ReleaseSysCache(tuple);
 }
 
@@ -267,6 +322,10 @@ td_footing(const TdShape *shape, bool counts)
 			add_table(&footing, shape->occurrences[i].relid);
 	foreach(lc, shape->functions)
 		add_function(&footing, lfirst_oid(lc));
+	if (counts)
+		add_meanings(&footing);
+	else if (shape->functions != NIL)
+		footing.list = lappend_oid(footing.list, td_hash_of_functions(true));
 	return footing.list;
 }
 
@@ -312,6 +371,7 @@ td_footing_of_query(Query *query, bool *cached)
 	Footing		footing = {.counts = true,.cached = cached != NULL};
 
 	(void) walker((Node *) query, &footing);
+	add_meanings(&footing);
 	if (cached)
 		*cached = footing.cached;
 	return footing.list;

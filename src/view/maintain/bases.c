@@ -36,7 +36,8 @@
 
 static List *union_of_runs(TdKeeper *k);
 static bool same_wanted(List *bases, List *wanted);
-static void adopt(TdKeeper *k, List *wanted);
+static List *make_bases(TdKeeper *k, List *wanted);
+static void adopt(TdKeeper *k, List *bases);
 static void check_base(TdKeeper *k, TdBase *base);
 static bool names_are_of_today(const TdBase *base);
 static bool describe(TdBase *base);
@@ -112,9 +113,8 @@ same_wanted(List *bases, List *wanted)
 	return true;
 }
 
-/* The bases of the session are these from now on. */
-static void
-adopt(TdKeeper *k, List *wanted)
+static List *
+make_bases(TdKeeper *k, List *wanted)
 {
 	MemoryContext old = MemoryContextSwitchTo(k->session_context);
 	List	   *bases = NIL;
@@ -123,36 +123,41 @@ adopt(TdKeeper *k, List *wanted)
 	foreach(lc, wanted)
 	{
 		TdWanted   *w = lfirst(lc);
-		TdBase	   *base = td_base_find(k, w->relid);
+		TdBase	   *known = td_base_find(k, w->relid);
+		TdBase	   *base = palloc0(sizeof(TdBase));
 
-		if (base == NULL)
-		{
-			base = palloc0(sizeof(TdBase));
-			base->relid = w->relid;
-			base->context = AllocSetContextCreate(k->session_context, "tapdata base", ALLOCSET_SMALL_SIZES);
-		}
-		else
-			k->bases = list_delete_ptr(k->bases, base);
+		base->relid = w->relid;
 		base->only = w->only;
 		base->touch = w->touch;
-		bms_free(base->columns);
+		base->warned = known && known->warned;
 		base->columns = bms_copy(w->columns);
-		base->desc = NULL;
-		base->checked = 0;
-		MemoryContextReset(base->context);
+		base->context = AllocSetContextCreate(k->session_context, "tapdata base", ALLOCSET_SMALL_SIZES);
 		bases = lappend(bases, base);
 	}
-	foreach(lc, k->bases)
+	MemoryContextSwitchTo(old);
+	return bases;
+}
+
+/* The bases of the session are these from now on. */
+static void
+adopt(TdKeeper *k, List *bases)
+{
+	List	   *before = k->bases;
+	ListCell   *lc;
+
+	k->bases = bases;
+	foreach(lc, before)
 	{
 		MemoryContextDelete(((TdBase *) lfirst(lc))->context);
 		bms_free(((TdBase *) lfirst(lc))->columns);
 	}
-	list_free_deep(k->bases);
-	k->bases = bases;
-	MemoryContextSwitchTo(old);
+	list_free_deep(before);
 }
 
-/* Between ticks: tells capture what all views with a run read, if that has changed; the version whose rows have it all. */
+/*
+ * Between ticks: tells capture what all views with a run read, if that has changed; the version whose rows have it all.  An error leaves all as it was: what
+ * capture was not told it does not send, and views would read it as null.
+ */
 uint32
 td_bases_want(TdKeeper *k)
 {
@@ -161,8 +166,11 @@ td_bases_want(TdKeeper *k)
 
 	if (k->version == 0 || !same_wanted(k->bases, wanted))
 	{
-		adopt(k, wanted);
-		td_capture_want(k->capture, ++k->version, wanted);
+		List	   *bases = make_bases(k, wanted);
+
+		td_capture_want(k->capture, k->version + 1, wanted);
+		k->version++;
+		adopt(k, bases);
 	}
 	MemoryContextSwitchTo(old);
 	MemoryContextReset(k->tick_context);

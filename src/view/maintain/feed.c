@@ -219,35 +219,58 @@ lock_queue(void)
 	return false;
 }
 
-/* The last act of a transaction that may have written a feed: true = it has.  What is owed of earlier ones is told with it. */
+/* The last act of a transaction that may have written a feed: true = it has.  What is owed of earlier ones is told with it, once it is committed. */
 bool
 td_feed_notify(TdViewRun *run)
 {
 	TdRunKept  *kept = run->kept;
 	bool		fed = kept->fed != 0;
+	int64		tick = fed ? kept->fed : kept->owed;
 	StringInfoData text;
 
-	if (fed)
-		kept->owed = kept->fed;
-	kept->fed = 0;
-	if (kept->owed == 0 || !queue_has_room() || !lock_queue())
+	kept->told = false;
+	if (tick == 0 || !queue_has_room() || !lock_queue())
 		return fed;
 	initStringInfo(&text);
 	appendStringInfoString(&text, "{\"view\": ");
 	escape_json(&text, run->view->name);
-	appendStringInfo(&text, ", \"tick\": " INT64_FORMAT "}", kept->owed);
+	appendStringInfo(&text, ", \"tick\": " INT64_FORMAT "}", tick);
 	Async_Notify(CHANNEL, text.data);
 	pfree(text.data);
-	kept->owed = 0;
+	kept->told = true;
 	return fed;
+}
+
+/* That transaction is committed. */
+static void
+note_told(TdRunKept *kept)
+{
+	if (kept->told)
+		kept->owed = 0;
+	else if (kept->fed != 0)
+		kept->owed = kept->fed;
+	kept->fed = 0;
+	kept->told = false;
+}
+
+void
+td_feeds_committed(TdKeeper *k)
+{
+	ListCell   *lc;
+
+	foreach(lc, k->members)
+		if (((TdMember *) lfirst(lc))->run)
+			note_told(((TdMember *) lfirst(lc))->run->kept);
 }
 
 /* What a tick that failed has written is not there. */
 void
 td_feed_forget(TdViewRun *run)
 {
-	if (run != NULL)
-		run->kept->fed = 0;
+	if (run == NULL)
+		return;
+	run->kept->fed = 0;
+	run->kept->told = false;
 }
 
 void
@@ -268,7 +291,7 @@ td_feeds_notify(TdKeeper *k)
 			k->prune_at = k->prune_at == 0 ? soon : Min(k->prune_at, soon);
 			m->feed_empty = false;
 		}
-		if (m->run && m->run->kept->owed != 0)
+		if (m->run && !m->run->kept->told && (m->run->kept->fed != 0 || m->run->kept->owed != 0))
 			k->tell_at = TimestampTzPlusMilliseconds(now, TELL_AGAIN_MS);
 	}
 }
@@ -282,6 +305,7 @@ tell_owed(TdKeeper *k)
 	td_transaction_begin();
 	td_feeds_notify(k);
 	td_transaction_commit();
+	td_feeds_committed(k);
 	MemoryContextSwitchTo(k->context);
 }
 

@@ -333,12 +333,14 @@ fill_ended(TdKeeper *k)
 	bool		filled;
 	bool		failed;
 	bool		locked;
+	double		whole_ms;
 
 	td_transaction_begin();
-	view = td_view_load(fill->member->id);
+	view = td_view_load(fill->member->id);	/* in memory of the transaction */
 	filled = view && view->filled && fill->state == TD_FILL_RUNS && view->snapshot && strcmp(view->snapshot, fill->snapshot) == 0;
 	failed = view == NULL || strcmp(view->status, "failed") == 0;
 	locked = view && view->error && strcmp(view->error->sqlstate, "55P03") == 0;
+	whole_ms = view ? view->whole_ms : 0;
 	td_transaction_commit();
 	MemoryContextSwitchTo(k->context);
 	k->members_stale = true;
@@ -347,7 +349,7 @@ fill_ended(TdKeeper *k)
 		fill->state = TD_FILL_JOINS;
 		fill->footing = td_share_filled();
 		if (fill->member->run)
-			fill->member->run->whole_ms = view->whole_ms;
+			fill->member->run->whole_ms = whole_ms;
 	}
 	else
 	{
@@ -556,6 +558,13 @@ layout_number(TdFill *fill, const TdDelta *delta)
 	return list_length(fill->layouts) - 1;
 }
 
+/* By what a view's rows are computed.  Of that view: the fill worker of another one may be on its way out still, and say so in the same place. */
+static uint32
+filled_by(const TdView *view, const List *footing)
+{
+	return td_footing_hash(lappend_oid(list_copy(footing), view->id));
+}
+
 /* In the tick in which the view joins: backlog and this tick, for it alone; also what DDL since then makes of it. */
 TdDeltas *
 td_fill_join(TdKeeper *k, TdDeltas *deltas)
@@ -571,7 +580,7 @@ td_fill_join(TdKeeper *k, TdDeltas *deltas)
 	m->recompute = fill->recompute ? TD_RAN_UNKNOWN : m->recompute;
 	/* nobody has while it did not stream: DDL before its snapshot is in the rows, but not in the run if that was planned before; planning anew waits for locks */
 	m->compare |= strcmp(m->run->fingerprint, td_fingerprint(m->run->shape)) != 0;
-	if (!m->recompute && fill->footing != td_footing_hash(td_footing(m->run->shape, false)))
+	if (!m->recompute && fill->footing != filled_by(m->view, td_footing(m->run->shape, false)))
 		m->recompute = TD_RAN_DDL;	/* what came and went again meanwhile is in the rows, and in no fingerprint */
 	foreach(lc, fill->ddl)
 		td_member_take_ddl(m, lfirst(lc));
@@ -668,7 +677,8 @@ try_snapshot(const TdView *view, List *bases, TdMember *noted, TimestampTz *end,
 	{
 		*end = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), LOCKS_MS);
 		*footing = td_footing_of_tables(bases);
-		td_share_ask(TD_SHARE_FILL, view->group, view->id);
+		if (!td_share_ask(TD_SHARE_FILL, view->group, view->id))
+			ereport(ERROR, (errcode(ERRCODE_TD_STOP), errmsg("the view worker has ended")));
 		return td_share_import(IMPORT_TIMEOUT_MS);
 	}
 	if (GetCurrentTimestamp() >= *end)
@@ -741,7 +751,7 @@ fill_view(TdView *view, List *bases, volatile TdFilling *filling)
 	(void) td_run_fill(run);
 	AcceptInvalidationMessages();
 	same = equal(tables, td_footing_of_tables(bases)) && equal(footing, td_footing(run->shape, false));
-	td_share_note_filled(view->group, same ? td_footing_hash(footing) : 0);
+	td_share_note_filled(view->group, same ? filled_by(view, footing) : 0);
 	td_view_filled(view->id, td_seen_text(seen), run->whole_ms);
 	(void) td_feed_notify(run);
 	disable_timeout(STATEMENT_TIMEOUT, false);

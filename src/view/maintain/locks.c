@@ -153,7 +153,10 @@ td_lock_touched(TdKeeper *k)
 		TdLocked	locked;
 
 		if (!m->touched || !m->run)
+		{
+			m->missing = false; /* what is gone is to be met again by who needs it */
 			continue;
+		}
 		m->aside = td_member_below(k, m, td_member_is_aside);
 		if (m->aside)
 			continue;

@@ -15,8 +15,9 @@
  *		after a second (deadlock_timeout), and must not be the one that it ends.
  *
  *		Errors: those of a view are the view's (views.c); what may go away by itself
- *		is tried again here; the rest ends the worker with the error in the catalog,
- *		and the supervisor decides.
+ *		is tried again here, in the session, or (before there are ticks) in another
+ *		one; the rest ends the worker with the error in the catalog, and the
+ *		supervisor decides.
  *
  * IDENTIFICATION
  *		src/view/maintain/main.c
@@ -51,9 +52,11 @@
 
 static TdKeeper *open_keeper(int32 group);
 static void run_sessions(TdKeeper *k);
+static bool run_session(TdKeeper *k, TdError *err);
 static bool open_session(TdKeeper *k);
 static void close_session(TdKeeper *k);
-static bool serve(TdKeeper *k);
+static ErrorData *caught(TdKeeper *k);
+static void serve(TdKeeper *k);
 static bool serve_started(TdKeeper *k);
 static void tell_caught_up(const TdKeeper *k);
 static int	work(TdKeeper *k);
@@ -230,31 +233,73 @@ run_sessions(TdKeeper *k)
 	while (!td_worker_should_stop())
 	{
 		TdError		err = {0};
-		bool		ticked = false;
+		uint64		first = k->tick;
 
 		td_worker_reload();
-		if (open_session(k))
+		if (!run_session(k, &err))
 		{
-			ticked = serve(k);
-			err = k->inbox->error;
-			close_session(k);
-		}
-		else
-		{
-			set_status(k, "waiting_for_worker");
 			rest(NO_WORKER_MS);
 			continue;
 		}
 		if (td_worker_should_stop())
 			break;
-		failures = ticked ? 1 : failures + 1;
+		failures = k->tick > first ? 1 : failures + 1;
 		if (err.message[0] && (!err.retryable || failures > SESSIONS_IN_A_ROW))
 			td_error_raise(&err);
-		ereport(LOG, (errmsg("the capture worker of the views ended, it is started again"),
+		ereport(LOG, (errmsg("the session with the capture worker of the views ended, another one begins"),
 					  err.message[0] ? errdetail_internal("%s", err.message) : 0));
 		for (TimestampTz begin = GetCurrentTimestamp(); !td_worker_should_stop() && until(begin, td_backoff_ms(failures)) > 0;)
 			rest(until(begin, td_backoff_ms(failures)));
 	}
+}
+
+/* One of them; false = no worker is free.  What ended it is in *err: of the capture worker, or one of ours that may go away by itself. */
+static bool
+run_session(TdKeeper *k, TdError *err)
+{
+	volatile bool opened = true;
+
+	PG_TRY();
+	{
+		opened = open_session(k);
+		if (opened)
+		{
+			serve(k);
+			*err = k->inbox->error;
+			close_session(k);
+		}
+		else
+			set_status(k, "waiting_for_worker");
+	}
+	PG_CATCH();
+	{
+		ErrorData  *edata = caught(k);
+
+		td_error_from_edata(err, edata);
+		err->retryable = true;
+		FreeErrorData(edata);
+		close_session(k);
+		opened = true;
+	}
+	PG_END_TRY();
+	return opened;
+}
+
+/* In PG_CATCH: the error, its transaction ended, if it is to be tried again; else it is raised again. */
+static ErrorData *
+caught(TdKeeper *k)
+{
+	ErrorData  *edata;
+
+	MemoryContextSwitchTo(k->context);
+	edata = CopyErrorData();
+	if (td_worker_should_stop() || !td_error_passes(edata->sqlerrcode) || edata->sqlerrcode == ERRCODE_TD_STOP)
+		PG_RE_THROW();
+	EmitErrorReport();
+	FlushErrorState();
+	AbortOutOfAnyTransaction();
+	MemoryContextSwitchTo(k->context);
+	return edata;
 }
 
 /* Starts the capture worker, with what the views read now; false = no worker is free. */
@@ -278,53 +323,52 @@ open_session(TdKeeper *k)
 	return true;
 }
 
+/* As far as it was opened. */
 static void
 close_session(TdKeeper *k)
 {
-	if (!k->inbox->gone)
+	if (k->inbox && !k->inbox->gone)
 		td_tick_confirm(k, true);
-	td_capture_close(k->capture);
+	if (k->capture)
+		td_capture_close(k->capture);
 	k->capture = NULL;
 	k->commit_end = InvalidXLogRecPtr;
 	td_fill_cancel(k);
-	td_inbox_destroy(k->inbox);
+	if (k->inbox)
+		td_inbox_destroy(k->inbox);
 	k->inbox = NULL;
 }
 
-/* Until the capture worker ends or we shall stop; true = the session got as far as a tick. */
-static bool
+/* Until the capture worker ends or we shall stop. */
+static void
 serve(TdKeeper *k)
 {
-	uint64		first = k->tick;
-
 	while (!k->inbox->started)
 	{
 		ResetLatch(MyLatch);
 		if (td_worker_should_stop())
-			return false;
+			return;
 		CHECK_FOR_INTERRUPTS(); /* a slot may take hours to make, and others wait for us at a barrier */
 		td_workers_reap();
 		if (!td_inbox_fetch(k->inbox, k->capture))
-			return false;
+			return;
 		if (!k->inbox->started)
 			wait_latch(-1);
 	}
 	if (td_worker_should_stop())
-		return false;
+		return;
 	td_recover_start(k);
 	if (k->waiting != NIL)
 		td_capture_reach(k->capture, ((TdWaiting *) llast(k->waiting))->lsn);
 	set_streaming(k);
 	while (serve_started(k))
 		;
-	return k->tick > first;
 }
 
 /* One turn of the loop: false = the session is over. */
 static bool
 serve_started(TdKeeper *k)
 {
-	MemoryContext context = k->context;
 	volatile int timeout = 0;
 
 	ResetLatch(MyLatch);
@@ -341,21 +385,13 @@ serve_started(TdKeeper *k)
 	}
 	PG_CATCH();
 	{
-		ErrorData  *edata;
+		ErrorData  *edata = caught(k);
 
-		MemoryContextSwitchTo(context);
-		edata = CopyErrorData();
-		if (td_worker_should_stop() || !td_error_passes(edata->sqlerrcode) || edata->sqlerrcode == ERRCODE_TD_STOP)
-			PG_RE_THROW();
-		EmitErrorReport();
-		FlushErrorState();
-		AbortOutOfAnyTransaction();
-		MemoryContextSwitchTo(context);
 		work_failed(k, edata);
 		FreeErrorData(edata);
 	}
 	PG_END_TRY();
-	MemoryContextSwitchTo(context);
+	MemoryContextSwitchTo(k->context);
 	if (k->inbox->gone)
 		return false;
 	tell_caught_up(k);
@@ -468,6 +504,7 @@ work_failed(TdKeeper *k, ErrorData *edata)
 	TdError		err;
 
 	k->failures++;
+	k->members_stale = true;	/* what was written of them is not there */
 	k->not_before = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), resources ? td_backoff_ms(k->failures) :
 												Min(AGAIN_MS << Min(k->failures, 12), td_backoff_ms(k->failures)));
 	if (!resources && k->failures < REPORT_AFTER)

@@ -76,10 +76,10 @@ td_members_read(TdKeeper *k)
 	}
 	td_transaction_commit();
 	MemoryContextSwitchTo(k->context);
-	k->members_stale = false;
-	k->told = told;
 	if (k->capture)
 		(void) td_bases_want(k);
+	k->members_stale = false;
+	k->told = told;
 }
 
 /* The member of a view, made or defined anew if need be; NULL = the view was dropped just now. */

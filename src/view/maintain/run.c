@@ -59,6 +59,7 @@ plan_view(TdViewRun *run)
 	Query	   *query = td_twin_query(run->view->query);
 	TdError		err = {0};
 
+	td_require_casts(query);
 	if (run->view->keeps > 0)
 		run->shape = td_analyze_keeper(query, run->view->owner, run->view->keeps, &err);
 	else
@@ -209,6 +210,7 @@ td_run_succeed(TdViewRun *run, TdViewRun *old)
 	run->whole_measured = old->whole_measured;
 	run->ticks = old->ticks;
 	run->recomputes = old->recomputes;
+	run->kept->owed = old->kept->owed;
 	memcpy(run->counts, old->counts, sizeof(run->counts));
 }
 

@@ -39,6 +39,7 @@ typedef struct TdRunKept
 	Oid			feed_relid;		/* where changes are kept; InvalidOid = they are not */
 	int64		fed;			/* the tick that was written there, until the transaction ends; 0 = none */
 	int64		owed;			/* a tick that nobody has been told of; 0 = none */
+	bool		told;			/* of either, once the transaction is committed */
 } TdRunKept;
 
 /* One run of a view.  What it allocates dies with context, or with the (sub)transaction. */

@@ -181,8 +181,8 @@ find_group(int32 group)
 
 /* ---- the asker ---- */
 
-/* Makes the request known; it lives until td_share_end or the end of the transaction. */
-void
+/* Makes the request known; it lives until td_share_end or the end of the transaction.  false = there is no view worker to be asked. */
+bool
 td_share_ask(TdShareKind kind, int32 group, int32 view)
 {
 	static bool hooked = false;
@@ -207,18 +207,16 @@ td_share_ask(TdShareKind kind, int32 group, int32 view)
 		SetLatch(g->latch);
 	LWLockRelease(shared->lock);
 	if (mine)
-		return;
+		return true;
 	td_share_end();
 	if (g == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("the worker that maintains the view does not run"),
-				 errhint("tapdata.workers and tapdata.views show why; try again once it runs.")));
+		return false;
 	ereport(ERROR,
 			(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
 			 errmsg("too many sessions check views"),
 			 errdetail("At most %d can do so at a time.", SHARE_ENTRIES),
 			 errhint("Try again when one of them is done.")));
+	pg_unreachable();
 }
 
 /* A new entry of ours; NULL = all are in use.  The lock is held. */

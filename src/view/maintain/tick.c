@@ -10,8 +10,23 @@
  *		the snapshot and not by position (a commit record is decodable before the
  *		commit is visible), the checkpoint in the transaction of the views.
  *
- *		Nothing outside of the transaction moves before it is committed: inbox,
- *		members, fill, bound.
+ *		What is to last moves when it is committed, in finish().  What is written
+ *		before that, and why it is right when the tick is rolled back:
+ *
+ *		members: flags and footing of the tick	the next attempt resets them
+ *			missing, busy_*				of locks, whatever becomes of the tick
+ *			run, planned				planned anew: DDL before `planned` recomputes,
+ *										so its repetition does
+ *			run: texts, plans			by the catalogs; the plan cache watches these
+ *			run: whole_ms, dear, counts	what was measured and done has been
+ *			run: fed, told				forgotten, at the next attempt
+ *		inbox: reading, spare			td_inbox_return; rows that did not fit are
+ *										known by xid, more of them cost time only
+ *		bases, layouts: desc, delta		by the number of the attempt
+ *		fill: offered, backlog			td_fill_tick_failed; giving up comes before it
+ *		replacing: locked, done			td_replace_lock; failures, not_before: of time
+ *		share: OFFERED					asked again (checks), fill begun again
+ *		pace, horizon, prune_at, tell_at	of time
  *
  * IDENTIFICATION
  *		src/view/maintain/tick.c
@@ -27,6 +42,7 @@
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "replication/origin.h"
+#include "storage/ipc.h"
 #include "storage/lmgr.h"
 #include "util/util.h"
 #include "utils/inval.h"
@@ -115,8 +131,8 @@ td_tick(TdKeeper *k)
 
 	if (td_members_unplanned(k))
 		return TD_TICK_STALE;
-	if (!catch_up(k))
-		return TD_TICK_AGAIN;
+	if (k->inbox->version != k->version || !catch_up(k))
+		return TD_TICK_AGAIN;	/* what a snapshot does not see must come by what is wanted now */
 	do
 	{
 		again = false;
@@ -129,6 +145,11 @@ td_tick(TdKeeper *k)
 			ErrorData  *edata;
 
 			MemoryContextSwitchTo(k->tick_context); /* not for longer than the next attempt */
+			if (k->finishing)
+			{
+				EmitErrorReport();
+				proc_exit(1);	/* the tick is committed, and we don't know it: the next worker does, from the catalog */
+			}
 			edata = CopyErrorData();
 			FlushErrorState();
 			AbortOutOfAnyTransaction();
@@ -173,6 +194,7 @@ static TdTickResult
 give_up(TdTickResult why)
 {
 	AbortCurrentTransaction();
+	td_scope_forget();
 	return why;
 }
 
@@ -194,6 +216,7 @@ attempt(TdKeeper *k, bool careful)
 
 	MemoryContextSwitchTo(k->tick_context);
 	cut_inbox(k, &cut);
+	k->oldest_version = cut.oldest_version;
 	hear_of_ddl(&cut);
 	td_rows_distrust(cut.deltas);
 	look_at_horizon(k);
@@ -219,8 +242,10 @@ attempt(TdKeeper *k, bool careful)
 	PopActiveSnapshot();
 	td_deltas_destroy(cut.deltas);
 	CommitTransactionCommand();
+	k->finishing = true;
 	td_scope_forget();
 	finish(k, &cut, checkpoint);
+	k->finishing = false;
 	return TD_TICK_DONE;
 }
 
@@ -388,7 +413,7 @@ hear_of_ddl(const TdCut *cut)
 		const TdDdl *ddl = lfirst(lc);
 
 		if (!TransactionIdIsValid(ddl->xid))
-			InvalidateSystemCaches();
+			td_footing_invalidate_caches();
 		else if (ddl->xid != last)
 			XactLockTableWait(ddl->xid, NULL, NULL, XLTW_None);
 		last = ddl->xid;
@@ -424,6 +449,7 @@ finish(TdKeeper *k, const TdCut *cut, bool checkpoint)
 	k->reread = false;
 	td_inbox_taken(k->inbox, cut->seen, cut->carried, cut->touched);
 	td_budget_tick(k);
+	td_feeds_committed(k);
 	td_members_ran(k);
 	td_fill_committed(k);
 	td_replace_committed(k);

@@ -261,10 +261,12 @@ typedef struct TdKeeper
 	TdInbox    *inbox;
 	List	   *bases;			/* of TdBase * */
 	uint32		version;
+	uint32		oldest_version; /* of what the tick under way carries */
 	bool		given_up;		/* the slot of the session before kept too much WAL */
 	uint64		first_xid;		/* of a new slot, until the first checkpoint; 0 = none */
 	uint64		tick;			/* number, ascending */
 	bool		in_view;		/* a view is being run: an error is its own */
+	bool		finishing;		/* the tick is committed, and what we know not yet that of it */
 	bool		reread;			/* the catalog was read again since a view failed: if one does now, that is so */
 	TdFill		fill;
 	TdReplacing replacing;
@@ -379,6 +381,7 @@ extern void td_replace_committed(TdKeeper *k);
 extern Oid	td_feed_look_up(TdViewRun *run);	/* the table of its changes, InvalidOid = none; with the view's own locked */
 extern bool td_feed_notify(TdViewRun *run); /* before the commit: true = this transaction has written changes */
 extern void td_feeds_notify(TdKeeper *k);
+extern void td_feeds_committed(TdKeeper *k);
 extern void td_feed_forget(TdViewRun *run); /* the transaction, or what the view did in it, is rolled back; NULL = nothing */
 extern int	td_feeds_work(TdKeeper *k); /* between ticks: prunes, and tells what is owed; ms until the next, -1 = none */
 

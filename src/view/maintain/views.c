@@ -48,7 +48,7 @@ static void run_member(TdKeeper *k, TdMember *m, TdDeltas *deltas, bool careful)
 static bool try_member(TdKeeper *k, TdMember *m, TdDeltas *deltas, TdError *err);
 static void run_here(TdKeeper *k, TdMember *m, TdDeltas *deltas);
 static bool plan_anew(TdKeeper *k, TdMember *m);
-static bool capture_covers(TdKeeper *k, const TdViewRun *run);
+static bool capture_covers(TdKeeper *k, const TdViewRun *run, const TdViewRun *old);
 static void set_aside(TdKeeper *k, TdMember *m);
 static void refill(TdKeeper *k, TdMember *m, const TdError *err);
 
@@ -302,16 +302,33 @@ td_members_compare(TdKeeper *k, List *ddl)
 	}
 }
 
-/* Has capture been asked for all that the run reads? */
+/* Does another run of the view read all that this occurrence reads of a base table? */
 static bool
-capture_covers(TdKeeper *k, const TdViewRun *run)
+is_read_by(const TdOccurrence *o, const TdViewRun *run)
 {
+	for (int i = 0; i < run->shape->noccurrences; i++)
+	{
+		const TdOccurrence *p = &run->shape->occurrences[i];
+
+		if (p->relid == o->relid && p->inh == o->inh && p->touch == o->touch &&
+			bms_is_subset(o->touch ? o->told : o->columns, o->touch ? p->told : p->columns))
+			return true;
+	}
+	return false;
+}
+
+/* Has capture been asked for all that the run reads, and does nothing come any more that it was not asked for when that was decoded?  old: what it reads comes in any case. */
+static bool
+capture_covers(TdKeeper *k, const TdViewRun *run, const TdViewRun *old)
+{
+	bool		late = k->oldest_version < k->version;
+
 	for (int i = 0; i < run->shape->noccurrences; i++)
 	{
 		const TdOccurrence *o = &run->shape->occurrences[i];
 		TdBase	   *base = td_base_find(k, o->relid);
 
-		if (o->view == 0 && o->kept == 0 && (base == NULL || (base->only && o->inh) || (o->touch && !base->touch) ||
+		if (o->view == 0 && o->kept == 0 && (base == NULL || (late && !is_read_by(o, old)) || (base->only && o->inh) || (o->touch && !base->touch) ||
 											 !bms_is_subset(o->touch ? o->told : o->columns, base->columns)))
 			return false;
 	}
@@ -340,6 +357,7 @@ plan_anew(TdKeeper *k, TdMember *m)
 {
 	TdViewRun  *run;
 	TdViewRun  *old = m->run;
+	bool		covered;
 
 	lock_to_plan(m);
 	run = td_run_create(m->view, m->context);
@@ -355,8 +373,9 @@ plan_anew(TdKeeper *k, TdMember *m)
 	td_run_succeed(run, old);
 	m->run = run;
 	m->planned = GetXLogInsertRecPtr();
+	covered = capture_covers(k, run, old);
 	td_run_destroy(old);
-	return capture_covers(k, run) && (m->recompute != TD_RAN_DDL || !td_run_is_stale(run));
+	return covered && (m->recompute != TD_RAN_DDL || !td_run_is_stale(run));
 }
 
 /* ---- running ---- */

@@ -65,6 +65,8 @@
 #define CHECK_TIMEOUT_MS 60000	/* until the view streams, and until a tick has lent its snapshot */
 #define ASK_AGAIN_MS 300		/* what an exclusive lock waits for us, at most */
 #define PAUSE_MS 1				/* after an attempt in vain, without locks */
+#define NO_WORKER_MS 20			/* between two looks for a worker */
+#define GONE_MS 10000			/* a worker that ended is there again by then */
 #define FETCH 1000
 
 /* One side of the comparison. */
@@ -91,6 +93,8 @@ static Snapshot prepare(TdView **view, TdBag *query, TdBag *table, TimestampTz e
 static Snapshot attempt(const TdView *view, TdBag *query, TdBag *table, Snapshot *second);
 static bool is_as_it_was(const TdView *view);
 static bool plan_both(const TdView *view, TdBag *query, TdBag *table);
+static void rest(int ms);
+static void require_worker(const TdView *view);
 static TdView *require_streaming(TdView *view, TimestampTz end);
 static Snapshot borrow(const TdView *view, const TdBag *query, ResourceOwner owner, Snapshot *second);
 static void log_difference(const TdView *view, const char *tick, const char *second);
@@ -244,12 +248,37 @@ prepare(TdView **view, TdBag *query, TdBag *table, TimestampTz end, Snapshot *se
 	while (tick == NULL)
 	{
 		*view = require_streaming(*view, end);
+		require_worker(*view);
 		tick = attempt(*view, query, table, second);
-		CHECK_FOR_INTERRUPTS();
 		if (tick == NULL)
-			(void) WaitLatch(MyLatch, WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, PAUSE_MS, PG_WAIT_EXTENSION);
+			rest(PAUSE_MS);
 	}
 	return tick;
+}
+
+static void
+rest(int ms)
+{
+	CHECK_FOR_INTERRUPTS();
+	(void) WaitLatch(MyLatch, WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, ms, PG_WAIT_EXTENSION);
+}
+
+/* Waits, without a lock, for one that has ended: it is started again by itself.  Raises when its group has failed. */
+static void
+require_worker(const TdView *view)
+{
+	TimestampTz end = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), GONE_MS);
+
+	while (!td_worker_runs(TD_WORKER_VIEW, view->group))
+	{
+		if (GetCurrentTimestamp() >= end)
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("the worker that maintains the view does not run"),
+					 errhint("tapdata.workers and tapdata.views show why; try again once it runs.")));
+		rest(NO_WORKER_MS);
+		(void) td_view_streaming(view, 0);
+	}
 }
 
 /* NULL = in vain.  An error ends the subtransaction as well: left open it would be taken for the user's, who has begun none. */
@@ -339,7 +368,8 @@ borrow(const TdView *view, const TdBag *query, ResourceOwner owner, Snapshot *se
 	Snapshot	tick;
 	bool		taken = false;
 
-	td_share_ask(TD_SHARE_CHECK, view->group, view->id);
+	if (!td_share_ask(TD_SHARE_CHECK, view->group, view->id))
+		return NULL;
 	tick = td_share_wait(ASK_AGAIN_MS);
 	if (tick != NULL)
 	{

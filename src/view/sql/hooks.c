@@ -70,6 +70,7 @@ static void add_hint(List *mentions, MemoryContext caller);
 static char *hint_of(const char *detail, List *mentions);
 static bool is_mentioned(const char *detail, const TdMention *mention);
 static bool moves_views(Node *statement);
+static void await_writers(Node *statement);
 static void comes_below(Node *statement);
 static void need_below(RangeVar *name);
 static void tell_identity(Node *statement);
@@ -118,6 +119,7 @@ utility(PlannedStmt *pstmt, const char *query, bool read_only, ProcessUtilityCon
 		PG_RE_THROW();
 	}
 	PG_END_TRY();
+	await_writers(statement);
 	comes_below(statement);
 	tell_identity(statement);
 	if (identities != NIL && !extension_is_there())
@@ -325,6 +327,34 @@ is_mentioned(const char *detail, const TdMention *mention)
 }
 
 /* ---- following ---- */
+
+/*
+ * Which tables are above a table that is written to is asked as of each change. Who takes a table with children to or from another one locks that table,
+ * but not what is below it: a transaction that writes there goes on, and some of its rows would be told of one tree, some of another, all of them
+ * in a tick after the one that has seen the DDL. So they are waited for, as ATTACH PARTITION does by itself.
+ */
+static void
+await_writers(Node *statement)
+{
+	ListCell   *lc;
+
+	if (!IsA(statement, AlterTableStmt))
+		return;
+	foreach(lc, castNode(AlterTableStmt, statement)->cmds)
+	{
+		AlterTableCmd *cmd = lfirst_node(AlterTableCmd, lc);
+		RangeVar   *moved = NULL;
+		Oid			relation;
+
+		if (cmd->subtype == AT_AddInherit || cmd->subtype == AT_DropInherit)
+			moved = castNode(AlterTableStmt, statement)->relation;
+		else if (cmd->subtype == AT_DetachPartition && !castNode(PartitionCmd, cmd->def)->concurrent)
+			moved = castNode(PartitionCmd, cmd->def)->name;
+		relation = moved ? RangeVarGetRelid(moved, NoLock, true) : InvalidOid;
+		if (OidIsValid(relation))
+			(void) find_all_inheritors(relation, ShareLock, NULL);
+	}
+}
 
 /* Old values of what is now part of a table that views read are needed as its own are; else each change of them would compute these anew. */
 static void
