@@ -172,6 +172,7 @@ extern TdShape *td_topk_analyze(Query *query, Oid owner, TdError *err);	/* of a 
 extern bool td_topk_served(const TdShape *shape);	/* is there an index by which the first rows are read? */
 extern Oid	td_order_index(Oid relid, const List *order);	/* that one; InvalidOid = none */
 /* fingerprint.c: a relation; partitions.c: what is below it */
+extern bool td_may_call_others(HeapTuple function);	/* of pg_proc */
 extern uint32 td_hash_of_functions(bool writers);	/* of users, all of them; writers: by who wrote them, not by what they are */
 extern void td_fingerprint_class(StringInfo text, Oid relid, bool whole, bool file);
 extern void td_fingerprint_children(StringInfo text, Oid relid);

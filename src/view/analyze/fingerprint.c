@@ -28,6 +28,8 @@
 #include "catalog/pg_attribute.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_enum.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_language.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_ts_config_map.h"
 #include "catalog/pg_ts_dict.h"
@@ -164,9 +166,36 @@ add_function(StringInfo text, Oid function)
 	ReleaseSysCache(tuple);
 }
 
+/* What is written in C calls what it was linked with. */
+bool
+td_may_call_others(HeapTuple function)
+{
+	Oid			language = ((Form_pg_proc) GETSTRUCT(function))->prolang;
+
+	return language != INTERNALlanguageId && language != ClanguageId;
+}
+
+static bool
+calls_others(const List *functions)
+{
+	ListCell   *lc;
+
+	foreach(lc, functions)
+	{
+		HeapTuple	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(lfirst_oid(lc)));
+		bool		calls = HeapTupleIsValid(tuple) && td_may_call_others(tuple);
+
+		if (HeapTupleIsValid(tuple))
+			ReleaseSysCache(tuple);
+		if (calls)
+			return true;
+	}
+	return false;
+}
+
 /*
- * Of all functions of users, but triggers: those that a view calls may call others, and their text does not tell which. writers: of who wrote
- * their rows, so that what changes and changes back is another one; else of what they are, so that a GRANT is none.
+ * Of all functions of users, but triggers and temporary ones: those that a view calls may call others, and their text does not tell which.
+ * writers: of who wrote their rows, so that what changes and changes back is another one; else of what they are, so that a GRANT is none.
  */
 uint32
 td_hash_of_functions(bool writers)
@@ -183,7 +212,7 @@ td_hash_of_functions(bool writers)
 	{
 		Form_pg_proc row = (Form_pg_proc) GETSTRUCT(tuple);
 
-		if (row->prorettype != TRIGGEROID && row->prorettype != EVENT_TRIGGEROID)
+		if (row->prorettype != TRIGGEROID && row->prorettype != EVENT_TRIGGEROID && !isAnyTempNamespace(row->pronamespace))
 			hash += writers ? murmurhash32(hash_combine(row->oid, HeapTupleHeaderGetRawXmin(tuple->t_data))) : hash_of_function(tuple);
 	}
 	systable_endscan(scan);
@@ -404,7 +433,7 @@ td_fingerprint(const TdShape *shape)
 		add_occurrence(&text, shape, &shape->occurrences[i]);
 	foreach(lc, shape->functions)
 		add_function(&text, lfirst_oid(lc));
-	if (shape->functions != NIL)
+	if (calls_others(shape->functions))
 		appendStringInfo(&text, "and what they call %08x\n", td_hash_of_functions(false));
 	foreach(lc, all_types(shape))
 		add_type(&text, lfirst_oid(lc));

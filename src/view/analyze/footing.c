@@ -69,6 +69,7 @@ typedef struct Footing
 {
 	List	   *list;
 	bool		counts;			/* with what only this session can compare */
+	bool		calls;			/* a function in it may call others */
 	bool		cached;			/* so far all that is planned by is as it says */
 } Footing;
 
@@ -90,15 +91,16 @@ typedef struct Parent
 static HTAB *parents = NULL;
 static uint32 all_invalidated = 0;
 static uint32 meanings_invalidated = 0;
+static uint32 functions_invalidated = 0;
 
 /* What may give the same text, or function, another meaning.  (Not what CREATE TEMP TABLE writes, or a tick would never end.) */
-static const int meanings[] = {PROCOID, CASTSOURCETARGET, COLLOID, ENUMOID, TSCONFIGOID, TSCONFIGMAP, TSDICTOID};
+static const int meanings[] = {CASTSOURCETARGET, COLLOID, ENUMOID, TSCONFIGOID, TSCONFIGMAP, TSDICTOID};
 
-/* Catalog cache callback. */
+/* Catalog cache callback; arg: the counter. */
 static void
 count_meaning(Datum arg, int cache, uint32 hash)
 {
-	meanings_invalidated++;
+	(*(uint32 *) DatumGetPointer(arg))++;
 }
 
 /* Relation cache callback. */
@@ -139,22 +141,43 @@ td_footing_invalidate_caches(void)
 {
 	uint32		all = all_invalidated;
 	uint32		meaning = meanings_invalidated;
+	uint32		functions = functions_invalidated;
 
 	InvalidateSystemCaches();
 	all_invalidated = all;
 	meanings_invalidated = meaning;
+	functions_invalidated = functions;
 }
 
-/* What is not known of one by one. */
 static void
-add_meanings(Footing *footing)
+count_meanings(void)
 {
 	static bool registered = false;
 
-	for (int i = 0; i < lengthof(meanings) && !registered; i++)
-		CacheRegisterSyscacheCallback(meanings[i], count_meaning, (Datum) 0);
+	if (registered)
+		return;
 	registered = true;
-	footing->list = lappend_oid(footing->list, meanings_invalidated);
+	CacheRegisterSyscacheCallback(PROCOID, count_meaning, PointerGetDatum(&functions_invalidated));
+	for (int i = 0; i < lengthof(meanings); i++)
+		CacheRegisterSyscacheCallback(meanings[i], count_meaning, PointerGetDatum(&meanings_invalidated));
+}
+
+/* By who wrote them; read again when one has changed. */
+static uint32
+hash_of_functions(void)
+{
+	static bool valid = false;
+	static uint32 hash,
+				at;
+
+	count_meanings();
+	if (!valid || at != functions_invalidated)
+	{
+		at = functions_invalidated;
+		hash = td_hash_of_functions(true);
+		valid = true;
+	}
+	return hash;
 }
 
 static void
@@ -295,6 +318,7 @@ add_function(Footing *footing, Oid function)
 		return;
 	footing->list = lappend_oid(footing->list, HeapTupleHeaderGetRawXmin(tuple->t_data));
 	add_schema(footing, ((Form_pg_proc) GETSTRUCT(tuple))->pronamespace);
+	footing->calls |= td_may_call_others(tuple);
 	ReleaseSysCache(tuple);
 }
 
@@ -322,10 +346,11 @@ td_footing(const TdShape *shape, bool counts)
 			add_table(&footing, shape->occurrences[i].relid);
 	foreach(lc, shape->functions)
 		add_function(&footing, lfirst_oid(lc));
+	if (footing.calls)
+		footing.list = lappend_oid(footing.list, hash_of_functions());
+	count_meanings();
 	if (counts)
-		add_meanings(&footing);
-	else if (shape->functions != NIL)
-		footing.list = lappend_oid(footing.list, td_hash_of_functions(true));
+		footing.list = lappend_oid(footing.list, meanings_invalidated);
 	return footing.list;
 }
 
@@ -371,7 +396,10 @@ td_footing_of_query(Query *query, bool *cached)
 	Footing		footing = {.counts = true,.cached = cached != NULL};
 
 	(void) walker((Node *) query, &footing);
-	add_meanings(&footing);
+	count_meanings();
+	footing.list = lappend_oid(footing.list, meanings_invalidated);
+	if (footing.calls)
+		footing.list = lappend_oid(footing.list, functions_invalidated);	/* which is not ahead of what functions have been looked up */
 	if (cached)
 		*cached = footing.cached;
 	return footing.list;

@@ -43,7 +43,7 @@
 #include "view/view.h"
 
 #define LOCKED_MS 250			/* until a fill that did not get its locks is tried again; doubling to */
-#define LOCKED_MOST_MS 5000
+#define LOCKED_MOST_MS 2000
 #define NO_WORKER_MS 5000		/* foreign workers end without telling us */
 #define LEAVING_MS 20			/* a fill worker that was asked to stop */
 #define LOCKS_MS 1000			/* that locks are tried to be had */
@@ -666,14 +666,18 @@ td_fill_main(Datum main_arg)
 static bool
 try_snapshot(const TdView *view, List *bases, TdMember *noted, TimestampTz *end, List **footing)
 {
+	bool		got;
+
 	replorigin_session_origin_timestamp = 0;
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
 	XactIsoLevel = XACT_REPEATABLE_READ;
-	if (!OidIsValid(td_extension_hold()))
+	got = !OidIsValid(noted->busy_relid) || td_lock_first(noted);
+	if (got && !OidIsValid(td_extension_hold()))
 		ereport(ERROR, (errcode(ERRCODE_TD_STOP), errmsg("the extension was dropped")));
-	noted->busy_relid = InvalidOid;
-	if (td_lock_to_fill(view, bases, noted))
+	if (got)
+		noted->busy_relid = InvalidOid;
+	if (got && td_lock_to_fill(view, bases, noted))
 	{
 		*end = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), LOCKS_MS);
 		*footing = td_footing_of_tables(bases);
@@ -707,8 +711,6 @@ get_snapshot(TdView *view, List *bases)
 	while (!try_snapshot(view, bases, &noted, &end, &footing))
 	{
 		AbortCurrentTransaction();
-		if (OidIsValid(noted.busy_relid))
-			(void) td_lock_wait(&noted);
 		if (td_worker_should_stop())
 			ereport(ERROR, (errcode(ERRCODE_TD_STOP), errmsg("asked to stop")));
 	}

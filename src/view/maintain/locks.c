@@ -22,9 +22,11 @@
  *		which a partition has come, or a function was replaced, is given up.  The
  *		next one sees the DDL.
  *
- *		A fill worker takes all or none, too, tries for a second, and waits like that
- *		between two attempts: who drops something locks what depends on it, one after
- *		the other and in an order of his own, and must not lose a deadlock to us.
+ *		A fill worker takes all or none, too: who drops something locks what depends on
+ *		it, one after the other and in an order of his own, and must not lose a deadlock
+ *		to us.  After an attempt in vain it begins with the lock that was not to be had,
+ *		for which it queues holding nothing: so one table that somebody always waits for
+ *		keeps no view from being filled.
  *		By which footing it has computed its rows, it tells the tick in which the
  *		view joins (fill.c).
  *
@@ -211,19 +213,16 @@ find_busy(TdKeeper *k)
 	return NULL;
 }
 
-/* Outside of transactions, holding nothing: waits for that lock, for a moment.  false = in vain. */
+/* Holding nothing else: waits for the lock that was not to be had, as long as lock_timeout says, and keeps it.  false = in vain: the transaction is to be given up. */
 bool
-td_lock_wait(const TdMember *m)
+td_lock_first(const TdMember *m)
 {
 	MemoryContext caller = CurrentMemoryContext;
 	volatile bool got = false;
 
-	StartTransactionCommand();
-	(void) set_config_option("lock_timeout", QUEUE_FOR, PGC_SUSET, PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
 	PG_TRY();
 	{
 		LockRelationOid(m->busy_relid, m->busy_mode);
-		CommitTransactionCommand();
 		got = true;
 	}
 	PG_CATCH();
@@ -232,9 +231,25 @@ td_lock_wait(const TdMember *m)
 		if (geterrcode() != ERRCODE_LOCK_NOT_AVAILABLE)
 			PG_RE_THROW();
 		FlushErrorState();
-		AbortCurrentTransaction();
 	}
 	PG_END_TRY();
+	return got;
+}
+
+/* Outside of transactions: waits for that lock, for a moment.  false = in vain. */
+bool
+td_lock_wait(const TdMember *m)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	bool		got;
+
+	StartTransactionCommand();
+	(void) set_config_option("lock_timeout", QUEUE_FOR, PGC_SUSET, PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
+	got = td_lock_first(m);
+	if (got)
+		CommitTransactionCommand();
+	else
+		AbortCurrentTransaction();
 	MemoryContextSwitchTo(caller);
 	return got;
 }

@@ -308,6 +308,7 @@ extern bool td_lock_queue(TdKeeper *k);	/* between ticks; true = what was missin
 extern bool td_lock_to_plan(TdMember *m);	/* false = a lock is not to be had now, see td_lock_error */
 extern bool td_member_is_aside(const TdMember *m);
 extern void td_lock_error(const TdMember *m, TdError *err); /* who is in the way */
+extern bool td_lock_first(const TdMember *m);	/* in a transaction */
 extern bool td_lock_wait(const TdMember *m);	/* for the lock that was not to be had, for a moment */
 extern bool td_lock_to_fill(const TdView *view, List *bases, TdMember *noted);
 
