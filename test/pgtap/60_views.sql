@@ -151,6 +151,13 @@ SELECT alike(public.failure($$SELECT tapdata.create_view('v', 'SELECT now()::tex
 SELECT alike(public.failure($$SELECT * FROM tapdata.explain_query('SELECT id, random() FROM shop')$$), '0A000: %random%', 'also in explain_query');
 CREATE TEMPORARY TABLE scratch (a integer);
 SELECT alike(public.failure($$SELECT tapdata.create_view('v', 'SELECT a FROM scratch')$$), '0A000: %temporary%', 'a temporary table');
+CREATE TEMPORARY VIEW passing AS SELECT id FROM shop;
+CREATE FUNCTION pg_temp.double(integer) RETURNS integer LANGUAGE sql IMMUTABLE AS 'SELECT $1 * 2';
+CREATE TYPE pg_temp.pair AS (a integer, b integer);
+SELECT is(public.failure($$SELECT tapdata.create_view('v', 'SELECT id FROM passing')$$), '0A000: views do not support temporary view passing / It ends with the session that made it. / Make it in another schema.', 'a temporary view');
+SELECT alike(public.failure($$SELECT tapdata.create_view('v', 'SELECT id, pg_temp.double(id) AS d FROM shop')$$), '0A000: views do not support temporary function double%', 'a temporary function');
+SELECT alike(public.failure($$SELECT tapdata.create_view('v', 'SELECT id, ROW(id, id)::pg_temp.pair AS p FROM shop')$$), '0A000: views do not support temporary type %', 'a temporary type');
+DROP VIEW passing; DROP FUNCTION pg_temp.double(integer); DROP TYPE pg_temp.pair;
 SELECT isnt_empty($$SELECT * FROM tapdata.explain_query('SELECT city, count(*) FROM shop GROUP BY city')$$, 'explain_query');
 SELECT is((SELECT strategy FROM tapdata.explain_view('totals') LIMIT 1), 'counters', 'explain_view');
 SELECT hasnt_table('s', 'v', 'nothing was made');

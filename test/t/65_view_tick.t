@@ -333,5 +333,16 @@ sub switches { my ($pid) = @_; open my $f, '<', "/proc/$pid/status" or die; my (
 	ok(eventually(sub { my @before = map { switches($_) } @pids; sleep 3; "@before" eq join ' ', map { switches($_) } @pids }, 30), 'neither wakes while nothing happens');
 }
 is(rows('postgres', "SELECT view, status, error FROM tapdata.views WHERE status <> 'streaming' OR NOT exact"), '', 'all stream');
+# ---- after an idle time ----
+# in which no transaction came: that the oldest snapshot is where it was is none that somebody holds, and ticks need not be rare for it
+{
+	my $dbh = psql('postgres', fresh => 1);
+	my $least = sub { my @s = sort { $a <=> $b } map { my $t = time; $dbh->do(q{SELECT * FROM tapdata.check_view('by_g')}); time - $t } 1 .. 6; return $s[1] };
+	wait_for('by_g');
+	my $busy = $least->();
+	sleep 25;
+	my $idle = $least->();
+	cmp_ok($idle, '<', 10 * $busy, sprintf('check_view is as quick as before (%.0f ms, %.0f ms)', 1000 * $busy, 1000 * $idle));
+}
 finish();
 done_testing();

@@ -26,6 +26,7 @@
 
 #define HORIZON_EVERY_MS 50		/* how often the horizon is looked at */
 #define HELD_MIN_MS 100			/* a horizon that stands for less is an ordinary transaction */
+#define HORIZON_OLD_MS 5000		/* a look that is longer ago tells nothing of the time since: no transaction has come */
 #define SLOWEST_MS 1000
 #define EMPTY_MS 100			/* between ticks that could take nothing of what waits */
 
@@ -88,13 +89,14 @@ td_pace_horizon(TdKeeper *k, Relation relation)
 {
 	TdPace	   *p = &k->pace;
 	TimestampTz now = GetCurrentTimestamp();
+	bool		old = TimestampDifferenceExceeds(p->horizon_read, now, HORIZON_OLD_MS);
 	TransactionId horizon;
 
 	if (p->horizon_read != 0 && !TimestampDifferenceExceeds(p->horizon_read, now, HORIZON_EVERY_MS))
 		return;
 	p->horizon_read = now;
 	horizon = GetOldestNonRemovableTransactionId(relation);
-	if (horizon != p->horizon || TransactionIdFollowsOrEquals(horizon, ReadNextTransactionId()))
+	if (old || horizon != p->horizon || TransactionIdFollowsOrEquals(horizon, ReadNextTransactionId()))
 	{
 		p->horizon = horizon;
 		p->horizon_since = now;

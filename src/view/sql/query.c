@@ -20,9 +20,12 @@
  */
 #include "postgres.h"
 
+#include "access/htup_details.h"
 #include "access/table.h"
+#include "access/transam.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_type.h"
 #include "compat/compat.h"
 #include "miscadmin.h"
 #include "nodes/nodeFuncs.h"
@@ -36,6 +39,7 @@
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/ruleutils.h"
+#include "utils/syscache.h"
 
 #include "view/sql/sql_internal.h"
 
@@ -46,6 +50,7 @@ static void inner_position(void *arg);
 static void require_plan(Query *query, const char *sql);
 static void not_to_be_run(void *arg);
 static bool check_rights(Node *node, void *context);
+static bool refuse_temporary(Node *node, void *context);
 static bool reads_ordinary_view(Node *node, void *context);
 static bool use_twins(Node *node, void *context);
 
@@ -61,6 +66,7 @@ td_query_analyse(const char *sql)
 	query = parse_analyze_fixedparams(parse(sql), sql, NULL, 0, NULL);
 	error_context_stack = callback.previous;
 	(void) check_rights((Node *) query, NULL);
+	(void) refuse_temporary((Node *) query, NULL);
 	td_require_execute((Node *) query, GetUserId());
 	if (!td_check_rows(query, &err))
 		td_error_raise(&err);
@@ -184,6 +190,73 @@ check_rights(Node *node, void *context)
 		return query_tree_walker((Query *) node, check_rights, context, 0);
 	}
 	return expression_tree_walker(node, check_rights, context);
+}
+
+/* What goes with the session, and the view with it.  (Of tables the analysis says more.) */
+static void
+refuse_temporary_object(Oid schema, const char *kind, const char *name)
+{
+	if (!isAnyTempNamespace(schema))
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+			 errmsg("views do not support temporary %s %s", kind, name),
+			 errdetail("It ends with the session that made it."),
+			 errhint("Make it in another schema.")));
+}
+
+/* Callback of check_functions_in_node: never stops it. */
+static bool
+refuse_temporary_function(Oid function, void *context)
+{
+	if (function >= FirstNormalObjectId)
+		refuse_temporary_object(get_func_namespace(function), "function", quote_identifier(get_func_name(function)));
+	return false;
+}
+
+static void
+refuse_temporary_type(Oid type)
+{
+	HeapTuple	tuple = type >= FirstNormalObjectId ? SearchSysCache1(TYPEOID, ObjectIdGetDatum(type)) : NULL;
+
+	if (!HeapTupleIsValid(tuple))
+		return;
+	refuse_temporary_object(((Form_pg_type) GETSTRUCT(tuple))->typnamespace, "type", format_type_be(type));
+	ReleaseSysCache(tuple);
+}
+
+static bool
+refuse_temporary(Node *node, void *context)
+{
+	ListCell   *lc;
+
+	if (node == NULL)
+		return false;
+	(void) check_functions_in_node(node, refuse_temporary_function, NULL);
+	switch (nodeTag(node))
+	{
+		case T_Const:
+		case T_FuncExpr:
+		case T_RowExpr:
+		case T_RelabelType:
+		case T_CoerceViaIO:
+		case T_CoerceToDomain:
+		case T_ArrayCoerceExpr:
+			refuse_temporary_type(exprType(node));
+			break;
+		case T_Query:
+			foreach(lc, castNode(Query, node)->rtable)
+			{
+				const RangeTblEntry *rte = lfirst_node(RangeTblEntry, lc);
+
+				if (rte->rtekind == RTE_RELATION && rte->relkind == RELKIND_VIEW)
+					refuse_temporary_object(get_rel_namespace(rte->relid), "view", quote_identifier(get_rel_name(rte->relid)));
+			}
+			return query_tree_walker((Query *) node, refuse_temporary, context, 0);
+		default:
+			break;
+	}
+	return expression_tree_walker(node, refuse_temporary, context);
 }
 
 Query *
