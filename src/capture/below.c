@@ -26,33 +26,47 @@
 
 #include "capture/capture_internal.h"
 
-/* A table, and one above it. */
+/* A table, and those above it whose rows its rows were sent as. */
 typedef struct TdBelow
 {
-	Oid			key[2];
+	Oid			relid;			/* hash key */
 	bool		changed;		/* maybe: to be looked at */
+	List	   *above;			/* oids */
 } TdBelow;
+
+static HTAB *
+make_hash(TdDecoder *d, const char *name, Size entry_size)
+{
+	HASHCTL		ctl = {.keysize = sizeof(Oid),.entrysize = entry_size,.hcxt = d->context};
+
+	return hash_create(name, 128, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+}
 
 /* A row of relid goes out as one of root. */
 void
 td_below_sent(TdDecoder *d, Oid relid, Oid root)
 {
-	TdBelow		pair = {{relid, root}, false};
+	MemoryContext old = MemoryContextSwitchTo(d->context);
 	bool		found;
 	TdBelow    *entry;
 
 	if (d->below == NULL)
 	{
-		HASHCTL		ctl = {.keysize = sizeof(pair.key),.entrysize = sizeof(TdBelow),.hcxt = d->context};
-
-		d->below = hash_create("tapdata tables below others", 128, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+		d->below = make_hash(d, "tapdata tables below others", sizeof(TdBelow));
+		d->above = make_hash(d, "tapdata tables above others", sizeof(Oid));
 	}
-	entry = hash_search(d->below, pair.key, HASH_ENTER, &found);
+	entry = hash_search(d->below, &relid, HASH_ENTER, &found);
 	if (!found)
+	{
 		entry->changed = false;
+		entry->above = NIL;
+	}
+	entry->above = list_append_unique_oid(entry->above, root);
+	(void) hash_search(d->above, &root, HASH_ENTER, NULL);
+	MemoryContextSwitchTo(old);
 }
 
-/* In the invalidation callback; InvalidOid = all of them. */
+/* In the invalidation callback; InvalidOid = all of them.  Of a table above others, what is below it. */
 void
 td_below_invalidate(TdDecoder *d, Oid relid)
 {
@@ -61,15 +75,40 @@ td_below_invalidate(TdDecoder *d, Oid relid)
 
 	if (d->below == NULL)
 		return;
+	if (OidIsValid(relid) && hash_search(d->above, &relid, HASH_FIND, NULL) == NULL)
+	{
+		entry = hash_search(d->below, &relid, HASH_FIND, NULL);
+		if (entry)
+			entry->changed = d->below_changed = true;
+		return;
+	}
 	hash_seq_init(&scan, d->below);
 	while ((entry = hash_seq_search(&scan)) != NULL)
-	{
-		if (!OidIsValid(relid) || entry->key[0] == relid || entry->key[1] == relid)
-			entry->changed = d->below_changed = true;
-	}
+		entry->changed = d->below_changed = true;
 }
 
-/* At the commit of the transaction that is replayed: what has gone is forgotten, and what was above it is not known. */
+/* Says UNKNOWN of what is not above it any more, and forgets it. */
+static void
+check_one(TdDecoder *d, TdBelow *entry)
+{
+	List	   *above = td_tables_above(entry->relid);
+	ListCell   *lc;
+
+	foreach(lc, entry->above)
+	{
+		TdRoot	   *root;
+
+		if (list_member_oid(above, lfirst_oid(lc)))
+			continue;
+		root = hash_search(d->roots, &lfirst_oid(lc), HASH_FIND, NULL);
+		if (root)
+			td_plugin_unknown(d, root, TD_UNKNOWN_NOT_BELOW);
+		entry->above = foreach_delete_current(entry->above, lc);
+	}
+	list_free(above);
+}
+
+/* At the commit of the transaction that is replayed. */
 void
 td_below_check(TdDecoder *d)
 {
@@ -82,16 +121,10 @@ td_below_check(TdDecoder *d)
 	hash_seq_init(&scan, d->below);
 	while ((entry = hash_seq_search(&scan)) != NULL)
 	{
-		TdRoot	   *root;
-
-		if (!entry->changed)
-			continue;
+		if (entry->changed)
+			check_one(d, entry);
 		entry->changed = false;
-		if (list_member_oid(td_tables_above(entry->key[0]), entry->key[1]))
-			continue;
-		root = hash_search(d->roots, &entry->key[1], HASH_FIND, NULL);
-		if (root)
-			td_plugin_unknown(d, root, TD_UNKNOWN_NOT_BELOW);
-		(void) hash_search(d->below, entry->key, HASH_REMOVE, NULL);
+		if (entry->above == NIL)
+			(void) hash_search(d->below, &entry->relid, HASH_REMOVE, NULL);
 	}
 }

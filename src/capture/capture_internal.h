@@ -153,6 +153,7 @@ typedef struct TdDecoder
 	HTAB	   *ancestors;		/* of Oid: when one changes, all that are below others are looked at again */
 	TdRelation *last;
 	HTAB	   *below;			/* below.c; NULL = nothing yet */
+	HTAB	   *above;			/* likewise, of Oid */
 	bool		below_changed;
 	uint32		version;		/* in force; 0 = nothing has been wanted yet */
 	uint32		next_layout;
