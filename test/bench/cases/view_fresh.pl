@@ -31,7 +31,7 @@ live_view($p, @$_, $lag ? qq({"max_lag": "$lag"}) : undef) for @views;
 my $script = "/tmp/tapdata-bench-fresh.$$";
 open my $f, '>', $script or die "$script: $!";
 print $f "\\set i :i + 1\n\\set aid random(1, 1000000)\n\\set tid random(1, 100)\n\\set delta random(-5000, 5000)\nBEGIN;\nUPDATE pgbench_accounts SET abalance = abalance + :delta WHERE aid = :aid;\n",
-	"INSERT INTO moved VALUES (:round * 1000000000 + :client_id * 10000000 + :i, :aid, :tid, :delta);\nEND;\n";
+	"INSERT INTO moved VALUES (:round * 100000000 + :client_id * 10000000 + :i, :aid, :tid, :delta);\nEND;\n";
 close $f or die "$script: $!";
 
 # Gives p50, p99, the longest (ms) and the transactions a second.
