@@ -39,9 +39,9 @@ sub measure
 {
 	my ($round) = @_;
 	my %ok;
-	my ($tps) = pgbench_run($pg, $length, "-f $script -D i=0 -D round=$round -R $rate", sub { my ($client, $n, $us) = @_; $ok{ $round * 1e9 + $client * 1e7 + $n } = $us });
+	my ($tps) = pgbench_run($pg, $length, "-f $script -D i=0 -D round=$round -R $rate", sub { my ($client, $n, $us) = @_; $ok{ $round * 1e8 + $client * 1e7 + $n } = $us });
 	$p->do("SELECT tapdata.wait_view('$_->[0]')") for @views;
-	my $seen = $p->selectall_arrayref('SELECT id, (extract(epoch FROM pg_xact_commit_timestamp(xmin)) * 1000000)::bigint FROM joined WHERE id / 1000000000 = $1 AND id > 0', undef, $round);
+	my $seen = $p->selectall_arrayref('SELECT id, (extract(epoch FROM pg_xact_commit_timestamp(xmin)) * 1000000)::bigint FROM joined WHERE id / 100000000 = $1 AND id > 0', undef, $round);
 	die sprintf("%d rows in the view, %d transactions\n", scalar @$seen, scalar keys %ok) if @$seen != keys %ok;
 	my ($first) = sort { $a <=> $b } values %ok;
 	my @late = sort { $a <=> $b } map { ($_->[1] - $ok{ $_->[0] }) / 1000 } grep { $ok{ $_->[0] } > $first + $warm * 1e6 } @$seen;
