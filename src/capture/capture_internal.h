@@ -34,7 +34,6 @@
 #define TD_CAPTURE_BLOCK (256 * 1024)	/* a block is sent when it has grown to this */
 #define TD_CAPTURE_NEWS (256 * 1024)	/* WAL decoded without a PROGRESS, at most */
 #define TD_CAPTURE_ORIGINS 16
-#define TD_RECENT 64
 #define TD_WANTED_ONLY 1		/* flags of a wanted relation in its segment */
 #define TD_WANTED_TOUCH 2
 #define TD_CAPTURE_ROW_MAX (MaxAllocSize - 65536)	/* of one image */
@@ -164,7 +163,7 @@ typedef struct TdDecoder
 	/* the transaction being decoded */
 	ReorderBufferTXN *txn;
 	uint64		serial;
-	TransactionId recent[TD_RECENT];	/* decoded last */
+	List	   *ahead;			/* xids decoded before pg_xact knew that they are committed */
 	bool		begun;			/* BEGIN is written */
 	uint64		other_ddl;		/* serial of the last transaction that said DDL without a relation */
 	uint32		changes;

@@ -105,6 +105,25 @@ td_plugin_check_stop(void)
 
 /* ---- begin and commit ---- */
 
+/* A commit is flushed, and may be decoded, a moment before pg_xact says so: such are few, and not for long. */
+static void
+note_ahead(TdDecoder *d, TransactionId xid)
+{
+	MemoryContext old;
+	ListCell   *lc;
+
+	foreach(lc, d->ahead)
+	{
+		if (TransactionIdDidCommit(lfirst_oid(lc)))
+			d->ahead = foreach_delete_current(d->ahead, lc);
+	}
+	if (TransactionIdDidCommit(xid))
+		return;
+	old = MemoryContextSwitchTo(d->context);
+	d->ahead = lappend_oid(d->ahead, xid);
+	MemoryContextSwitchTo(old);
+}
+
 static void
 begin(LogicalDecodingContext *ctx, ReorderBufferTXN *txn)
 {
@@ -113,7 +132,7 @@ begin(LogicalDecodingContext *ctx, ReorderBufferTXN *txn)
 	td_relations_trim(d);
 	d->txn = txn;
 	d->serial++;
-	d->recent[d->serial % TD_RECENT] = txn->xid;
+	note_ahead(d, txn->xid);
 	d->begun = false;
 }
 
@@ -139,18 +158,6 @@ td_plugin_begin(TdDecoder *d)
 			   .time = d->txn->xact_time.commit_time,.version = d->version});
 }
 
-/* Its commit may be flushed, and decoded, a moment before pg_xact says so. */
-static bool
-is_recent(const TdDecoder *d, TransactionId xid)
-{
-	for (int i = 0; i < TD_RECENT; i++)
-	{
-		if (d->recent[i] == xid)
-			return true;
-	}
-	return false;
-}
-
 /*
  * Between transactions, at a new wanted set: those that are committed and not seen yet (they wait for a standby, say) may have been decoded by the one before, which left
  * out what is wanted now, or all of it.  Each comes as a transaction of that version, without changes.
@@ -164,7 +171,7 @@ td_plugin_unseen(TdDecoder *d, uint32 version)
 	LWLockRelease(XidGenLock);
 	for (int i = 0; i < running->xcnt; i++)
 	{
-		if (!TransactionIdDidCommit(running->xids[i]) && !is_recent(d, running->xids[i]))
+		if (!TransactionIdDidCommit(running->xids[i]) && !list_member_oid(d->ahead, running->xids[i]))
 			continue;
 		td_out_put(d, &(TdCaptureMessage) {.kind = TD_CAPTURE_BEGIN,.xid = widen(running->xids[i]),.lsn = d->decoded,
 				   .time = GetCurrentTimestamp(),.version = version});
