@@ -598,6 +598,11 @@ extern TdSeen *td_seen_read(const char *pg_snapshot);
 extern char *td_seen_text(const TdSeen *seen);	/* as pg_snapshot */
 extern bool td_sees(const TdSeen *seen, uint64 xid);
 
+/* ======== maintain/owner.c ======== */
+
+/* May the fill worker connect as that role?  false: *err says why not, and what to do, or "or <otherwise>". */
+extern bool td_owner_connects(Oid role, const char *otherwise, TdError *err);
+
 /* ======== maintain/share.c: snapshots for fill workers and check_view ======== */
 
 typedef enum TdShareKind

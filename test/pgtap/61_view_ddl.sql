@@ -49,8 +49,8 @@ SELECT is(tapdata.create_view('g', 'SELECT a, count(*) AS n FROM t GROUP BY a'):
 SELECT is(public.failure('ALTER TABLE t DROP CONSTRAINT t_pkey'),
     '2BP01: cannot drop constraint t_pkey on table t because other objects depend on it / table v depends on constraint t_pkey on table t / '
     'A live view is made of it: drop that first, SELECT tapdata.drop_view(''d.v''); and create it again afterwards.', 'the key of the table');
-SELECT is(public.failure('ALTER TABLE t ALTER a DROP NOT NULL'), '2BP01: column "a" of table "t" must stay NOT NULL because a live view reads it /  / '
-    'Drop the view first, and create it again afterwards: SELECT tapdata.drop_view(''d.v'').', 'columns that are never null');
+SELECT is(public.failure('ALTER TABLE t ALTER a DROP NOT NULL'), '2BP01: column "a" of table "t" must stay NOT NULL because live views read it /  / '
+    'Drop what reads it first, and create it again afterwards: SELECT tapdata.drop_view(''d.g''); SELECT tapdata.drop_view(''d.v'').', 'columns that are never null');
 SELECT is(public.failure('ALTER TABLE t ALTER b DROP NOT NULL'), 'none', 'others may be');
 SELECT is(public.failure('DROP INDEX w_row_hash_idx'), '2BP01: cannot drop index w_row_hash_idx because table w requires it /  / You can drop table w instead.', 'the index of a view without a key');
 SELECT isnt(tapdata.wait_view('w'), NULL, 'it is filled');
@@ -71,10 +71,10 @@ SELECT alike(public.failure('DROP INDEX more'), '2BP01: cannot drop index more b
 -- ---- what its table does not survive ----
 SELECT is(public.failure(q), '0A000: ' || f, q)
 FROM (VALUES
-    ('CREATE TABLE child () INHERITS (v)', 'table d.v is a live view, its parents and children can''t be changed /  / Give it another query, which may have more columns: SELECT tapdata.create_view(''d.v'', ..., or_replace => true); or drop it and create it anew: SELECT tapdata.drop_view(''d.v'').'),
-    ('ALTER TABLE alone INHERIT v', 'table d.v is a live view, its parents and children can''t be changed /  / Give it another query, which may have more columns: SELECT tapdata.create_view(''d.v'', ..., or_replace => true); or drop it and create it anew: SELECT tapdata.drop_view(''d.v'').'),
-    ('ALTER TABLE v FORCE ROW LEVEL SECURITY', 'table d.v is a live view, row security for its owner can''t be changed /  / Give it another query, which may have more columns: SELECT tapdata.create_view(''d.v'', ..., or_replace => true); or drop it and create it anew: SELECT tapdata.drop_view(''d.v'').'),
-    ('ALTER TABLE v SET ACCESS METHOD heap', 'table d.v is a live view, its access method can''t be changed /  / Give it another query, which may have more columns: SELECT tapdata.create_view(''d.v'', ..., or_replace => true); or drop it and create it anew: SELECT tapdata.drop_view(''d.v'').'),
+    ('CREATE TABLE child () INHERITS (v)', 'table d.v is a live view, its parents and children can''t be changed /  / Put both together in a query or an ordinary view, with UNION ALL.'),
+    ('ALTER TABLE alone INHERIT v', 'table d.v is a live view, its parents and children can''t be changed /  / Put both together in a query or an ordinary view, with UNION ALL.'),
+    ('ALTER TABLE v FORCE ROW LEVEL SECURITY', 'table d.v is a live view, row security for its owner can''t be changed /  / Row security without FORCE is for all others, and allowed: ALTER TABLE ... ENABLE ROW LEVEL SECURITY.'),
+    ('ALTER TABLE v SET ACCESS METHOD heap', 'table d.v is a live view, its access method can''t be changed /  / Live views are tables of access method heap.'),
     ('ALTER TABLE v DISABLE TRIGGER ALL', 'table d.v is a live view, its trigger stays /  / To write into it: SELECT tapdata.alter_view(''d.v'', ''{"writable": true}'').'),
     ('ALTER TABLE v DISABLE TRIGGER tapdata_refuse_write', 'table d.v is a live view, its trigger stays /  / To write into it: SELECT tapdata.alter_view(''d.v'', ''{"writable": true}'').'),
     ('ALTER TABLE v ENABLE REPLICA TRIGGER tapdata_refuse_write', 'table d.v is a live view, its trigger stays /  / To write into it: SELECT tapdata.alter_view(''d.v'', ''{"writable": true}'').'),

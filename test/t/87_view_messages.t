@@ -109,7 +109,122 @@ is(failure("SET session_replication_role = replica; DELETE FROM summed WHERE g =
 cmp_ok(value('postgres', q{SELECT count(*) FROM tapdata.check_view('summed')}), '>', 0, 'a superuser who is a replica writes all the same');
 execute('postgres', map { "SELECT tapdata.refresh_view('$_')" } qw(summed up_part));
 exact('mended', qw(summed up_part));
-like(failure("ALTER TABLE summed ADD x int"), qr/^0A000 .*create_view\('public\.summed', \.\.\., or_replace => true\)/s, 'how a view gets a column');
+# each kind of DDL that is refused says what can be done instead, and that is true
+execute('postgres', 'CREATE TABLE parent (g int, s bigint, n bigint)', 'CREATE TYPE summed_row AS (g int, s bigint, n bigint)');
+for (['ALTER TABLE summed ADD x int', qr/column as well, last: SELECT tapdata\.create_view\('public\.summed', \.\.\., or_replace => true\)/],
+	['ALTER TABLE summed DROP COLUMN n', qr/drop the view and create it with a query that does not have it.*drop_view\('public\.summed'\)/],
+	['ALTER TABLE summed ALTER n TYPE int', qr/one more column of that type.*or_replace.*casts the column/],
+	['ALTER TABLE summed RENAME COLUMN n TO m', qr/once more, under the new name.*or_replace => true.*that says AS/],
+	['ALTER TABLE summed ALTER n SET NOT NULL', qr/WHERE \.\.\. IS NOT NULL in its query/],
+	['ALTER TABLE summed ADD CHECK (n > 0)', qr/Put the constraint on the tables that the view is made of\./],
+	['ALTER TABLE summed ADD FOREIGN KEY (g) REFERENCES b', qr/Put the constraint on the tables that the view is made of\./],
+	['ALTER TABLE summed ADD UNIQUE (n)', qr/follows from its query; .*CREATE UNIQUE INDEX/],
+	['ALTER TABLE summed DROP CONSTRAINT summed_g_key', qr/Its rows are found by it.*drop_view\('public\.summed'\)/],
+	['ALTER TABLE summed SET UNLOGGED', qr/\{"unlogged": true\}: SELECT tapdata\.drop_view\('public\.summed'\)/],
+	(map { ["ALTER TABLE $_", qr/UNION ALL/] } 'summed INHERIT parent', 'parent INHERIT summed'),
+	['ALTER TABLE summed OF summed_row', qr/SELECT ROW\(v\.\*\)::type/],
+	['CREATE TABLE child () INHERITS (summed)', qr/UNION ALL/],
+	['ALTER TABLE summed FORCE ROW LEVEL SECURITY', qr/without FORCE is for all others, and allowed/],
+	['CREATE RULE r AS ON DELETE TO summed DO NOTHING', qr/on an ordinary view that reads it/])
+{
+	like(failure($_->[0]), qr/^0A000 .*table public\.summed is a live view.*HINT: .*$_->[1]/s, $_->[0]);
+}
+is(failure('BEGIN; CREATE UNIQUE INDEX ON summed (n, g); ALTER TABLE summed ENABLE ROW LEVEL SECURITY; CREATE VIEW of_summed AS SELECT * FROM summed; CREATE RULE r AS ON DELETE TO of_summed DO NOTHING; ROLLBACK'),
+	'', 'what the hints say is allowed is');
+is(failure(q{BEGIN; SELECT tapdata.create_view('summed', 'SELECT v % 3 AS g, sum(v) AS s, count(*) AS n, count(*) AS m, count(*)::int AS i FROM b GROUP BY v % 3', or_replace => true); ROLLBACK}), '', '... by replacing it, too');
+
+# ---- what several views are made of: all of them are named, in the order in which they can be dropped ----
+{
+	execute('postgres', 'CREATE TABLE many (id int PRIMARY KEY, x int NOT NULL, y int NOT NULL)');
+	create("x$_", "SELECT id, x FROM many WHERE x > $_") for 1 .. 2;
+	create('of_y', 'SELECT id, y FROM many');
+	create('over_x1', 'SELECT x, count(*) AS n FROM x1 GROUP BY x');
+	exact('new', qw(x1 x2 of_y over_x1));
+	my $all = qr/SELECT tapdata\.drop_view\('public\.over_x1'\); SELECT tapdata\.drop_view\('public\.x2'\); SELECT tapdata\.drop_view\('public\.x1'\)/;
+	like(failure('ALTER TABLE many ALTER x TYPE bigint'), qr/^0A000 .*HINT: .*3 live views are made of it: drop them first, $all; and create them again/s, 'ALTER TYPE names all views of the column and above, and those alone');
+	like(failure('ALTER TABLE many ALTER x DROP NOT NULL'), qr/^2BP01 .*live views read it.*HINT: .*afterwards: $all\./s, 'so does DROP NOT NULL');
+	like(failure('ALTER TABLE many SET UNLOGGED'), qr/^2BP01 .*HINT: .*drop_view\('public\.over_x1'\); .*drop_view\('public\.of_y'\)/s, 'and SET UNLOGGED');
+	like(failure(q{SELECT tapdata.drop_view('x1')}), qr/^2BP01 .*HINT: .*first: SELECT tapdata\.drop_view\('public\.over_x1'\)\./s, 'and drop_view');
+	create("x$_", "SELECT id, x FROM many WHERE x > $_") for 3 .. 6;
+	exact('new', map { "x$_" } 3 .. 6);
+	for my $sql ('DROP TABLE many', 'ALTER TABLE many DROP COLUMN x', 'ALTER TABLE many ALTER x TYPE bigint')
+	{
+		my $hint = failure($sql) =~ s/.*HINT: //sr;
+		is(() = $hint =~ /drop_view\(/g, 5, "$sql: five of many") or diag($hint);
+		like($hint, qr/^ *[78] live views are made of it.*; and so for [23] more; and create them/, '... and how many more');
+	}
+}
+
+# ---- hidden tables are not a user's affair ----
+{
+	execute('postgres', 'CREATE TABLE under (id int PRIMARY KEY, g int NOT NULL)');
+	create('parted', 'SELECT count(DISTINCT g) AS n FROM under');
+	create('kept', 'SELECT g, count(*) AS n FROM under GROUP BY g', '{"old_images": "kept"}');
+	exact('new', qw(parted kept));
+	for my $sql ('DROP TABLE under', 'ALTER TABLE under DROP COLUMN g')
+	{
+		my $error = failure($sql);
+		like($error, qr/^2BP01 .*table parted depends on .*table kept depends on .*HINT: .*2 live views/s, "$sql names the views");
+		unlike($error, qr/tapdata_parts/, '... and not what they are made of');
+	}
+}
+
+# ---- who does not own a table ----
+{
+	execute('postgres', 'CREATE ROLE guest LOGIN', 'GRANT CREATE ON SCHEMA public TO guest', 'CREATE TABLE keyed (id int PRIMARY KEY, v int)', 'CREATE TABLE keyless (id int, v int)',
+		'CREATE TABLE mixed (id int, v int)', 'CREATE TABLE mixed_child (PRIMARY KEY (id)) INHERITS (mixed)', 'GRANT SELECT ON keyed, keyless, mixed, mixed_child TO guest');
+	my $as_guest = sub { my ($table, $options) = @_; return try_do(psql('postgres', user => 'guest', fresh => 1), "SELECT tapdata.create_view('of_$table', 'SELECT id, v FROM $table', '$options')") };
+	my $kept = qr/or give the view the option \{"old_images": "kept"\}/;
+	like($as_guest->('keyed', '{}'), qr/^42501 .*HINT: .*REPLICA IDENTITY FULL; $kept/s, 'is told of the option that needs nothing of the owner');
+	for my $table (qw(keyless mixed))
+	{
+		my $error = $as_guest->($table, '{}');
+		like($error, qr/^42501 .*REPLICA IDENTITY FULL;/s, "$table: of the owner");
+		unlike($error, $kept, '... alone, where changes tell no key');
+		like($as_guest->($table, '{"old_images": "kept"}'), qr/^55000 .*can't be kept/s, '... since it would not help');
+	}
+	is($as_guest->('keyed', '{"old_images": "kept"}'), '', 'and it helps where it is named');
+	exact('kept', 'of_keyed');
+}
+
+# ---- what is refused is said with a way round it that is one ----
+execute('postgres', 'CREATE TABLE ties (id int PRIMARY KEY, v int NOT NULL)', 'INSERT INTO ties SELECT i, i / 2 FROM generate_series(1, 20) i');
+like(failure(q{SELECT tapdata.create_view('t', 'SELECT id, v FROM ties ORDER BY v OFFSET 2 ROWS FETCH FIRST 3 ROWS WITH TIES')}), qr/^0A000 .*HINT: .*FETCH FIRST <offset \+ count> ROWS WITH TIES.*ORDER BY \.\.\. OFFSET <offset>/s, 'OFFSET with ties');
+create('t', 'SELECT id, v FROM ties ORDER BY v FETCH FIRST 5 ROWS WITH TIES');
+exact('new', 't');
+is(rows('postgres', 'SELECT v FROM t ORDER BY v OFFSET 2'), rows('postgres', 'SELECT v FROM ties ORDER BY v OFFSET 2 ROWS FETCH FIRST 3 ROWS WITH TIES'), '... the other way has the same rows');
+
+# ---- who may own a view ----
+{
+	execute('postgres', 'CREATE ROLE mute NOLOGIN', 'CREATE ROLE heir LOGIN', 'CREATE ROLE stranger LOGIN', 'GRANT SELECT ON b TO mute, heir', 'GRANT USAGE, CREATE ON SCHEMA public TO heir, mute');
+	create('owned', 'SELECT id, v FROM b');
+	exact('new', 'owned');
+	like(failure('ALTER TABLE owned OWNER TO mute'), qr/^55000 .*role "mute" may not log in.*ALTER ROLE mute LOGIN, or give the view to another role/s, 'not who may not log in');
+	is(failure('ALTER TABLE owned OWNER TO heir'), '', 'who may can');
+	execute('postgres', 'ALTER ROLE heir NOLOGIN', 'UPDATE b SET v = v + 1');
+	exact('ticks need no login', 'owned');
+	execute('postgres', q{SELECT tapdata.refresh_view('owned')});
+	create('after', 'SELECT id FROM b');
+	exact('nobody waits for a view that can not be filled', 'after');
+	has_failed('owned');
+	like(column('error', 'owned'), qr/^role "heir" may not log in/, 'it says why');
+	like(column('hint', 'owned'), qr/^ALTER ROLE heir LOGIN, or give the view to another role; then SELECT tapdata\.refresh_view\('public\.owned'\)\./, '... and what to do');
+	execute('postgres', 'ALTER ROLE heir LOGIN', 'REVOKE CONNECT ON DATABASE postgres FROM PUBLIC', q{SELECT tapdata.refresh_view('owned')});
+	ok(eventually(sub { column('error', 'owned') =~ /^role "heir" may not connect to this database/ }), 'who may not connect to the database') or diag(column('error', 'owned'));
+	like(column('hint', 'owned'), qr/^GRANT CONNECT ON DATABASE postgres TO heir, or/, '... likewise');
+	execute('postgres', 'GRANT CONNECT ON DATABASE postgres TO PUBLIC', q{SELECT tapdata.refresh_view('owned')});
+	exact('mended', 'owned');
+	is(failure('ALTER TABLE owned OWNER TO stranger'), '', 'who may not read its tables');
+	has_failed('owned');
+	like(column('hint', 'owned'), qr/^Grant SELECT on public\.b to stranger/, '... has it failed, with what to do');
+	execute('postgres', 'GRANT SELECT ON b TO stranger', q{SELECT tapdata.refresh_view('owned')});
+	exact('mended', 'owned');
+	execute('postgres', 'REASSIGN OWNED BY stranger TO mute');
+	execute('postgres', q{SELECT tapdata.refresh_view('owned')});
+	has_failed('owned');
+	like(column('error', 'owned'), qr/^role "mute" may not log in/, 'by REASSIGN OWNED: as soon as it is filled');
+	execute('postgres', q{SELECT tapdata.drop_view('owned')}, q{SELECT tapdata.drop_view('after')});
+}
 
 # ---- who is waited for ----
 {

@@ -234,7 +234,7 @@ plan_member(TdKeeper *k, TdMember *m)
 		}
 		td_fill_wait_for_lock(m);
 	}
-	else if (plan_afresh(k, m, &err))
+	else if (plan_afresh(k, m, &err) && td_owner_connects(m->view->owner, psprintf("give the view to another role; then SELECT tapdata.refresh_view(%s)", quote_literal_cstr(m->view->name)), &err))
 	{
 		td_member_follow(k, m);
 		planned = could_be_filled(k, m);

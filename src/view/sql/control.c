@@ -18,6 +18,7 @@
  */
 #include "postgres.h"
 
+#include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
 #include "utils/acl.h"
@@ -27,6 +28,8 @@
 #include "workers/workers.h"
 
 #include "view/sql/sql_internal.h"
+
+#define MOST_CALLS 5			/* that a hint spells out */
 
 static TdView *owned(Oid relation);
 static void require_unread(const TdView *view);
@@ -126,6 +129,41 @@ td_names_reading(List *relations)
 	return names;
 }
 
+/* Of char *: these views and all above them, those that read others first, as they can be dropped; parts go with theirs. */
+List *
+td_names_down(List *views)
+{
+	List	   *names = NIL;
+	ListCell   *lc;
+
+	foreach(lc, td_views_with_readers(views))
+		if (!is_listed(names, ((TdView *) lfirst(lc))->name))
+			names = lcons(((TdView *) lfirst(lc))->name, names);
+	return names;
+}
+
+/* The calls for a hint, the first of them where there are many. */
+char *
+td_drop_calls(const List *names)
+{
+	StringInfoData calls;
+	ListCell   *lc;
+
+	initStringInfo(&calls);
+	foreach(lc, names)
+	{
+		int			i = foreach_current_index(lc);
+
+		if (i == MOST_CALLS)
+		{
+			appendStringInfo(&calls, "; and so for %d more", list_length(names) - i);
+			break;
+		}
+		appendStringInfo(&calls, "%sSELECT tapdata.drop_view(%s)", i > 0 ? "; " : "", quote_literal_cstr(lfirst(lc)));
+	}
+	return calls.data;
+}
+
 /* A view that others read can't go. */
 static void
 require_unread(const TdView *view)
@@ -138,7 +176,7 @@ require_unread(const TdView *view)
 			(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
 			 errmsg("view %s can't be dropped because other live views read it", view->name),
 			 errdetail("Live views that read it: %s.", td_list_text(names)),
-			 errhint("Drop them first: SELECT tapdata.drop_view(%s).", quote_literal_cstr(linitial(names)))));
+			 errhint("Drop them first: %s.", td_drop_calls(td_names_down(td_views_reading(view->relation))))));
 }
 
 /* tapdata.refresh_view(view) */

@@ -32,7 +32,6 @@
 
 #include "view/sql/sql_internal.h"
 
-static void require_login(Oid role);
 static void refuse_existing(const TdViewName *name, bool is_view);
 static TdView *create(const TdViewName *name, const char *sql, List *options);
 static void add_rows(TdView *view, const TdShape *shape, List *options);
@@ -59,7 +58,7 @@ td_sql_create_view(PG_FUNCTION_ARGS)
 	td_capture_require();
 	(void) td_extension_hold();
 	td_home_require();
-	require_login(GetUserId());
+	td_view_require_owner(GetUserId(), "create the view as another role");
 	td_view_options_check(options, true);
 	td_view_name(text, &name, &existing);
 	if (OidIsValid(existing))
@@ -77,22 +76,14 @@ td_sql_create_view(PG_FUNCTION_ARGS)
 	PG_RETURN_OID(view->relation);
 }
 
-/* The server lets a background worker connect only as a role that may log in. */
-static void
-require_login(Oid role)
+/* The server lets a background worker connect only as a role that may. */
+void
+td_view_require_owner(Oid role, const char *otherwise)
 {
-	HeapTuple	tuple = SearchSysCache1(AUTHOID, ObjectIdGetDatum(role));
-	bool		may = HeapTupleIsValid(tuple) && ((Form_pg_authid) GETSTRUCT(tuple))->rolcanlogin;
-	char	   *name = GetUserNameFromId(role, false);
+	TdError		err = {0};
 
-	if (HeapTupleIsValid(tuple))
-		ReleaseSysCache(tuple);
-	if (!may)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("role \"%s\" may not log in, and thus can't own live views", name),
-				 errdetail("The background workers that fill a view connect as its owner."),
-				 errhint("ALTER ROLE %s LOGIN, or create the view as another role.", quote_identifier(name))));
+	if (!td_owner_connects(role, otherwise, &err))
+		td_error_raise(&err);
 }
 
 static void

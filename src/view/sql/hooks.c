@@ -45,11 +45,14 @@
 
 #include "view/sql/sql_internal.h"
 
+#define PART_LINE "table tapdata_parts."	/* what PostgreSQL begins a line with */
+
 /* A view that an error may be about. */
 typedef struct TdMention
 {
 	char	   *names[3];		/* as PostgreSQL may write it: its table, alone and qualified, and its twin */
-	char	   *call;
+	char	   *name;
+	bool		on_column;		/* it depends on a column whose type is to be changed: PostgreSQL names one of such views */
 } TdMention;
 
 static ProcessUtility_hook_type next_utility = NULL;
@@ -66,8 +69,10 @@ static bool extension_is_there(void);
 static bool may_be_below_any(Node *statement);
 static pg_noinline List *views_concerned(Node *statement);
 static List *readers_of(Oid relation);
+static List *views_on_columns(Node *statement);
 static void add_hint(List *mentions, MemoryContext caller);
 static char *hint_of(const char *detail, List *mentions);
+static void leave_parts_out(char *detail);
 static bool is_mentioned(const char *detail, const TdMention *mention);
 static bool moves_views(Node *statement);
 static void await_writers(Node *statement);
@@ -223,6 +228,7 @@ views_concerned(Node *statement)
 {
 	List	   *mentions = NIL;
 	List	   *views = may_be_below_any(statement) ? td_views_all() : NIL;
+	List	   *on_columns = views_on_columns(statement);
 	ListCell   *lc;
 
 	foreach(lc, views == NIL ? td_named_relations(statement) : NIL)
@@ -242,10 +248,36 @@ views_concerned(Node *statement)
 		mention->names[0] = pstrdup(quote_identifier(name));
 		mention->names[1] = view->name;
 		mention->names[2] = quote_qualified_identifier(get_namespace_name(get_rel_namespace(view->twin)), twin);
-		mention->call = psprintf("SELECT tapdata.drop_view(%s)", quote_literal_cstr(view->name));
+		mention->name = view->name;
+		mention->on_column = list_member_int(on_columns, view->id);
 		mentions = lcons(mention, mentions);
 	}
 	return mentions;
+}
+
+/* Of int: the views that depend on a column whose type the statement changes, and all above them. */
+static List *
+views_on_columns(Node *statement)
+{
+	List	   *views = NIL;
+	List	   *ids = NIL;
+	Oid			relation;
+	ListCell   *lc;
+
+	if (!IsA(statement, AlterTableStmt))
+		return NIL;
+	relation = td_find_relation(castNode(AlterTableStmt, statement)->relation);
+	foreach(lc, castNode(AlterTableStmt, statement)->cmds)
+	{
+		const AlterTableCmd *cmd = lfirst_node(AlterTableCmd, lc);
+		AttrNumber	attnum = cmd->subtype == AT_AlterColumnType && OidIsValid(relation) ? get_attnum(relation, cmd->name) : InvalidAttrNumber;
+
+		if (attnum > 0)
+			views = list_concat(views, td_views_on_column(relation, attnum));
+	}
+	foreach(lc, td_views_with_readers(views))
+		ids = lappend_int(ids, ((TdView *) lfirst(lc))->id);
+	return ids;
 }
 
 /* The views that read a relation (an index's table), or one above it; of a twin, its own view. */
@@ -289,26 +321,57 @@ add_hint(List *mentions, MemoryContext caller)
 	}
 	FlushErrorState();
 	edata->hint = hint;
+	leave_parts_out(edata->detail);
 	ReThrowError(edata);
 }
 
-/* The calls for those that the error names; NULL = it is about no view. */
+/* Hidden tables go with their views, which the detail names as well: their lines tell a user nothing. */
+static void
+leave_parts_out(char *detail)
+{
+	char	   *to = detail;
+
+	for (char *line = detail; *line != '\0';)
+	{
+		size_t		length = strcspn(line, "\n");
+
+		length += line[length] == '\n';
+		if (strncmp(line, PART_LINE, strlen(PART_LINE)) != 0)
+		{
+			memmove(to, line, length);
+			to += length;
+		}
+		line += length;
+	}
+	if (to == detail)			/* nothing else: better than nothing */
+		return;
+	*to = '\0';
+	if (to[-1] == '\n')
+		to[-1] = '\0';
+}
+
+/* The calls for those that the error names, or should have; NULL = it is about no view. */
 static char *
 hint_of(const char *detail, List *mentions)
 {
-	StringInfoData calls;
-	int			n = 0;
+	List	   *names = NIL;
+	bool		mentioned = false;
 	ListCell   *lc;
 
-	initStringInfo(&calls);
 	foreach(lc, mentions)
-		if (is_mentioned(detail, lfirst(lc)))
-			appendStringInfo(&calls, "%s%s", n++ > 0 ? "; " : "", ((TdMention *) lfirst(lc))->call);
-	if (n == 0)
+		mentioned |= is_mentioned(detail, lfirst(lc));
+	foreach(lc, mentions)
+	{
+		const TdMention *mention = lfirst(lc);
+
+		if (is_mentioned(detail, mention) || (mentioned && mention->on_column))
+			names = lappend(names, mention->name);
+	}
+	if (names == NIL)
 		return strstr(detail, "tapdata_views.") == NULL ? NULL :
 			pstrdup("A live view is made of it: drop that first, SELECT tapdata.drop_view(...); SELECT view, twin FROM tapdata.views tells which.");
-	return n == 1 ? psprintf("A live view is made of it: drop that first, %s; and create it again afterwards.", calls.data) :
-		psprintf("%d live views are made of it: drop them first, %s; and create them again afterwards.", n, calls.data);
+	return list_length(names) == 1 ? psprintf("A live view is made of it: drop that first, %s; and create it again afterwards.", td_drop_calls(names)) :
+		psprintf("%d live views are made of it: drop them first, %s; and create them again afterwards.", list_length(names), td_drop_calls(names));
 }
 
 /* As a word: PostgreSQL names the twin, or the view's table when it goes with the twin. */

@@ -275,7 +275,9 @@ need_of_table(List *changes, List **relations, Oid relation, Oid root, const Bit
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("the view needs old values of table \"%s\", and only its owner may have them written", get_rel_name(relation)),
 				 errdetail("Columns that it uses are not in the table's replica identity."),
-				 errhint("Let %s run: %s;", td_role_text(owner_of(relation)), full_statement(relation))));
+				 errhint("Let %s run: %s;%s", td_role_text(owner_of(relation)), full_statement(relation),
+						 td_kept_keys(relation) == NULL && td_kept_possible(root) ?
+						 " or give the view the option {\"old_images\": \"kept\"}: a table of its own has the old values then, nothing is changed on this one." : "")));
 	change = palloc(sizeof(TdIdentity));
 	*change = was;
 	*relations = lappend_oid(*relations, relation);

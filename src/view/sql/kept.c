@@ -91,9 +91,9 @@ own_key(Oid relid, Oid root, bool *full)
 	return key;
 }
 
-/* Sets the key of a need, what changes of all tables that hold rows tell.  False = nothing has to be kept: whole rows are logged, or the key is all that is used. */
+/* Sets the key of a need, what changes of all tables that hold rows tell; true = whole rows are logged, or the key is all that is used. */
 static bool
-find_key(TdNeed *need)
+tell_key(TdNeed *need)
 {
 	List	   *tables = need->inh ? find_all_inheritors(need->relid, AccessShareLock, NULL) : list_make1_oid(need->relid);
 	bool		covered = true;
@@ -121,7 +121,24 @@ find_key(TdNeed *need)
 		need->key = first ? key : bms_int_members(need->key, key);
 		first = false;
 	}
-	if (any ? covered : bms_is_subset(need->columns, need->key))
+	return any ? covered : bms_is_subset(need->columns, need->key);
+}
+
+/* Could old rows of it be kept? */
+bool
+td_kept_possible(Oid relid)
+{
+	TdNeed		need = {relid, true};
+
+	(void) tell_key(&need);
+	return !bms_is_empty(need.key);
+}
+
+/* Sets the key.  False = nothing has to be kept. */
+static bool
+find_key(TdNeed *need)
+{
+	if (tell_key(need))
 		return false;
 	if (bms_is_empty(need->key))
 		refuse_without_key(need->relid);

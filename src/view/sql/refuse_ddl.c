@@ -27,43 +27,95 @@
 #include "catalog/pg_class.h"
 #include "nodes/makefuncs.h"
 #include "nodes/parsenodes.h"
+#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/syscache.h"
 
 #include "view/sql/sql_internal.h"
 
-#define COLUMNS "its columns"
 #define ANEW "Give it another query, which may have more columns: SELECT tapdata.create_view(%s, ..., or_replace => true); or drop it and create it anew: SELECT tapdata.drop_view(%s)."
+#define DROP "SELECT tapdata.drop_view(%s)"
 #define GUARD "tapdata_refuse_write"	/* the trigger of catalog/guard.c */
 
-/* What ALTER TABLE may not do to the table of a view. */
+/* What may not be done to the table of a view, in words, and what its user can do instead: every %s is the view's name, quoted. */
+typedef struct Refused
+{
+	const char *what;
+	const char *hint;
+} Refused;
+
+static const Refused add_column = {"its columns can't be changed",
+"Give it a query that has the column as well, last: SELECT tapdata.create_view(%s, ..., or_replace => true)."};
+static const Refused drop_column = {"its columns can't be changed",
+"Leave the column where it is, or drop the view and create it with a query that does not have it: " DROP "."};
+static const Refused alter_type = {"its columns can't be changed",
+	"Give it a query with one more column of that type: SELECT tapdata.create_view(%s, ..., or_replace => true); or drop the view and create it with a query that casts the column: " DROP "."};
+static const Refused set_not_null = {"its columns can't be changed",
+"Rows in which it is null are left out by WHERE ... IS NOT NULL in its query: SELECT tapdata.create_view(%s, ..., or_replace => true)."};
+static const Refused rename_column = {"its columns can't be changed",
+	"Give it a query that has the column once more, under the new name: SELECT tapdata.create_view(%s, ..., or_replace => true); or drop the view and create it with a query that says AS: " DROP "."};
+static const Refused add_check = {"its constraints can't be changed",
+"Put the constraint on the tables that the view is made of."};
+static const Refused add_unique = {"its constraints can't be changed",
+"The key of a view follows from its query; a unique index holds here, too, but a tick that it refuses fails the view: CREATE UNIQUE INDEX."};
+static const Refused drop_constraint = {"its constraints can't be changed",
+"Its rows are found by it, it goes with the view: " DROP "."};
+static const Refused inherit = {"its parents and children can't be changed",
+"Put both together in a query or an ordinary view, with UNION ALL."};
+static const Refused of_type = {"it can't become a typed table",
+"Cast its rows where you read them: SELECT ROW(v.*)::type FROM ... v."};
+static const Refused persistence = {"its persistence can't be changed",
+"Drop the view and create it with or without the option {\"unlogged\": true}: " DROP "."};
+static const Refused access_method = {"its access method can't be changed",
+"Live views are tables of access method heap."};
+static const Refused force_row_security = {"row security for its owner can't be changed",
+"Row security without FORCE is for all others, and allowed: ALTER TABLE ... ENABLE ROW LEVEL SECURITY."};
+static const Refused rules = {"its rules can't be changed",
+"Put the rule on an ordinary view that reads it."};
+
+/* What ALTER TABLE may not do. */
 static const struct
 {
 	AlterTableType type;
-	const char *what;
-}			refused[] = {
-	{AT_AddColumn, COLUMNS},
-	{AT_DropColumn, COLUMNS},
-	{AT_AlterColumnType, COLUMNS},
-	{AT_SetNotNull, COLUMNS},
-	{AT_AddConstraint, "its constraints"},
-	{AT_DropConstraint, "its constraints"},
-	{AT_AddInherit, "its parents and children"},
-	{AT_AttachPartition, "its parents and children"},
-	{AT_AddOf, "its parents and children"},
-	{AT_SetLogged, "its persistence"},
-	{AT_SetUnLogged, "its persistence"},
-	{AT_SetAccessMethod, "its access method"},
-	{AT_ForceRowSecurity, "row security for its owner"},
+	const Refused *refused;		/* NULL = by the kind of the constraint */
+}			alters[] = {
+	{AT_AddColumn, &add_column},
+	{AT_DropColumn, &drop_column},
+	{AT_AlterColumnType, &alter_type},
+	{AT_SetNotNull, &set_not_null},
+	{AT_AddConstraint, NULL},
+	{AT_DropConstraint, &drop_constraint},
+	{AT_AddInherit, &inherit},
+	{AT_AttachPartition, &inherit},
+	{AT_AddOf, &of_type},
+	{AT_SetLogged, &persistence},
+	{AT_SetUnLogged, &persistence},
+	{AT_SetAccessMethod, &access_method},
+	{AT_ForceRowSecurity, &force_row_security},
+};
+
+/* A NOT NULL of a name of its own, which PostgreSQL 18 has, is a column's. */
+static const struct
+{
+	ConstrType	type;
+	const Refused *refused;
+}			constraints[] = {
+	{CONSTR_NOTNULL, &set_not_null},
+	{CONSTR_PRIMARY, &add_unique},
+	{CONSTR_UNIQUE, &add_unique},
+	{CONSTR_EXCLUSION, &add_unique},
 };
 
 static TdView *view_of_table(Oid relation);
 static void refuse_on_twin(Oid relation);
 static void refuse_on_part(Oid relation);
-static void refuse_on_state(Oid relation, const char *what);
-static void refuse_on_table(Oid relation, const char *what);
+static void refuse_on_state(Oid relation);
+static void refuse_on_table(Oid relation, const Refused *refused);
+static const Refused *refused_of(const AlterTableCmd *cmd);
+static bool changes_columns(AlterTableType type);
 static void refuse_alter(AlterTableStmt *statement, Oid relation);
+static void refuse_owner(Oid relation, RoleSpec *role);
 static void refuse_guard_off(Oid relation);
 static void refuse_nulls(Oid relation, const char *column);
 static void refuse_unlogged(Oid relation);
@@ -92,8 +144,8 @@ td_view_refuse_ddl(Node *statement)
 			refuse_on_part(relation);
 			if (castNode(RenameStmt, statement)->renameType == OBJECT_COLUMN)
 			{
-				refuse_on_table(relation, COLUMNS);
-				refuse_on_state(relation, COLUMNS);
+				refuse_on_table(relation, &rename_column);
+				refuse_on_state(relation);
 			}
 			break;
 		case T_AlterObjectSchemaStmt:
@@ -106,7 +158,7 @@ td_view_refuse_ddl(Node *statement)
 			break;
 		case T_RuleStmt:
 			relation = td_find_relation(castNode(RuleStmt, statement)->relation);
-			refuse_on_table(relation, "its rules");
+			refuse_on_table(relation, &rules);
 			break;
 		case T_CreateStmt:
 		case T_CreateForeignTableStmt:
@@ -225,32 +277,74 @@ refuse_on_part(Oid relation)
 				 errhint("Change the view itself.")));
 }
 
+/* A hint with the view's name in as many places as it has. */
+static char *
+hint_for(const char *hint, const TdView *view)
+{
+	StringInfoData text;
+	const char *place;
+
+	initStringInfo(&text);
+	for (; (place = strstr(hint, "%s")) != NULL; hint = place + 2)
+	{
+		appendBinaryStringInfo(&text, hint, place - hint);
+		appendStringInfoString(&text, quote_literal_cstr(view->name));
+	}
+	appendStringInfoString(&text, hint);
+	return text.data;
+}
+
 static void
-refuse_on_table(Oid relation, const char *what)
+refuse_on_table(Oid relation, const Refused *refused)
 {
 	TdView	   *view = view_of_table(relation);
 
 	if (view != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("table %s is a live view, %s can't be changed", view->name, what),
-				 errhint(ANEW, quote_literal_cstr(view->name), quote_literal_cstr(view->name))));
+				 errmsg("table %s is a live view, %s", view->name, refused->what),
+				 errhint("%s", hint_for(refused->hint, view))));
 }
 
-/* Tables of the state are no views; only who is a superuser gets here.  A dump of them is restored as ever: none of it changes their columns. */
+/* The columns of state tables, which are no views; only who is a superuser gets here.  A dump of them is restored as ever: none of it changes their columns. */
 static void
-refuse_on_state(Oid relation, const char *what)
+refuse_on_state(Oid relation)
 {
 	char	   *schema = OidIsValid(relation) ? get_namespace_name(get_rel_namespace(relation)) : NULL;
 	char	   *name = schema && strcmp(schema, "tapdata_state") == 0 ? get_rel_name(relation) : NULL;
 	int			id = name && name[0] == 'v' ? strtol(name + 1, NULL, 10) : 0;
-	TdView	   *view = id > 0 && strcmp(what, COLUMNS) == 0 ? td_view_load(id) : NULL;
+	TdView	   *view = id > 0 ? td_view_load(id) : NULL;
 
 	if (view != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("table %s can't be changed, live view %s has its state in it", name, view->name),
 				 errhint("It goes with the view: SELECT tapdata.drop_view(%s).", quote_literal_cstr(view->name))));
+}
+
+static const Refused *
+refused_constraint(const Constraint *constraint)
+{
+	for (size_t i = 0; i < lengthof(constraints); i++)
+		if (constraint->contype == constraints[i].type)
+			return constraints[i].refused;
+	return &add_check;
+}
+
+/* NULL = it is allowed. */
+static const Refused *
+refused_of(const AlterTableCmd *cmd)
+{
+	for (size_t i = 0; i < lengthof(alters); i++)
+		if (cmd->subtype == alters[i].type)
+			return alters[i].refused ? alters[i].refused : refused_constraint(castNode(Constraint, cmd->def));
+	return NULL;
+}
+
+static bool
+changes_columns(AlterTableType type)
+{
+	return type == AT_AddColumn || type == AT_DropColumn || type == AT_AlterColumnType || type == AT_SetNotNull;
 }
 
 static void
@@ -261,20 +355,19 @@ refuse_alter(AlterTableStmt *statement, Oid relation)
 	foreach(lc, statement->cmds)
 	{
 		AlterTableCmd *cmd = lfirst_node(AlterTableCmd, lc);
+		const Refused *refused = refused_of(cmd);
 
-		for (size_t i = 0; i < lengthof(refused); i++)
-			if (cmd->subtype == refused[i].type)
-			{
-				refuse_on_table(relation, refused[i].what);
-				refuse_on_state(relation, refused[i].what);
-			}
+		if (refused)
+			refuse_on_table(relation, refused);
+		if (changes_columns(cmd->subtype))
+			refuse_on_state(relation);
 		switch (cmd->subtype)
 		{
 			case AT_AddInherit:
-				refuse_on_table(td_find_relation(castNode(RangeVar, cmd->def)), "its parents and children");
+				refuse_on_table(td_find_relation(castNode(RangeVar, cmd->def)), &inherit);
 				break;
 			case AT_AttachPartition:
-				refuse_on_table(td_find_relation(castNode(PartitionCmd, cmd->def)->name), "its parents and children");
+				refuse_on_table(td_find_relation(castNode(PartitionCmd, cmd->def)->name), &inherit);
 				break;
 			case AT_AddConstraint:
 				refuse_constraint(castNode(Constraint, cmd->def));
@@ -291,6 +384,9 @@ refuse_alter(AlterTableStmt *statement, Oid relation)
 			case AT_SetUnLogged:
 				refuse_unlogged(relation);
 				break;
+			case AT_ChangeOwner:
+				refuse_owner(relation, cmd->newowner);
+				break;
 			case AT_DropNotNull:
 				refuse_nulls(relation, cmd->name);
 				break;
@@ -298,6 +394,16 @@ refuse_alter(AlterTableStmt *statement, Oid relation)
 				break;
 		}
 	}
+}
+
+/* As create_view; whoever comes to own a view in another way, or may not connect any more, has it failed with the same error when it is filled. */
+static void
+refuse_owner(Oid relation, RoleSpec *role)
+{
+	Oid			owner = view_of_table(relation) ? get_rolespec_oid(role, true) : InvalidOid;
+
+	if (OidIsValid(owner))
+		td_view_require_owner(owner, "give the view to another role");
 }
 
 /* What keeps users from writing is switched by an option. */
@@ -329,7 +435,7 @@ refuse_create(CreateStmt *statement)
 	ListCell   *lc;
 
 	foreach(lc, statement->inhRelations)
-		refuse_on_table(td_find_relation(lfirst_node(RangeVar, lc)), "its parents and children");
+		refuse_on_table(td_find_relation(lfirst_node(RangeVar, lc)), &inherit);
 	foreach(lc, statement->tableElts)
 	{
 		if (IsA(lfirst(lc), ColumnDef))
@@ -385,14 +491,18 @@ static void
 refuse_unlogged(Oid relation)
 {
 	List	   *names = OidIsValid(relation) ? td_names_reading(lcons_oid(relation, td_tables_above(relation))) : NIL;
+	List	   *views = NIL;
+	ListCell   *lc;
 
 	if (names == NIL)
 		return;
+	foreach(lc, lcons_oid(relation, td_tables_above(relation)))
+		views = list_concat(views, td_views_reading(lfirst_oid(lc)));
 	ereport(ERROR,
 			(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
 			 errmsg("table \"%s\" must stay logged because live views read it", get_rel_name(relation)),
 			 errdetail("Live views that read it: %s.", td_list_text(names)),
-			 errhint("Drop them first, and create them again when the table is logged: SELECT tapdata.drop_view(%s).", quote_literal_cstr(linitial(names)))));
+			 errhint("Drop them first, and create them again when the table is logged: %s.", td_drop_calls(td_names_down(views)))));
 }
 
 /* A view's columns, and its key, may count on it. */
@@ -402,6 +512,7 @@ refuse_nulls(Oid relation, const char *column)
 	HeapTuple	tuple = OidIsValid(relation) ? SearchSysCacheAttName(relation, column) : NULL;
 	AttrNumber	attnum = InvalidAttrNumber;
 	List	   *views;
+	List	   *names;
 
 	if (HeapTupleIsValid(tuple))
 	{
@@ -412,11 +523,15 @@ refuse_nulls(Oid relation, const char *column)
 	}
 	if (attnum <= 0 || !bms_is_member(attnum, td_view_columns_read(relation)))
 		return;
-	views = td_views_reading(relation);
-	if (views == NIL)			/* dropped meanwhile */
+	views = td_views_on_column(relation, attnum);
+	if (views == NIL)			/* by a whole row, or dropped meanwhile */
+		views = td_views_reading(relation);
+	names = td_names_down(views);
+	if (names == NIL)
 		return;
 	ereport(ERROR,
 			(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
-			 errmsg("column \"%s\" of table \"%s\" must stay NOT NULL because a live view reads it", column, get_rel_name(relation)),
-			 errhint("Drop the view first, and create it again afterwards: SELECT tapdata.drop_view(%s).", quote_literal_cstr(((TdView *) linitial(views))->name))));
+			 errmsg_plural("column \"%s\" of table \"%s\" must stay NOT NULL because a live view reads it",
+						   "column \"%s\" of table \"%s\" must stay NOT NULL because live views read it", list_length(names), column, get_rel_name(relation)),
+			 errhint("Drop what reads it first, and create it again afterwards: %s.", td_drop_calls(names))));
 }

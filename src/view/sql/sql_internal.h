@@ -98,6 +98,11 @@ extern void td_identity_restore_all(List *identities);
 extern TdView *td_view_named(Oid relation); /* by a user: 42704 unless it is one, 42809 for a part */
 extern TdView *td_view_owned(Oid relation, LOCKMODE mode); /* locked; 42501 unless the caller owns it */
 extern List *td_views_with_readers(List *views);	/* and all above them, each after those it reads */
+extern bool td_kept_possible(Oid relid);	/* of all that hold its rows do changes tell a key? */
+extern void td_view_require_owner(Oid role, const char *otherwise);	/* error: who may not connect can't own views; otherwise: what else can be done */
+extern List *td_names_down(List *views); /* of char *: they and all above them, in the order in which they can be dropped */
+extern char *td_drop_calls(const List *names);	/* for a hint: the calls, the first five of many */
+extern List *td_views_on_column(Oid relation, AttrNumber attnum);	/* of TdView *: whose SQL views depend on it */
 extern List *td_names_reading(List *relations);	/* of char *: views that read one of them directly, each once */
 extern void td_view_set_options(const TdView *view, List *options);
 extern void td_view_wake(const TdView *view);	/* its worker rereads the catalog after commit */

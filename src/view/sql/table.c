@@ -444,6 +444,57 @@ td_twin_needs(Oid twin, const List *proofs)
 	}
 }
 
+/* Whose rule it is; 0 = it is gone. */
+static Oid
+relation_of_rule(Oid rule)
+{
+	Relation	rewrite = table_open(RewriteRelationId, AccessShareLock);
+	Oid			relation = InvalidOid;
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	ScanKeyInit(&key, Anum_pg_rewrite_oid, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(rule));
+	scan = systable_beginscan(rewrite, RewriteOidIndexId, true, NULL, 1, &key);
+	tuple = systable_getnext(scan);
+	if (HeapTupleIsValid(tuple))
+		relation = ((Form_pg_rewrite) GETSTRUCT(tuple))->ev_class;
+	systable_endscan(scan);
+	table_close(rewrite, AccessShareLock);
+	return relation;
+}
+
+/* As PostgreSQL finds what stands against a change of it: by the rules that depend on it. */
+List *
+td_views_on_column(Oid relation, AttrNumber attnum)
+{
+	Relation	depend = table_open(DependRelationId, AccessShareLock);
+	List	   *twins = NIL;
+	List	   *views = NIL;
+	ScanKeyData key[3];
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	ListCell   *lc;
+
+	ScanKeyInit(&key[0], Anum_pg_depend_refclassid, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(RelationRelationId));
+	ScanKeyInit(&key[1], Anum_pg_depend_refobjid, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(relation));
+	ScanKeyInit(&key[2], Anum_pg_depend_refobjsubid, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(attnum));
+	scan = systable_beginscan(depend, DependReferenceIndexId, true, NULL, lengthof(key), key);
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+		if (((Form_pg_depend) GETSTRUCT(tuple))->classid == RewriteRelationId)
+			twins = list_append_unique_oid(twins, relation_of_rule(((Form_pg_depend) GETSTRUCT(tuple))->objid));
+	systable_endscan(scan);
+	table_close(depend, AccessShareLock);
+	foreach(lc, twins)
+	{
+		TdView	   *view = OidIsValid(lfirst_oid(lc)) ? td_view_of_twin(lfirst_oid(lc)) : NULL;
+
+		if (view != NULL)
+			views = lappend(views, view);
+	}
+	return views;
+}
+
 List *
 td_twin_proofs(Oid twin)
 {
