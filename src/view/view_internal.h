@@ -170,6 +170,7 @@ extern bool td_split_helps(const TdShape *shape);	/* may parts be better than th
 
 /* refuse.c: no row of a join is a value in the query as the user wrote it; false = one is */
 extern bool td_check_rows(Query *query, TdError *err);
+extern bool td_check_domains(Query *query, TdError *err); /* no column is null where its domain takes none */
 
 /* total.c: makes the orders that LIMIT cuts total, at all levels; false = refused.  proofs: unique indexes (oids) without which they would not be */
 extern bool td_make_total(Query *query, List **proofs, TdError *err);

@@ -194,6 +194,41 @@ create('t', 'SELECT id, v FROM ties ORDER BY v FETCH FIRST 5 ROWS WITH TIES');
 exact('new', 't');
 is(rows('postgres', 'SELECT v FROM t ORDER BY v OFFSET 2'), rows('postgres', 'SELECT v FROM ties ORDER BY v OFFSET 2 ROWS FETCH FIRST 3 ROWS WITH TIES'), '... the other way has the same rows');
 
+# ---- names of columns ----
+{
+	my $dbh = psql('postgres', fresh => 1);
+	my @notices;
+	local $SIG{__WARN__} = sub { push @notices, @_ };
+	$dbh->{PrintWarn} = 1;
+	$dbh->do(q{SELECT tapdata.create_view('unnamed', 'SELECT id, v + 1 FROM ties')});
+	like("@notices", qr/NOTICE: .*column 2 of the view has no name in the query.*SELECT \.\.\. AS name/s, 'a column without a name is told of');
+	exact('new', 'unnamed');
+	like(failure(q{SELECT tapdata.create_view('twice_named', 'SELECT id, v + 1, v + 2 FROM ties')}), qr/^0A000 .*two columns named \?column\?.*HINT: .*SELECT \.\.\. AS name/s, 'two of one name are refused');
+}
+
+# ---- domains that take no null: what a dump has of a view, COPY takes ----
+{
+	execute('postgres', 'CREATE DOMAIN nn AS int NOT NULL', 'CREATE DOMAIN nn_too AS nn CHECK (VALUE < 100)', 'CREATE TABLE d (id int PRIMARY KEY, x nn, y nn_too)', 'CREATE TABLE e (id int PRIMARY KEY, d int)',
+		'INSERT INTO d VALUES (1, 1, 1)', 'INSERT INTO e VALUES (1, 1), (2, 2)', 'CREATE VIEW d_of_e AS SELECT e.id, d.x FROM e LEFT JOIN d ON d.id = e.d');
+	my $i = 0;
+	for my $query ('SELECT e.id, d.x FROM e LEFT JOIN d ON d.id = e.d', 'SELECT e.id, d.y FROM d RIGHT JOIN e ON d.id = e.d', 'SELECT e.id, d.x FROM d FULL JOIN e ON d.id = e.d', 'SELECT id, x FROM d_of_e',
+		'SELECT s.id, s.x FROM (SELECT e.id, d.x FROM e LEFT JOIN d ON d.id = e.d) s', 'WITH w AS (SELECT e.id, d.x FROM e LEFT JOIN d ON d.id = e.d) SELECT id, x FROM w',
+		'SELECT id, (SELECT d.x FROM d WHERE d.id = e.d) AS x FROM e', 'SELECT id, x FROM d UNION ALL SELECT e.id, d.x FROM e LEFT JOIN d ON d.id = e.d', 'SELECT x, y, count(*) AS n FROM d GROUP BY ROLLUP (x, y)',
+		'SELECT e.id, j.x FROM e LEFT JOIN (d JOIN d d2 USING (id, x)) j ON j.id = e.d')
+	{
+		like(failure("SELECT tapdata.create_view('of_domain', '$query')"), qr/^0A000 .*column "[xy]" of a NOT NULL domain, which may be null here.*HINT: .*Cast it/s, $query);
+	}
+	my $file = value('postgres', 'SHOW data_directory') . '/of_domain.copy';
+	for my $query ('SELECT id, x, y FROM d', 'SELECT e.id, d.x::int AS x FROM e LEFT JOIN d ON d.id = e.d', 'SELECT d.x, d.y, e.id FROM d LEFT JOIN e ON d.id = e.d', 'SELECT e.id, coalesce(d.x, 0::nn) AS x FROM e LEFT JOIN d ON d.id = e.d',
+		'SELECT x, count(*) AS n FROM d GROUP BY x', 'SELECT id, x FROM d UNION ALL SELECT id, y::nn FROM d', 'SELECT id, x FROM (SELECT DISTINCT id, x FROM d) s', 'SELECT j.x FROM (d JOIN d d2 USING (id, x)) j')
+	{
+		my $view = 'of_domain' . ++$i;
+		create($view, $query);
+		exact($query, $view);
+		is(failure("COPY $view TO '$file'; CREATE TABLE copy_$view (LIKE $view); COPY copy_$view FROM '$file'"), '', '... what a dump has of it can be restored');
+	}
+}
+
 # ---- who may own a view ----
 {
 	execute('postgres', 'CREATE ROLE mute NOLOGIN', 'CREATE ROLE heir LOGIN', 'CREATE ROLE stranger LOGIN', 'GRANT SELECT ON b TO mute, heir', 'GRANT USAGE, CREATE ON SCHEMA public TO heir, mute');

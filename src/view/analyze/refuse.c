@@ -92,6 +92,8 @@ static const Refusal refusals[] = {
 	{TD_NOT_GROUPING_FUNCTION, "GROUPING()", "A view has one set of groups.", "Leave it out, and make one view for each grouping set, with a number of its own as a column."},
 	{TD_NOT_OTHER_EXPRESSION, "%s", "It is not known to give the same result at any time.", IN_THE_READER},
 	{TD_NOT_PSEUDO_COLUMN, "column \"%s\" of a type that no table can have", "The view's table could not hold its values.", "Cast it to a type, or select its fields."},
+	{TD_NOT_NULL_DOMAIN, "column \"%s\" of a NOT NULL domain, which may be null here", "A dump of the view could not be restored: COPY checks domains, joins do not.",
+	"Cast it to the type that the domain is made of, or say what it is instead of null, with COALESCE."},
 	{TD_NOT_ROW_OF_VIEW, "column \"%s\" of the row type of a live view", "Its definition, computed from tables, gives rows of another type.", "Select its columns, or to_jsonb of the row."},
 	{TD_NOT_FUNCTION_OF_VIEW, "function %s, which takes the row of a live view", "The view's definition, computed from tables, gives rows of another type.", "Pass the columns that it needs, or the row as jsonb: to_jsonb(...)."},
 	{TD_NOT_ROW_OF_JOIN, "the row of %s as a value", "Written out, as a definition is, it loses the names of its columns.", "Join in a subquery in FROM, and take the row of that."},

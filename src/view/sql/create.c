@@ -38,6 +38,7 @@ static void add_rows(TdView *view, const TdShape *shape, List *options);
 static void require_one_group(const TdView *view, const TdShape *shape);
 static void tell_wanted(const TdView *view, List *explained);
 static void tell_moments(const TdShape *shape);
+static void tell_unnamed(const TdView *view, const TdShape *shape);
 static void tell_whole(const TdView *view, List *explained);
 static void log_created(const TdView *view);
 
@@ -157,6 +158,7 @@ add_rows(TdView *view, const TdShape *shape, List *options)
 	tell_wanted(view, explained);
 	tell_whole(view, explained);
 	tell_moments(shape);
+	tell_unnamed(view, shape);
 	for (int i = 0; i < shape->noccurrences; i++)
 		td_view_add_base(view->id, shape->occurrences[i].relid, shape->occurrences[i].columns);
 }
@@ -213,6 +215,17 @@ tell_moments(const TdShape *shape)
 				(errmsg("text that becomes a date or a time must not be 'now', 'today', 'yesterday' or 'tomorrow'"),
 				 errdetail("In a row that the view reads such text would be another moment at each reading: the view keeps one of them, and may fail when that row changes."),
 				 errhint("A CHECK constraint on the column keeps such text out; one of type date or timestamp needs no cast.")));
+}
+
+/* As in CREATE TABLE AS; but the name of a view's column stays. */
+static void
+tell_unnamed(const TdView *view, const TdShape *shape)
+{
+	for (int i = 0; i < shape->ncolumns; i++)
+		if (view->part_of == 0 && strcmp(shape->columns[i].name, "?column?") == 0)
+			ereport(NOTICE,
+					(errmsg("column %d of the view has no name in the query, and is called \"?column?\"", i + 1),
+					 errhint("Name it in the query: SELECT ... AS name.")));
 }
 
 /* Only within a group are views at one snapshot. */

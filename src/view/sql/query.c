@@ -68,7 +68,7 @@ td_query_analyse(const char *sql)
 	(void) check_rights((Node *) query, NULL);
 	(void) refuse_temporary((Node *) query, NULL);
 	td_require_execute((Node *) query, GetUserId());
-	if (!td_check_rows(query, &err))
+	if (!td_check_rows(query, &err) || !td_check_domains(query, &err))
 		td_error_raise(&err);
 	require_plan(query, sql);
 	return query;
