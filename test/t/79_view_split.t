@@ -49,17 +49,23 @@ my @queries = (
 	whole => [2, 'SELECT t1.b, count(*) AS n, sum(t1.x) AS x FROM s.t1 WHERE t1.x > (SELECT avg(q.x) FROM s.t2 q) AND NOT EXISTS (SELECT 1 FROM s.t3 WHERE t3.id = t1.id) GROUP BY t1.b'],
 	whole => [2, 'WITH r AS (SELECT id, sum(x) AS x FROM s.t2 GROUP BY id) SELECT t1.id, r.x FROM s.t1 JOIN r ON r.id = t1.id WHERE r.x > (SELECT max(x) - 3 FROM r)'],
 	coarse => [1, 'SELECT m.b, count(*) AS n, sum(m.id) AS id FROM s.many m WHERE EXISTS (SELECT 1 FROM s.t1 WHERE t1.id = m.x) GROUP BY m.b'],
+	coarse => [1, 'SELECT o.b, count(*) AS n FROM s.many m JOIN s.few o ON o.id = m.b WHERE NOT EXISTS (SELECT 1 FROM s.t1 WHERE t1.id = m.x) GROUP BY o.b'],
+	coarse => [2, 'SELECT o.b, count(*) AS n FROM s.many m JOIN s.few o ON o.id = m.b WHERE NOT EXISTS (SELECT 1 FROM s.t1 WHERE t1.id = m.x) GROUP BY o.b ORDER BY n DESC, o.b LIMIT 2'],
 	sublink => [1, 'SELECT count(*) AS n FROM s.t1 JOIN s.p1 ON p1.id = t1.a WHERE t1.b IN (SELECT count(*) FROM s.t2 LEFT JOIN s.t3 ON t3.id = t2.id GROUP BY t2.a)'],
 );
 
 my $dbh = psql('postgres');
 make_tables($dbh, 's');
-$dbh->do($_) for ('CREATE TABLE s.many (id int PRIMARY KEY, b int NOT NULL, x int NOT NULL)', 'INSERT INTO s.many SELECT i, i % 3, i % 100 FROM generate_series(1, 6000) i');
+$dbh->do($_) for ('CREATE TABLE s.many (id int PRIMARY KEY, b int NOT NULL, x int NOT NULL)', 'INSERT INTO s.many SELECT i, i % 3, i % 100 FROM generate_series(1, 6000) i',
+	'CREATE TABLE s.few (id int PRIMARY KEY, b text NOT NULL)', q{INSERT INTO s.few SELECT i, 'name ' || i FROM generate_series(0, 2) i});
 sub parts_of { my ($q) = @_; return scalar grep { /^  part/ } @{ $dbh->selectcol_arrayref('SELECT node FROM tapdata.explain_query($1)', undef, $q) } }
-my ($coarse) = map { $_->[1] } grep { ref && $_->[1] =~ /s\.many/ } @queries;
+my ($coarse, $joined, $first) = map { $_->[1] } grep { ref && $_->[1] =~ /s\.many/ } @queries;
 is(parts_of($coarse), 0, 'nobody knows how many rows a key has');
-$dbh->do('ANALYZE s.many');
+is(parts_of($first), 1, 'nor where the first groups alone are shown');
+$dbh->do('ANALYZE s.many, s.few');
 is(parts_of($coarse), 1, 'many rows to a key: a change should not compute them all');
+is(parts_of($joined), 1, 'and where the rows are those of a table that the key is joined to');
+is(parts_of($first), 2, 'of which the first groups are shown');
 is(parts_of($coarse =~ s/count\(\*\)/count(DISTINCT m.x)/r), 0, 'where that does not help it is left');
 is(parts_of('SELECT id, b, row_number() OVER (PARTITION BY b ORDER BY id) AS r FROM s.many'), 0, 'nor for a window');
 my @writers = start_churn($connect, 's', 4);

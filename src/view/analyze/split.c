@@ -329,6 +329,22 @@ fewest_parts(Splitting *s, Query *query)
 	return result;
 }
 
+/* All rows of what LIMIT cuts are kept in any case: should they be in finer parts than one? */
+static bool
+is_cut_of_coarse(Query *query, Oid owner)
+{
+	Query	   *rows = copyObject(query);
+	TdShape    *shape;
+	TdError		err;
+
+	if (!td_cuts(rows) || rows->hasDistinctOn)
+		return false;
+	rows->limitCount = rows->limitOffset = NULL;
+	rows->sortClause = NIL;
+	shape = td_analyze(rows, owner, &err);
+	return shape && td_split_is_coarse(shape);
+}
+
 /* An ordinary view may be replaced by another one, of which parts would not know but those that have it in their query as it stands. */
 Query *
 td_split(Query *query, Oid owner, TdMakePart make, void *arg, const TdShape *shape, int *nparts)
@@ -347,7 +363,7 @@ td_split(Query *query, Oid owner, TdMakePart make, void *arg, const TdShape *sha
 		copy = copyObject(query);
 	if (s.flat && !td_cuts(copy))
 		return NULL;
-	s.fine = shape && td_split_is_coarse(shape);
+	s.fine = shape ? td_split_is_coarse(shape) : !s.flat && is_cut_of_coarse(copy, owner);
 	if (s.fine)
 		result = fewest_parts(&s, copy);
 	s.fine = false;

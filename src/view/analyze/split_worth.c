@@ -56,24 +56,59 @@ td_split_is_whole(const TdShape *shape)
 
 /* ---- coarse ---- */
 
-/* Rows of one table for a key that is in its columns; 0 = not known. */
-static double
-rows_of_key(const TdOccurrence *o, const TdLineage *lineage)
+/* The columns of occurrence n that equal one of occurrence `other`. */
+static Bitmapset *
+columns_joined(const TdLineage *lineage, int n, int other)
+{
+	Bitmapset  *columns = NULL;
+	ListCell   *lc;
+	Var		   *a,
+			   *b;
+
+	foreach(lc, lineage->quals)
+	{
+		if (!td_equal_columns(lfirst(lc), &a, &b))
+			continue;
+		if (a->varno == n && b->varno == other)
+			columns = bms_add_member(columns, a->varattno);
+		if (b->varno == n && a->varno == other)
+			columns = bms_add_member(columns, b->varattno);
+	}
+	return columns;
+}
+
+/* NULL = they are not plain columns. */
+static Bitmapset *
+columns_of_key(const TdLineage *lineage)
 {
 	Bitmapset  *columns = NULL;
 	ListCell   *lc;
 
-	if (lineage->path != NIL)
-		return 0;
 	foreach(lc, lineage->keys)
 	{
 		Var		   *column = td_plain_column(lfirst(lc));
 
 		if (column == NULL)
-			return 0;
+			return NULL;
 		columns = bms_add_member(columns, column->varattno);
 	}
-	return td_rows_per_value(o->relid, columns);
+	return columns;
+}
+
+/* Rows of occurrence n for a key: those of the last of its path, for each of these the rows of the one before that it joins, and so on; 0 = not known. */
+static double
+rows_of_key(const TdShape *shape, int n)
+{
+	const TdLineage *lineage = &shape->keyed->private->lineage[n - 1];
+	double		rows = 1;
+	ListCell   *lc;
+
+	foreach(lc, lineage->path)
+	{
+		rows *= td_rows_per_value(shape->occurrences[n - 1].relid, columns_joined(lineage, n, lfirst_int(lc)));
+		n = lfirst_int(lc);
+	}
+	return rows * td_rows_per_value(shape->occurrences[n - 1].relid, columns_of_key(lineage));
 }
 
 /* Are there so many rows to a key that a change should not compute all of them?  Of the tables of parts nobody knows yet. */
@@ -86,7 +121,7 @@ td_split_is_coarse(const TdShape *shape)
 	{
 		const TdOccurrence *o = &shape->occurrences[i];
 
-		if (get_rel_namespace(o->relid) == parts || rows_of_key(o, &shape->keyed->private->lineage[i]) > MANY_ROWS)
+		if (get_rel_namespace(o->relid) == parts || rows_of_key(shape, i + 1) > MANY_ROWS)
 			return true;
 	}
 	return false;

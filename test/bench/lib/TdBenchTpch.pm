@@ -54,17 +54,19 @@ sub try_view
 }
 
 # Batches of changes to the tables of each side { t, view } in turns, in one transaction each, and what `after` does; gives for each side the
-# seconds from the commit's OK to the view that has it.  The first batch is not measured: it makes the plans.
+# seconds from the commit's OK to the view that has it.  The first batch is not measured: it makes the plans.  In a round all sides draw the same numbers.
 sub follow
 {
 	my ($p, $rounds, $after, @sides) = @_;
 	my @found;
 	for my $round (0 .. $rounds)
 	{
+		my $seed = int rand 1_000_000_000;
 		for my $i (0 .. $#sides)
 		{
 			my ($t, $view) = @{ $sides[$i] }{qw(t view)};
 			quiet() if $round;
+			srand $seed;
 			$p->begin_work;
 			$p->do($_) for tpch_batch($t);
 			$p->commit;

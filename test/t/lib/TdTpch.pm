@@ -114,13 +114,24 @@ sub some_of
 	return join ', ', sort { $a <=> $b } keys %found;
 }
 
+# The key of one row of each of some nations; every third customer has orders, so which third is told, too.
+sub one_of_each
+{
+	my ($table, $key, $nation, $nations, $third) = @_;
+	my ($salt, $i) = (int rand 1_000_000, 0);
+	return join ', ', map { my $more = $third ? "AND $key % 3 = " . $i++ % 3 : ''; "(SELECT $key FROM $table WHERE $nation = $_ $more ORDER BY hashint4($key # $salt), $key LIMIT 1)" } split /, /, $nations;
+}
+
 # The statements of one transaction with the same number of rows at any scale: 150 orders come, 150 go and 150 change with their lines, ten of them
-# their customer; 5 customers come, 5 go, 15 change; 5 suppliers and 40 partsupps change.
+# their customer; 5 customers come, 5 go, 15 change; 5 suppliers and 40 partsupps change.  After the same srand() the suppliers and customers that
+# change are of the same nations at any scale, and as many of them have orders: else it is luck how many lines a change of one touches.
 sub tpch_batch
 {
 	my ($t) = @_;
 	my $s = $t->{schema};
 	my ($first, $next, $customer) = @$t{qw(first next next_customer)};
+	my $suppliers = one_of_each("$s.supplier", 's_suppkey', 's_nationkey', some_of(5, 0, 24));
+	my $customers = one_of_each("$s.customer", 'c_custkey', 'c_nationkey', some_of(15, 0, 24), 1);
 	my $orders = some_of(150, $first + 150, $next - 1);
 	my $moved = join ', ', (split /, /, $orders)[0 .. 9];
 	my ($days, $cents) = (1 + int rand 300, 1 + int rand 1000);
@@ -133,8 +144,8 @@ sub tpch_batch
 			l_receiptdate = l_receiptdate + $days - 30 WHERE l_orderkey IN ($orders)",
 		"UPDATE $s.orders SET o_totalprice = o_totalprice + $cents / 100.0, o_orderdate = o_orderdate - $days WHERE o_orderkey IN ($orders)",
 		"UPDATE $s.orders SET o_custkey = 1 + o_custkey % $t->{C} WHERE o_orderkey IN ($moved)",
-		"UPDATE $s.customer SET c_acctbal = c_acctbal + $cents / 100.0, c_mktsegment = 'BUILDING', c_nationkey = (c_nationkey + 3) % 25 WHERE c_custkey IN (@{[some_of(15, 1, $t->{C})]})",
-		"UPDATE $s.supplier SET s_nationkey = (s_nationkey + 1) % 25 WHERE s_suppkey IN (@{[some_of(5, 1, $t->{S})]})",
+		"UPDATE $s.customer SET c_acctbal = c_acctbal + $cents / 100.0, c_mktsegment = 'BUILDING', c_nationkey = (c_nationkey + 3) % 25 WHERE c_custkey IN ($customers)",
+		"UPDATE $s.supplier SET s_nationkey = (s_nationkey + 1) % 25 WHERE s_suppkey IN ($suppliers)",
 		"UPDATE $s.partsupp SET ps_supplycost = 1 + (ps_supplycost + $cents / 10.0) % 999, ps_availqty = 1 + (ps_availqty + 3001) % 9998 WHERE ps_partkey IN (@{[some_of(10, 1, $t->{P})]})");
 }
 
