@@ -23,10 +23,10 @@ CREATE FUNCTION tapdata.pipeline_caught_up(id integer) RETURNS boolean
     AS 'MODULE_PATHNAME', 'td_sql_pipeline_caught_up';
 COMMENT ON FUNCTION tapdata.pipeline_caught_up(integer) IS 'Whether a running pipeline, by its id, holds nothing of the source that is not applied: its lag is 0 then';
 
-CREATE FUNCTION tapdata.group_caught_up(id integer) RETURNS boolean
+CREATE FUNCTION tapdata.group_caught_up(id integer) RETURNS timestamptz
     LANGUAGE c STRICT VOLATILE SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'td_sql_group_caught_up';
-COMMENT ON FUNCTION tapdata.group_caught_up(integer) IS 'Whether the running worker of a group of views, by its id, holds no change that is not in the views: their freshness is 0 then';
+COMMENT ON FUNCTION tapdata.group_caught_up(integer) IS 'Until when the worker of a group of views, by its id, held no change that is not in the views: infinity while it holds none; null: it does not run, or has not caught up since it began';
 
 CREATE FUNCTION tapdata.group_decoded(id integer, OUT at timestamptz, OUT lsn pg_lsn)
     LANGUAGE c STRICT VOLATILE SET search_path = pg_catalog, pg_temp

@@ -65,10 +65,9 @@ CREATE VIEW tapdata.views WITH (security_barrier) AS
         x.status, coalesce(s.exact AND v.fills = s.fills AND x.status <> 'fenced' AND (x.standing IS NULL OR c.relpersistence <> 'u'), false) AS exact, CASE WHEN x.of_group THEN gs.since ELSE s.since END AS since,
         CASE WHEN s.status = 'streaming' THEN gs.snapshot ELSE s.snapshot END AS snapshot,
         CASE WHEN x.status <> 'streaming' THEN NULL
-            WHEN tapdata.group_caught_up(g.id) THEN (   -- but what is not decoded yet may concern it
-                SELECT CASE WHEN n.now - d.at < interval '1 s' THEN interval '0' ELSE greatest(n.now - greatest(gs.snapshot_time, d.at), interval '0') END
-                FROM tapdata.group_decoded(g.id) d, pg_catalog.clock_timestamp() n(now))
-            ELSE greatest(pg_catalog.clock_timestamp() - gs.snapshot_time, interval '0') END AS freshness,
+            ELSE (SELECT greatest(n.now - greatest(gs.snapshot_time, CASE WHEN c.until IS NOT NULL AND d.at IS NOT NULL THEN    -- what is not decoded yet may concern it
+                    least(c.until, CASE WHEN n.now - d.at < interval '1 s' THEN n.now ELSE d.at END) END), interval '0')
+                FROM tapdata.group_caught_up(g.id) c(until), tapdata.group_decoded(g.id) d, pg_catalog.clock_timestamp() n(now)) END AS freshness,
         s.ticks, s.last_tick, s.slow_ms, v.strategy,
         (SELECT pg_catalog.jsonb_object_agg(r.how, pg_catalog.jsonb_build_object('ticks', r.n, 'ms', pg_catalog.round(r.ms::numeric, 3), 'last_ms', pg_catalog.round(r.last_ms::numeric, 3)))
             FROM tapdata.view_run r WHERE r.view = v.id) AS executed, s.whole_ms,
@@ -116,7 +115,7 @@ COMMENT ON COLUMN tapdata.views.status IS 'created, snapshot (being filled), str
 COMMENT ON COLUMN tapdata.views.exact IS 'Equals its query under the snapshot; not said of an unlogged view where its group does not stream: a crash may have emptied it';
 COMMENT ON COLUMN tapdata.views.since IS 'When it got this status';
 COMMENT ON COLUMN tapdata.views.snapshot IS 'Snapshot that it equals its query at';
-COMMENT ON COLUMN tapdata.views.freshness IS 'How old what it shows is, while streaming: 0 when nothing waits to be taken in and the log is decoded (up to a second ago), else how long ago the snapshot was, or all of the log was decoded';
+COMMENT ON COLUMN tapdata.views.freshness IS 'How old what it shows is, while streaming: 0 when nothing waits to be taken in and the log is decoded (up to a second ago), else how long ago the last moment was when this was so, or the snapshot was taken if that was later';
 COMMENT ON COLUMN tapdata.views.ticks IS 'Ticks that changed it, or computed all of it anew';
 COMMENT ON COLUMN tapdata.views.last_tick IS 'When the last one did';
 COMMENT ON COLUMN tapdata.views.slow_ms IS 'Milliseconds that it takes of each tick, where that is more than max_lag of its group and holds up the other views; else null';

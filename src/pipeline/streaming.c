@@ -169,10 +169,7 @@ read_mark_error(Streaming *s)
 static void
 show_lag(Streaming *s)
 {
-	uint32		caught_up = s->run->pipeline->published && !s->rows;
-
-	if (pg_atomic_read_u32(&td_my_slot->caught_up) != caught_up)
-		pg_atomic_write_u32(&td_my_slot->caught_up, caught_up);
+	td_worker_caught_up(s->run->pipeline->published && !s->rows);
 }
 
 /* How long we may wait for the host: until a bare position is due to be stored. */

@@ -110,6 +110,20 @@ td_worker_covered(XLogRecPtr lsn, bool changed)
 		pg_atomic_write_u64(&td_my_slot->covered, lsn);
 }
 
+/* Whether something of the source waits here to be applied: for the lag of pipelines, the freshness of views. */
+void
+td_worker_caught_up(bool caught_up)
+{
+	if ((pg_atomic_read_u32(&td_my_slot->caught_up) != 0) == caught_up)
+		return;
+	if (!caught_up)
+	{
+		pg_atomic_write_u64(&td_my_slot->caught_up_at, (uint64) GetCurrentTimestamp());
+		pg_write_barrier();
+	}
+	pg_atomic_write_u32(&td_my_slot->caught_up, caught_up);
+}
+
 /* Of a capture worker: whoever looks sees how long it has not caught up. */
 void
 td_worker_decoded(XLogRecPtr lsn, TimestampTz at)

@@ -119,6 +119,7 @@ td_slots_startup(void)
 			TdWorkerSlot *slot = &td_shared->slots[i];
 
 			pg_atomic_init_u32(&slot->caught_up, 0);
+			pg_atomic_init_u64(&slot->caught_up_at, 0);
 			pg_atomic_init_u64(&slot->mark_wanted, 0);
 			pg_atomic_init_u64(&slot->covered, 0);
 			pg_atomic_init_u64(&slot->decoded_at, 0);
@@ -248,6 +249,7 @@ take(int from, int to, const TdWorkerOrder *order)
 	memset(slot->marks, 0, sizeof(slot->marks));
 	slot->now_reached = 0;
 	pg_atomic_write_u32(&slot->caught_up, 0);
+	pg_atomic_write_u64(&slot->caught_up_at, 0);
 	pg_atomic_write_u64(&slot->mark_wanted, 0);
 	pg_atomic_write_u64(&slot->covered, 0);
 	pg_atomic_write_u64(&slot->decoded_at, 0);

@@ -32,7 +32,7 @@
 
 #define COLUMNS 9
 
-static bool caught_up(TdWorkerKind kind, int32 object);
+static TimestampTz caught_up(TdWorkerKind kind, int32 object);
 static TdWorkerSlot *copy_slots(int *n);
 static bool may_see(const TdWorkerSlot *slot);
 static int64 memory_of(pid_t pid);
@@ -63,14 +63,18 @@ td_sql_extension_created(PG_FUNCTION_ARGS)
 Datum
 td_sql_pipeline_caught_up(PG_FUNCTION_ARGS)
 {
-	PG_RETURN_BOOL(caught_up(TD_WORKER_PIPELINE, PG_GETARG_INT32(0)));
+	PG_RETURN_BOOL(caught_up(TD_WORKER_PIPELINE, PG_GETARG_INT32(0)) == DT_NOEND);
 }
 
-/* Does the worker of a group (its id) hold no change that is not in the views?  False when it does not run. */
+/* Until when the worker of a group (its id) held no change that is not in the views: infinity = it holds none.  Null: not known. */
 Datum
 td_sql_group_caught_up(PG_FUNCTION_ARGS)
 {
-	PG_RETURN_BOOL(caught_up(TD_WORKER_VIEW, PG_GETARG_INT32(0)));
+	TimestampTz until = caught_up(TD_WORKER_VIEW, PG_GETARG_INT32(0));
+
+	if (until == 0)
+		PG_RETURN_NULL();
+	PG_RETURN_TIMESTAMPTZ(until);
 }
 
 /*
@@ -109,20 +113,26 @@ td_sql_group_decoded(PG_FUNCTION_ARGS)
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls)));
 }
 
-static bool
+/* Until when nothing waited there to be applied: DT_NOEND = nothing does; 0 = it does not run, or has not caught up since it began. */
+static TimestampTz
 caught_up(TdWorkerKind kind, int32 object)
 {
 	TdWorkerSlot *slot;
-	bool		is = false;
+	TimestampTz until = 0;
 
 	if (td_shared == NULL)
-		return false;
+		return 0;
 	LWLockAcquire(td_shared->lock, LW_SHARED);
 	slot = td_slot_find(kind, MyDatabaseId, object);
 	if (slot)
-		is = pg_atomic_read_u32(&slot->caught_up) != 0;
+	{
+		bool		now = pg_atomic_read_u32(&slot->caught_up) != 0;
+
+		pg_read_barrier();
+		until = now ? DT_NOEND : (TimestampTz) pg_atomic_read_u64(&slot->caught_up_at);
+	}
 	LWLockRelease(td_shared->lock);
-	return is;
+	return until;
 }
 
 /* One row for each process of ours that the caller may see; none when not preloaded. */

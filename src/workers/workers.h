@@ -73,6 +73,7 @@ typedef struct TdWorkerSlot
 	TimestampTz stop_asked;		/* 0 = not */
 	pg_atomic_uint32 told;		/* moves when something that the worker should look up in the catalog was committed */
 	pg_atomic_uint32 caught_up;	/* nothing of the source waits to be applied: lag is 0 */
+	pg_atomic_uint64 caught_up_at;	/* until when caught_up was so; 0 = it never was */
 	pg_atomic_uint64 covered;	/* commits up to this position can be seen in what it keeps; capture: WAL is decoded up to it (see covered.c) */
 	pg_atomic_uint64 decoded_at;	/* capture: all that was flushed at this time is decoded; 0 = not known yet */
 	pg_atomic_uint64 keeping;	/* another number whenever what it keeps is another */
@@ -129,6 +130,7 @@ extern void td_mark_failed(uint64 number, const TdError *err);	/* raised in the 
  * that wrote (0 = none).  keeping: a number that moves with what is kept; 0 = no worker, or it has not said yet.
  */
 extern void td_worker_covered(XLogRecPtr lsn, bool changed);
+extern void td_worker_caught_up(bool caught_up);	/* pipeline, view: nothing waits to be applied, or something does */
 extern void td_worker_decoded(XLogRecPtr lsn, TimestampTz at);	/* capture: has decoded up to lsn, and (0 = as before) all that was flushed at that time */
 extern TimestampTz td_group_decoded(int32 group, XLogRecPtr *lsn);	/* of which moment, and up to where; 0 = it does not run, or has not caught up since it began */
 extern XLogRecPtr td_session_wrote(void);

@@ -59,7 +59,7 @@ FROM (VALUES
     ('change_rows', 'of anyelement, since bigint DEFAULT 0, "limit" integer DEFAULT NULL::integer, OUT tick bigint, OUT at timestamp with time zone, OUT weight integer, '
         'OUT "row" anyelement', 'SETOF record'),
     ('view_tick', 'view regclass', 'bigint'),
-    ('group_caught_up', 'id integer', 'boolean'),
+    ('group_caught_up', 'id integer', 'timestamp with time zone'),
     ('group_decoded', 'id integer, OUT at timestamp with time zone, OUT lsn pg_lsn', 'record'),
     ('group_standing', 'id integer', 'text'),
     ('row_hash', 'VARIADIC "any"', 'bigint')

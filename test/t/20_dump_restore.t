@@ -38,11 +38,12 @@ ok(program('pg_dump', '-Fc', '-f', "$dir/src.dump", 'src'), 'pg_dump');
 
 # into another database
 execute('postgres', 'CREATE DATABASE dst');
+my $restored = value('postgres', 'SELECT clock_timestamp()');
 ok(program('pg_restore', '--exit-on-error', '-d', 'dst', "$dir/src.dump"), 'pg_restore');
 is(pipelines('dst') =~ s/fenced/X/gr, $before =~ s/created|streaming/X/gr, 'pipelines come along, fenced');
 is(value('dst', q{SELECT string_agg(srvname || umoptions::text, ',') FROM pg_user_mappings}), 'shop{password=s3cret}', 'the connection with its credentials');
 is(rows('dst', 'SELECT message, record FROM tapdata.errors'), 'set aside|{"id": 1}', 'records set aside');
-is(value('dst', 'SELECT count(*) FROM tapdata.log'), 0, 'not the log');
+is(value('dst', 'SELECT count(*) FROM tapdata.log WHERE at < ?', $restored), 0, 'not the log');    # which may have begun one of its own
 is(value('dst', q{SELECT has_foreign_data_wrapper_privilege('td_owner', 'tapdata', 'USAGE')}), 1, 'rights on the wrapper');
 is(value('dst', q{SELECT ok FROM tapdata.doctor() WHERE item = 'database'}), 0, 'the doctor says it is a copy');
 ok(eventually(sub { worker_pids('supervisor', 'dst') == 1 }), 'it has a supervisor');

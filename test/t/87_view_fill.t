@@ -140,6 +140,24 @@ not_held_up('the extension', 'DROP EXTENSION tapdata CASCADE', 'gone');
 	is(wait_for($_) . rows('postgres', "SELECT * FROM tapdata.check_view('$_')"), '', "$_ is exact") for qw(elsewhere quick big);
 }
 
+# ---- a worker that is kept from taking in what came: freshness is the age of what it lacks, not of the last change ----
+{
+	ok(eventually(sub { view('elsewhere', 'freshness') eq '00:00:00' }), 'nothing waits');
+	select undef, undef, undef, 2;
+	my $p = psql('postgres', fresh => 1);
+	my $before = value('postgres', 'SELECT clock_timestamp()');
+	$p->begin_work;
+	$p->do('LOCK TABLE elsewhere IN SHARE MODE');
+	execute('postgres', 'INSERT INTO few VALUES (103, 1)');
+	my $fresh;
+	ok(eventually(sub { ($fresh = view('elsewhere', 'freshness')) ne '00:00:00' }), 'something waits');
+	is($p->selectrow_array(q{SELECT status || ' ' || (freshness <= clock_timestamp() - $1::timestamptz) FROM tapdata.views WHERE view = 'elsewhere'::regclass}, undef, $before), 'streaming true', '... since it came')
+		or diag("freshness $fresh");
+	$p->rollback;
+	$p->disconnect;
+	is(wait_for('elsewhere'), '', 'it goes on');
+}
+
 # ---- capture that is behind: freshness and doctor() say so ----
 {
 	my $pid = value('postgres', q{SELECT pid FROM tapdata.workers WHERE kind = 'capture' AND object = 'elsewhere'});

@@ -406,10 +406,7 @@ serve_started(TdKeeper *k)
 static void
 tell_caught_up(const TdKeeper *k)
 {
-	uint32		caught_up = !td_inbox_due(k->inbox) && !k->inbox->in_transaction && k->not_before == 0;
-
-	if (pg_atomic_read_u32(&td_my_slot->caught_up) != caught_up)
-		pg_atomic_write_u32(&td_my_slot->caught_up, caught_up);
+	td_worker_caught_up(!td_inbox_due(k->inbox) && !k->inbox->in_transaction && k->not_before == 0);
 }
 
 /* ---- work ---- */
@@ -434,6 +431,7 @@ work(TdKeeper *k)
 	take_marks(k);
 	td_fill_step(k);
 	td_replace_step(k);
+	tell_caught_up(k);			/* before anything that may have to wait for a lock */
 	if (tick_due(k))
 	{
 		timeout = td_pace_wait(k);
