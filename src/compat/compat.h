@@ -33,7 +33,8 @@
 #include "rewrite/rewriteManip.h"
 #include "storage/latch.h"
 #include "utils/acl.h"
-#include "utils/acl.h"
+#include "utils/guc.h"
+#include "utils/guc_tables.h"
 #include "utils/rel.h"
 #if PG_VERSION_NUM >= 180000
 #include "storage/waiteventset.h"
@@ -364,6 +365,24 @@ td_skip_permissions_compat(Query *query, bool (*skip) (Oid relation))
 		if (rte->rtekind == RTE_RELATION && skip(rte->relid))
 			rte->requiredPerms = 0;
 	}
+#endif
+}
+
+/* A setting that nobody may change in this session any more, as one that is set when a connection is made; one that this version does not know is none. */
+static inline void
+td_guc_keep_compat(const char *name)
+{
+#if PG_VERSION_NUM >= 160000
+	struct config_generic *setting = find_option(name, false, true, DEBUG1);
+
+	if (setting)
+		setting->context = PGC_BACKEND;
+#else
+	struct config_generic **settings = get_guc_variables();
+
+	for (int i = 0; i < GetNumConfigOptions(); i++)
+		if (strcmp(settings[i]->name, name) == 0)
+			settings[i]->context = PGC_BACKEND;
 #endif
 }
 

@@ -541,6 +541,7 @@ typedef struct TdViewScope
 	Oid			user;
 	int			sec_context;
 	int			guc_level;
+	bool		read_only;		/* the transaction was, before */
 	int			timeout_ms;		/* of the view */
 	bool		armed;			/* statement timeout, at */
 	TimestampTz deadline;
@@ -548,6 +549,7 @@ typedef struct TdViewScope
 } TdViewScope;
 
 extern void td_scope_enter(TdViewScope *scope, const TdView *view, bool tick);	/* tick: also the planner's settings and the timeout */
+extern void td_scope_write(const TdViewScope *scope, bool on);	/* statements within it are read only, but for our own between on and off */
 extern void td_scope_leave(TdViewScope *scope);
 extern void td_scope_settle(void);	/* the view worker, once: so that enter finds most of it set */
 extern void td_scope_limit(TdViewScope *scope, int ms);	/* an earlier timeout, until (and once more the view's own) */

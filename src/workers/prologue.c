@@ -53,6 +53,7 @@ static void leave_replication(int code, Datum arg);
 static bool acts_as_owner(TdWorkerKind kind);
 static bool writes(TdWorkerKind kind);
 static void fix_settings(TdWorkerKind kind);
+static void keep_settings(void);
 static void give_way(void);
 static void at_end_of_transaction(XactEvent event, void *arg);
 
@@ -71,6 +72,7 @@ static const struct
 	{"default_transaction_deferrable", "off", false},
 	{"default_transaction_isolation", "read committed", false},
 	{"default_transaction_read_only", "off", false},
+	{"exit_on_error", "off", false},	/* or an error of one view or table ends what works for all */
 	{"idle_in_transaction_session_timeout", "0", false},
 	{"idle_session_timeout", "0", false},
 	{"jit", "off", false},
@@ -82,6 +84,9 @@ static const struct
 	{"synchronous_commit", "off", true},
 	{"transaction_timeout", "0", false},	/* 17 and later */
 };
+
+/* Any user may set these, also in functions that a worker calls: errors and waits of a view would end its worker instead of the view. */
+static const char *const kept_settings[] = {"exit_on_error", "transaction_timeout"};
 
 /*
  * The common prologue.  Does not return when the slot is not ours any more.
@@ -105,6 +110,7 @@ td_worker_begin(Datum main_arg, TdWorkerKind kind)
 		BackgroundWorkerInitializeConnectionByOid(td_my_slot->database,
 												  acts_as_owner(kind) ? td_my_slot->owner : InvalidOid, 0);
 	fix_settings(kind);
+	keep_settings();
 	if (kind == TD_WORKER_FILL)
 		give_way();
 	MemoryContextSwitchTo(TopMemoryContext);
@@ -177,6 +183,14 @@ fix_settings(TdWorkerKind kind)
 		SetConfigOption(fixed_settings[i].name, fixed_settings[i].value, PGC_SUSET, PGC_S_OVERRIDE);
 	}
 	SetConfigOption("application_name", MyBgworkerEntry->bgw_name, PGC_USERSET, PGC_S_OVERRIDE);
+}
+
+/* From here on SET fails: 55P02, an error of whoever's function it is. */
+static void
+keep_settings(void)
+{
+	for (int i = 0; i < lengthof(kept_settings); i++)
+		td_guc_keep_compat(kept_settings[i]);
 }
 
 /* Shows a status in tapdata.workers and in the process title. */

@@ -70,5 +70,33 @@ my ($call) = value('postgres', q{SELECT hint FROM tapdata.views WHERE view = 'ev
 execute('postgres', 'GRANT SELECT ON theirs TO eve');
 is(try_do($eve, $call), '', "the call of its hint: $call");
 is(try_do($eve, q{SELECT tapdata.wait_view('"it''s"')}), '', '... revives it');
+
+# ---- functions that lie: what they write in a worker nobody would hear of, and an error that they make fatal would end the worker of all ----
+sub listed { my ($view) = @_; return rows('postgres', "SELECT count(*), sum(v) FROM $view") }
+execute('postgres', 'CREATE TABLE shared (v int)', 'GRANT ALL ON shared TO eve', 'INSERT INTO shared VALUES (1)', q{SELECT tapdata.create_view('of_all', 'SELECT v FROM shared')}, q{SELECT tapdata.wait_view('of_all')});
+as_eve('CREATE TABLE mine (id int PRIMARY KEY, v int)', q{CREATE FUNCTION put(x int) RETURNS int VOLATILE LANGUAGE sql AS 'INSERT INTO public.shared VALUES ($1) RETURNING v'},
+	(map { my ($name, $first) = @$_; "CREATE FUNCTION $name(x int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS \$\$ BEGIN IF x > 9 THEN $first END IF; RETURN x; END \$\$" }
+			['puts', 'PERFORM eve.put(x);'], ['takes_back', q{PERFORM set_config('transaction_read_only', 'off', true); PERFORM eve.put(x);}], ['catches', q{BEGIN RAISE division_by_zero; EXCEPTION WHEN division_by_zero THEN PERFORM eve.put(x); END;}],
+			['ends', q{PERFORM set_config('exit_on_error', 'on', true); RAISE EXCEPTION 'for all';}], ['refreshes', q{PERFORM tapdata.refresh_view('eve.counted');}]),
+	q{CREATE FUNCTION ends_too(x int) RETURNS int IMMUTABLE LANGUAGE plpgsql SET exit_on_error = on AS $$ BEGIN IF x > 9 THEN RAISE EXCEPTION 'for all'; END IF; RETURN x; END $$});
+my %means = (puts => '25006', takes_back => '25001|25006', catches => '25006', ends => '55P02', ends_too => '55P02', refreshes => '25006');
+for my $way (sort keys %means)
+{
+	for my $when (qw(tick fill))
+	{
+		as_eve('TRUNCATE mine', 'INSERT INTO mine VALUES (1, 1)', ($when eq q{fill} ? "INSERT INTO mine VALUES (2, 20)" : ()), "SELECT tapdata.create_view('lies', 'SELECT id, eve.$way(v) AS v FROM eve.mine')");
+		if ($when eq 'tick')
+		{
+			try_do($eve, "SELECT tapdata.wait_view('lies', '20 s')");
+			as_eve('INSERT INTO mine VALUES (2, 20)');
+		}
+		ok(eventually(sub { value('postgres', q{SELECT status FROM tapdata.views WHERE view = 'eve.lies'::regclass}) eq 'failed' }), "$way in a $when: the view has failed");
+		like(value('postgres', q{SELECT sqlstate FROM tapdata.views WHERE view = 'eve.lies'::regclass}), qr/^(?:$means{$way})$/, '... with its error');
+		execute('postgres', 'INSERT INTO shared VALUES (3)');
+		is(try_do(psql('postgres'), q{SELECT tapdata.wait_view('of_all', '20 s')}), '', '... others go on');
+		is(listed('of_all'), listed('shared'), '... and are exact');
+		as_eve(q{SELECT tapdata.drop_view('lies')});
+	}
+}
 finish();
 done_testing();

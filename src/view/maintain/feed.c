@@ -116,7 +116,11 @@ td_feed_write(TdTick *t, TupleDesc desc, Tuplestorestate *delta)
 	Feed		f;
 
 	if (!t->fed)
+	{
+		td_scope_write(t->scope, true);
 		kept->fed = td_feed_next(t->run->view->id);
+		td_scope_write(t->scope, false);
+	}
 	t->fed = true;
 	open_feed(&f, t, n);
 	slot = MakeSingleTupleTableSlot(desc, &TTSOpsMinimalTuple);
@@ -148,6 +152,15 @@ td_feed_begins(const TdViewRun *run, bool empty)
 		return false;
 	(void) td_feed_read(run->view->id, &tick, &gone);
 	return tick < 0 || (empty && run->view->unlogged);
+}
+
+/* The view has the rows that its feed begins with. */
+void
+td_feed_begun(TdTick *t)
+{
+	td_scope_write(t->scope, true);
+	td_feed_loaded(t->run->view->id);
+	td_scope_write(t->scope, false);
 }
 
 /* ---- telling ---- */

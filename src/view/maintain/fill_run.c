@@ -143,7 +143,7 @@ td_take_rows(TdTick *t)
 	td_apply_to_view(t, view, net);
 	td_store_close(view);
 	if (begins)
-		td_feed_loaded(t->run->view->id);
+		td_feed_begun(t);
 }
 
 /* ---- in a fill worker ---- */
@@ -303,5 +303,5 @@ td_fill(TdTick *t)
 	else
 		fill_rows(t, empty && !t->feed);
 	if (begins)
-		td_feed_loaded(t->run->view->id);
+		td_feed_begun(t);
 }

@@ -140,6 +140,7 @@ extern void td_take_rows(TdTick *t);
 extern Oid	td_feed_look_up(TdViewRun *run);
 extern void td_feed_write(TdTick *t, TupleDesc desc, Tuplestorestate *delta);
 extern bool td_feed_begins(const TdViewRun *run, bool empty);
+extern void td_feed_begun(TdTick *t);
 extern void td_feed_forget(TdViewRun *run);
 
 /* scope.c */

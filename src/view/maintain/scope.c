@@ -16,6 +16,13 @@
  *		leaves a cancel request behind, which is dropped: it would hit whatever
  *		comes next.
  *
+ *		The transaction is read only within a scope: what a function writes, by
+ *		lying about its volatility, would bear the origins of our workers, which
+ *		no capture reads, so views over the tables that it writes to would never
+ *		hear of it.  PostgreSQL lets nobody take that back once there is a
+ *		snapshot.  What the view's own rows are written with (store_write.c) is
+ *		below the executor, and not asked.
+ *
  *		What a function can keep in the session all the same, by lying about its
  *		volatility, are advisory locks of the session: the view worker gives them back
  *		after each transaction in which views were run (td_scope_forget).
@@ -27,6 +34,7 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "miscadmin.h"
 #include "storage/lock.h"
 #include "utils/guc.h"
@@ -176,6 +184,8 @@ td_scope_enter(TdViewScope *scope, const TdView *view, bool tick)
 	GetUserIdAndSecContext(&scope->user, &scope->sec_context);
 	SetUserIdAndSecContext(view->owner, scope->sec_context | SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION);
 	scope->guc_level = NewGUCNestLevel();
+	scope->read_only = XactReadOnly;
+	XactReadOnly = true;
 	settled = settled_memory == td_worker_memory && scope->guc_level == OUTERMOST;
 	if (!settled)
 		set_all(basic_settings, lengthof(basic_settings), view->settings);
@@ -222,6 +232,13 @@ td_scope_limit_passed(TdViewScope *scope)
 	return scope->limit != 0 && geterrcode() == ERRCODE_QUERY_CANCELED && GetCurrentTimestamp() >= scope->limit;
 }
 
+/* Within a scope: commands of our own that write, which run nothing of a user's, are let through until it is said otherwise. */
+void
+td_scope_write(const TdViewScope *scope, bool on)
+{
+	XactReadOnly = !on || scope->read_only;
+}
+
 /* Within a scope, of a tick. */
 void
 td_scope_by_order(void)
@@ -246,6 +263,7 @@ td_scope_leave(TdViewScope *scope)
 {
 	disarm(scope);
 	AtEOXact_GUC(false, scope->guc_level);
+	XactReadOnly = scope->read_only;
 	SetUserIdAndSecContext(scope->user, scope->sec_context);
 }
 

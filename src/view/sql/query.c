@@ -25,6 +25,8 @@
 #include "access/transam.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_namespace.h"
+#include "catalog/pg_operator.h"
 #include "catalog/pg_type.h"
 #include "compat/compat.h"
 #include "miscadmin.h"
@@ -37,6 +39,7 @@
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
+#include "utils/regproc.h"
 #include "utils/rel.h"
 #include "utils/ruleutils.h"
 #include "utils/syscache.h"
@@ -51,6 +54,7 @@ static void require_plan(Query *query, const char *sql);
 static void not_to_be_run(void *arg);
 static bool check_rights(Node *node, void *context);
 static bool refuse_temporary(Node *node, void *context);
+static bool refuse_unnamed(Node *node, void *context);
 static bool reads_ordinary_view(Node *node, void *context);
 static bool use_twins(Node *node, void *context);
 
@@ -61,12 +65,14 @@ td_query_analyse(const char *sql)
 	ErrorContextCallback callback = {error_context_stack, inner_position, (void *) sql};
 	Query	   *query;
 	TdError		err = {0};
+	int			views = 0;
 
 	error_context_stack = &callback;
 	query = parse_analyze_fixedparams(parse(sql), sql, NULL, 0, NULL);
 	error_context_stack = callback.previous;
 	(void) check_rights((Node *) query, NULL);
 	(void) refuse_temporary((Node *) query, NULL);
+	(void) refuse_unnamed((Node *) query, &views);
 	td_require_execute((Node *) query, GetUserId());
 	if (!td_check_rows(query, &err) || !td_check_domains(query, &err))
 		td_error_raise(&err);
@@ -223,6 +229,76 @@ refuse_temporary_type(Oid type)
 		return;
 	refuse_temporary_object(((Form_pg_type) GETSTRUCT(tuple))->typnamespace, "type", format_type_be(type));
 	ReleaseSysCache(tuple);
+}
+
+/* An operator of a construct whose text names none, and would be read as one of pg_catalog. */
+static void
+refuse_unnamed_operator(const char *construct, Oid operator)
+{
+	HeapTuple	tuple = SearchSysCache1(OPEROID, ObjectIdGetDatum(operator));
+	bool		builtin = HeapTupleIsValid(tuple) && ((Form_pg_operator) GETSTRUCT(tuple))->oprnamespace == PG_CATALOG_NAMESPACE;
+
+	if (HeapTupleIsValid(tuple))
+		ReleaseSysCache(tuple);
+	if (builtin)
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+			 errmsg("views do not support %s with operator %s", construct, format_operator(operator)),
+			 errdetail("A query is stored as text, in which this construct does not say its operator: it would mean one that is built in."),
+			 errhint("Write the comparison out, as in CASE WHEN a = b THEN NULL ELSE a END or JOIN ... ON a = b. Or cast to a type that is built in.")));
+}
+
+static void
+refuse_unnamed_operators(const char *construct, Node *node)
+{
+	ListCell   *lc;
+
+	if (node == NULL)
+		return;
+	if (IsA(node, OpExpr))
+		refuse_unnamed_operator(construct, ((OpExpr *) node)->opno);
+	else if (IsA(node, BoolExpr))
+		foreach(lc, ((BoolExpr *) node)->args)
+			refuse_unnamed_operators(construct, lfirst(lc));
+	else if (IsA(node, RowCompareExpr))
+		foreach(lc, ((RowCompareExpr *) node)->opnos)
+			refuse_unnamed_operator(construct, lfirst_oid(lc));
+}
+
+/* Constructs by whose text an operator would be sought by its name alone, or by the name of another one; context: how many ordinary views were met. */
+static bool
+refuse_unnamed(Node *node, void *context)
+{
+	ListCell   *lc;
+
+	if (node == NULL)
+		return false;
+	if (IsA(node, Query))
+	{
+		foreach(lc, ((Query *) node)->rtable)
+		{
+			const RangeTblEntry *rte = lfirst_node(RangeTblEntry, lc);
+
+			if (rte->rtekind == RTE_RELATION && rte->relkind == RELKIND_VIEW && ++*(int *) context <= MAX_PLANNED)
+				(void) refuse_unnamed((Node *) td_twin_query(rte->relid), context);
+		}
+		return query_tree_walker((Query *) node, refuse_unnamed, context, 0);
+	}
+	if (IsA(node, DistinctExpr))
+		refuse_unnamed_operator("IS DISTINCT FROM", ((DistinctExpr *) node)->opno);
+	else if (IsA(node, NullIfExpr))
+		refuse_unnamed_operator("NULLIF", ((NullIfExpr *) node)->opno);
+	else if (IsA(node, RowCompareExpr))
+		refuse_unnamed_operators("comparisons of rows", node);
+	else if (IsA(node, SubLink) && ((SubLink *) node)->testexpr && !IsA(((SubLink *) node)->testexpr, OpExpr))
+		refuse_unnamed_operators("subqueries compared with rows", ((SubLink *) node)->testexpr);
+	else if (IsA(node, JoinExpr) && ((JoinExpr *) node)->usingClause)
+		refuse_unnamed_operators("JOIN with USING or NATURAL", ((JoinExpr *) node)->quals);
+	else if (IsA(node, CaseExpr) && ((CaseExpr *) node)->arg)
+		foreach(lc, ((CaseExpr *) node)->args)
+			refuse_unnamed_operators("CASE value WHEN", (Node *) lfirst_node(CaseWhen, lc)->expr);
+	return expression_tree_walker(node, refuse_unnamed, context);
 }
 
 static bool

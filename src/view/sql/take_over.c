@@ -278,6 +278,7 @@ reshape(const TdView *old, const TdView *new, bool rows_are_there)
 	ListCell   *lc;
 
 	td_scope_enter(&scope, old, false);
+	td_scope_write(&scope, true);	/* the steps are ALTER TABLE */
 	foreach(lc, steps)
 	{
 		TdPair	   *step = lfirst(lc);
