@@ -274,7 +274,8 @@ td_plan_affected(const TdPlan *plan, const Bitmapset *changed)
 
 /*
  * The images that fulfil the conditions on it alone, without what only those read: where only such columns change, nothing is left.  Of rows that were touched
- * each counts, also where one that comes is like one that goes: what is not told of them may differ.
+ * each counts, also where one that comes is like one that goes: what is not told of them may differ.  Likewise of a table that is read with ONLY: one that
+ * comes to a child, which the delta has where others read the children too, would take one of its own away.
  */
 static TdLeaf *
 make_leaf(const KeyedPlan *p, const TdOccurrence *o, const TdRowNames *row)
@@ -282,6 +283,7 @@ make_leaf(const KeyedPlan *p, const TdOccurrence *o, const TdRowNames *row)
 	TdLeaf	   *leaf = palloc0(sizeof(TdLeaf));
 	const List *local = p->plan.shape->keyed->private->lineage[o->n - 1].local;
 	const Bitmapset *columns = o->touch ? o->told : bms_difference(o->columns, o->settled);
+	bool		each = o->touch || !o->inh;
 	StringInfoData buf;
 	int			a = -1;
 
@@ -295,8 +297,8 @@ make_leaf(const KeyedPlan *p, const TdOccurrence *o, const TdRowNames *row)
 		appendStringInfo(&buf, "r%d.%s, ", o->n, quote_identifier(name));
 		leaf->columns = lappend(leaf->columns, name);
 	}
-	leaf->touched = o->touch;
-	appendStringInfoString(&buf, o->touch ? "1::bigint AS " : psprintf("r%d.", o->n));
+	leaf->touched = each;
+	appendStringInfoString(&buf, each ? "1::bigint AS " : psprintf("r%d.", o->n));
 	appendStringInfo(&buf, TD_W "\nFROM d_%u r%d", o->relid, o->n);
 	put_conditions(&buf, p, local, "\nWHERE ");
 	leaf->name = psprintf("l%d", o->n);
