@@ -33,10 +33,10 @@ CREATE FUNCTION tapdata.group_decoded(id integer, OUT at timestamptz, OUT lsn pg
     AS 'MODULE_PATHNAME', 'td_sql_group_decoded';
 COMMENT ON FUNCTION tapdata.group_decoded(integer) IS 'Of which moment the WAL is that the capture worker of a group of views, by its id, has decoded, and up to where; null: it does not run, or has not caught up since it began';
 
-CREATE FUNCTION tapdata.group_standing(id integer) RETURNS text
+CREATE FUNCTION tapdata.group_standing(id integer, OUT standing text, OUT sqlstate text, OUT error text, OUT hint text)
     LANGUAGE c STRICT VOLATILE SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'td_sql_group_standing';
-COMMENT ON FUNCTION tapdata.group_standing(integer) IS 'What a group of views, by its id, that streams as the catalog has it does here and now: null where it does stream, else standby, starting or stopped';
+COMMENT ON FUNCTION tapdata.group_standing(integer) IS 'What a group of views, by its id, that streams as the catalog has it does here and now: null where it does stream, else standby, starting, stopped, or waiting_for_worker with the error: no worker is free for the supervisor of this database';
 
 CREATE FUNCTION tapdata.extension_created() RETURNS void
     LANGUAGE c SET search_path = pg_catalog, pg_temp

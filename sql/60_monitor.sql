@@ -62,7 +62,7 @@ COMMENT ON COLUMN tapdata.pipeline_tables.error IS 'What is wrong with this tabl
 CREATE VIEW tapdata.views WITH (security_barrier) AS
     SELECT coalesce(o.view, v.relation::pg_catalog.regclass) AS view, coalesce(o.twin, v.twin::pg_catalog.regclass) AS twin,
         pg_catalog.pg_get_userbyid(v.owner) AS owner, g.name AS group_name,
-        x.status, coalesce(s.exact AND v.fills = s.fills AND x.status <> 'fenced' AND (x.standing IS NULL OR c.relpersistence <> 'u'), false) AS exact, CASE WHEN x.of_group THEN gs.since ELSE s.since END AS since,
+        x.status, coalesce(s.exact AND v.fills = s.fills AND x.status <> 'fenced' AND (x.standing IS NULL OR c.relpersistence <> 'u'), false) AS exact, CASE WHEN x.starved THEN NULL WHEN x.of_group THEN gs.since ELSE s.since END AS since,
         CASE WHEN s.status = 'streaming' THEN gs.snapshot ELSE s.snapshot END AS snapshot,
         CASE WHEN x.status <> 'streaming' THEN NULL
             ELSE (SELECT greatest(n.now - greatest(gs.snapshot_time, CASE WHEN c.until IS NOT NULL AND d.at IS NOT NULL THEN    -- what is not decoded yet may concern it
@@ -71,9 +71,10 @@ CREATE VIEW tapdata.views WITH (security_barrier) AS
         s.ticks, s.last_tick, s.slow_ms, v.strategy,
         (SELECT pg_catalog.jsonb_object_agg(r.how, pg_catalog.jsonb_build_object('ticks', r.n, 'ms', pg_catalog.round(r.ms::numeric, 3), 'last_ms', pg_catalog.round(r.last_ms::numeric, 3)))
             FROM tapdata.view_run r WHERE r.view = v.id) AS executed, s.whole_ms,
-        CASE WHEN x.of_group THEN gs.sqlstate WHEN v.fills = s.fills THEN s.sqlstate END AS sqlstate,
-        CASE WHEN x.of_group THEN gs.error WHEN v.fills = s.fills THEN s.error END AS error,
+        CASE WHEN x.starved THEN h.sqlstate WHEN x.of_group THEN gs.sqlstate WHEN v.fills = s.fills THEN s.sqlstate END AS sqlstate,
+        CASE WHEN x.starved THEN h.error WHEN x.of_group THEN gs.error WHEN v.fills = s.fills THEN s.error END AS error,
         CASE WHEN x.status = 'fenced' THEN 'If the copy shall run on its own, let the owner of the database call SELECT tapdata.adopt_database()'
+            WHEN x.starved THEN h.hint
             WHEN x.of_group THEN gs.hint
             WHEN x.status = 'failed' THEN coalesce(nullif(s.hint, ''), pg_catalog.format('Mend the cause, then: SELECT tapdata.refresh_view(%L)', pg_catalog.format('%I.%I', v.table_schema, v.table_name)))
             WHEN v.fills = s.fills THEN s.hint END AS hint,
@@ -96,11 +97,15 @@ CREATE VIEW tapdata.views WITH (security_barrier) AS
             SELECT pg_catalog.to_regclass(pg_catalog.format('%I.%I', v.table_schema, v.table_name)) AS view,
                 pg_catalog.to_regclass(pg_catalog.format('tapdata_views.%I', v.twin_name)) AS twin) o ON v.home <> tapdata.home()
         LEFT JOIN pg_catalog.pg_class c ON c.oid = v.relation
-        CROSS JOIN LATERAL (SELECT CASE WHEN gs.status = 'streaming' THEN tapdata.group_standing(g.id) ELSE gs.status END AS standing) w
+        CROSS JOIN LATERAL tapdata.group_standing(g.id) h
+        CROSS JOIN LATERAL (SELECT h.standing = 'waiting_for_worker' AND gs.status NOT IN ('failed', 'fenced') AS starved) k
+        CROSS JOIN LATERAL (SELECT CASE WHEN gs.status = 'streaming' OR k.starved THEN h.standing ELSE gs.status END AS standing) w
         CROSS JOIN LATERAL (SELECT w.standing,
+            k.starved AND s.status IS NOT NULL AND v.home = tapdata.home() AND (s.status <> 'failed' OR v.fills <> s.fills) AS starved,
             s.status IS DISTINCT FROM 'failed' AND gs.status IN ('retrying', 'failed', 'waiting_for_worker', 'fenced') AS of_group,
             CASE WHEN s.status IS NULL OR gs.status IS NULL OR v.home <> tapdata.home() OR gs.status = 'fenced' THEN 'fenced'
                 WHEN s.status = 'failed' AND v.fills = s.fills THEN 'failed'
+                WHEN k.starved THEN h.standing
                 WHEN gs.status IN ('retrying', 'failed', 'waiting_for_worker') THEN gs.status
                 WHEN v.fills <> s.fills THEN 'created'
                 WHEN s.status = 'streaming' AND w.standing IS NOT NULL THEN w.standing

@@ -215,6 +215,7 @@ check_processes(ReturnSetInfo *result)
 	int			launchers = 0;
 	int			supervisors = 0;
 	int			coming = 0;
+	TdError		starved = {0};
 
 	if (!preloaded() || !td_enabled)
 		return;					/* said already */
@@ -232,10 +233,13 @@ check_processes(ReturnSetInfo *result)
 								 "AND database = pg_catalog.current_database()");
 		coming = ask_number("SELECT count(*)::int FROM tapdata.workers WHERE kind = 'probe' AND database = pg_catalog.current_database()");
 	}
+	if (supervisors + coming == 0)
+		(void) td_supervisor_starved(&starved);
 	say(result, "processes", launchers > 0 && supervisors + coming + made_now > 0,
-		psprintf("launcher %s, supervisor of this database %s", launchers ? "runs" : "does not run",
-				 supervisors ? "runs" : coming ? "is on its way" : made_now ? "starts at the commit of this transaction" : "does not run"),
-		"-- the server log says why (max_worker_processes?)");
+		psprintf("launcher %s, supervisor of this database %s%s%s", launchers ? "runs" : "does not run",
+				 supervisors ? "runs" : coming ? "is on its way" : made_now ? "starts at the commit of this transaction" : "does not run",
+				 starved.sqlstate[0] ? ": " : "", starved.message),
+		starved.sqlstate[0] ? psprintf("-- %s", starved.hint) : "-- the server log says why");
 }
 
 /* A tenth of a second. */
@@ -262,10 +266,12 @@ check_workers(ReturnSetInfo *result)
 									"autovacuum launcher,autovacuum worker,walsender,walreceiver,parallel worker}') AND backend_type NOT LIKE 'tapdata%' "
 									"AND backend_type NOT LIKE 'io worker%' AND backend_type <> 'walsummarizer' AND backend_type <> 'slotsync worker'");
 	int			needed = 2 + wanted + others;
+	TdError		why;
+	bool		starved = td_supervisor_starved(&why);
 
-	say(result, "max_worker_processes", max_worker_processes >= needed,
-				  psprintf("%d, of which at least %d are needed", max_worker_processes, needed),
-				  psprintf("ALTER SYSTEM SET max_worker_processes = %d; -- then restart the server", Max(32, needed * 2)));
+	say(result, "max_worker_processes", max_worker_processes >= needed && !starved,
+				  psprintf("%d, of which at least %d are needed here%s", max_worker_processes, needed, starved ? ", and no worker is free" : ""),
+				  psprintf("ALTER SYSTEM SET max_worker_processes = %d; -- then restart the server", Max(starved ? max_worker_processes * 2 : 32, needed * 2)));
 	say(result, "tapdata.max_workers", td_max_workers >= 2 + wanted,
 				  psprintf("%d, of which at least %d are needed", td_max_workers, 2 + wanted),
 				  psprintf("ALTER SYSTEM SET tapdata.max_workers = %d; -- then restart the server", Max(32, (2 + wanted) * 2)));
@@ -417,7 +423,7 @@ check_views(ReturnSetInfo *result)
 			  "SELECT pg_catalog.format('prepared transaction %L', gid), prepared FROM pg_catalog.pg_prepared_xacts) x (who, since)), 'none any more')), ', ') "
 			  "FROM pg_catalog.pg_replication_slots s "
 			  "WHERE s.database = pg_catalog.current_database() AND s.slot_name ~ '^tapdata_[0-9]+_g[0-9]+$' AND s.confirmed_flush_lsn IS NULL",
-			  "none waits", "wait for transactions that were open when their replication slot was begun",
+			  "none waits for open transactions", "wait for transactions that were open when their replication slot was begun",
 			  "SELECT pid, xact_start, state, query FROM pg_stat_activity WHERE backend_xid IS NOT NULL ORDER BY xact_start; -- and pg_prepared_xacts: these shall end");
 	say_names(result, "capture",
 			  "SELECT string_agg(pg_catalog.format('slot %s has %s of the log still to decode since %s (process %s, waiting for %s; %s of transactions spilled to disk by now)', "

@@ -53,6 +53,7 @@ typedef struct Database
 	bool		probe;			/* is to be probed */
 	bool		present;		/* has the extension, as far as we know */
 	bool		running;		/* its supervisor runs, or is being started */
+	bool		starved;		/* no worker was free for it */
 	int			failures;		/* in a row */
 	TimestampTz started;
 	TimestampTz next_at;		/* nothing before that */
@@ -72,6 +73,7 @@ static void tend(Database *d, TimestampTz now, TimestampTz *wake);
 static void note_end(Database *d, TimestampTz now);
 static void note_probe(TimestampTz now);
 static bool launch(Database *d, TdWorkerKind kind, TimestampTz now);
+static void note_starved(Database *d);
 static bool is_due(Database *d, TimestampTz now, TimestampTz *wake);
 static void wait_until(TimestampTz wake, TimestampTz now);
 
@@ -91,6 +93,7 @@ td_launcher_main(Datum main_arg)
 		TimestampTz wake = DT_NOEND;
 		HASH_SEQ_STATUS seq;
 		Database   *d;
+		bool		starved;
 
 		ResetLatch(MyLatch);
 		CHECK_FOR_INTERRUPTS();
@@ -100,8 +103,13 @@ td_launcher_main(Datum main_arg)
 		now = GetCurrentTimestamp();
 		note_probe(now);
 		hash_seq_init(&seq, databases);
+		starved = false;
 		while ((d = hash_seq_search(&seq)) != NULL)
+		{
 			tend(d, now, &wake);
+			starved |= d->starved;
+		}
+		td_worker_hungry(starved);
 		wait_until(wake, now);
 	}
 	proc_exit(1);				/* 0 would mean: never again */
@@ -255,6 +263,8 @@ tend(Database *d, TimestampTz now, TimestampTz *wake)
 		d->running = true;		/* of an earlier launcher */
 		d->started = now;
 	}
+	if (supervised || !td_enabled || !d->seen)
+		d->starved = false;
 	if (!td_enabled && !supervised && td_workers_any(d->oid, false))
 		td_workers_signal(d->oid, SIGTERM, false);	/* nobody else will */
 	if (!td_enabled || !d->seen || td_database_held(d->oid) || !is_due(d, now, wake))
@@ -322,7 +332,10 @@ note_probe(TimestampTz now)
 		return;
 	d->present = answer == TD_PROBE_PRESENT;
 	if (answer == TD_PROBE_ABSENT)
+	{
 		d->failures = 0;
+		d->starved = false;
+	}
 	if (answer != TD_PROBE_NONE)
 		return;
 	d->probe = true;			/* it could not look: held, dropped, or something is wrong */
@@ -353,8 +366,24 @@ launch(Database *d, TdWorkerKind kind, TimestampTz now)
 	}
 	result = td_worker_launch(&order);
 	if (result == TD_LAUNCH_FULL)
+	{
 		d->next_at = TimestampTzPlusMilliseconds(now, TD_FULL_RETRY_MS);
+		note_starved(d);
+	}
 	return result == TD_LAUNCHED;
+}
+
+/* Said once: nobody else can tell, in a database without a supervisor nothing writes the catalog. */
+static void
+note_starved(Database *d)
+{
+	if (!d->starved)
+		ereport(WARNING,
+				(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
+				 errmsg(TD_NO_WORKER " for database \"%s\"", d->name),
+				 errdetail("Where it has live views or pipelines, they wait."),
+				 errhint("%s", td_no_worker_hint("supervisor of the database"))));
+	d->starved = true;
 }
 
 static void

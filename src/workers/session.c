@@ -22,6 +22,7 @@
 #include <signal.h>
 
 #include "access/xact.h"
+#include "access/xlog.h"
 #include "miscadmin.h"
 #include "utils/guc.h"
 #include "utils/wait_event.h"
@@ -178,6 +179,30 @@ at_end_of_transaction(XactEvent event, void *arg)
 }
 
 /* ---- stopping ---- */
+
+/* The launcher found no worker for some database, and this one has neither a supervisor nor a probe that goes before it. */
+bool
+td_supervisor_starved(TdError *why)
+{
+	TdWorkerSlot *launcher;
+	bool		starved;
+
+	if (td_shared == NULL || !td_enabled || RecoveryInProgress())
+		return false;
+	LWLockAcquire(td_shared->lock, LW_SHARED);
+	launcher = td_slot_find(TD_WORKER_LAUNCHER, InvalidOid, 0);
+	starved = launcher && launcher->hungry && !td_slot_find(TD_WORKER_SUPERVISOR, MyDatabaseId, 0) && !td_slot_find(TD_WORKER_PROBE, MyDatabaseId, 0);
+	LWLockRelease(td_shared->lock);
+	if (starved)
+	{
+		char	   *hint = td_no_worker_hint("supervisor of this database");
+
+		(void) td_error_set(why, "53000", TD_NO_WORKER " for the supervisor of this database");
+		(void) td_error_hint(why, "%s", hint);
+		pfree(hint);
+	}
+	return starved;
+}
 
 /* Asks a worker of this database to stop; it acts on it without waiting for our commit. */
 bool

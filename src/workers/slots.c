@@ -480,12 +480,25 @@ td_worker_launch(const TdWorkerOrder *order)
 		result = TD_LAUNCH_FULL;
 	}
 	if (td_my_slot)
-	{
-		LWLockAcquire(td_shared->lock, LW_EXCLUSIVE);
-		td_my_slot->hungry = result == TD_LAUNCH_FULL;
-		LWLockRelease(td_shared->lock);
-	}
+		td_worker_hungry(result == TD_LAUNCH_FULL);
 	return result;
+}
+
+/* Whoever is hungry is woken when a worker ends. */
+void
+td_worker_hungry(bool hungry)
+{
+	LWLockAcquire(td_shared->lock, LW_EXCLUSIVE);
+	td_my_slot->hungry = hungry;
+	LWLockRelease(td_shared->lock);
+}
+
+/* What helps against TD_NO_WORKER; in the caller's memory. */
+char *
+td_no_worker_hint(const char *noun)
+{
+	return psprintf("Raise max_worker_processes (now %d, needs a restart) or tapdata.max_workers (now %d); "
+					"the %s starts by itself once a worker is free.", max_worker_processes, td_max_workers, noun);
 }
 
 bool

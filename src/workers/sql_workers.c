@@ -79,20 +79,41 @@ td_sql_group_caught_up(PG_FUNCTION_ARGS)
 
 /*
  * What "streaming" of a group (its id) in the catalog means here and now: null = just that.  After a crash, and on a standby, the catalog says what
- * was so elsewhere or before; nothing is so until a worker has looked at it.
+ * was so elsewhere or before; nothing is so until a worker has looked at it.  That none can is known to the launcher alone: waiting_for_worker, with the error.
  */
 Datum
 td_sql_group_standing(PG_FUNCTION_ARGS)
 {
+	const char *standing = NULL;
 	uint64		keeping = 0;
+	TdError		why = {0};
+	Datum		values[4] = {0};
+	bool		nulls[4] = {true, true, true, true};
+	TupleDesc	desc;
 
-	if (RecoveryInProgress())
-		PG_RETURN_TEXT_P(cstring_to_text("standby"));
+	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
 	if (td_shared != NULL)
 		(void) td_worker_covers(TD_WORKER_VIEW, PG_GETARG_INT32(0), 0, &keeping);
-	if (keeping != 0)
-		PG_RETURN_NULL();
-	PG_RETURN_TEXT_P(cstring_to_text(td_shared != NULL && td_enabled ? "starting" : "stopped"));
+	if (RecoveryInProgress())
+		standing = "standby";
+	else if (keeping == 0 && td_supervisor_starved(&why))
+		standing = "waiting_for_worker";
+	else if (keeping == 0)
+		standing = td_shared != NULL && td_enabled ? "starting" : "stopped";
+	if (standing)
+	{
+		values[0] = CStringGetTextDatum(standing);
+		nulls[0] = false;
+	}
+	if (why.sqlstate[0])
+	{
+		values[1] = CStringGetTextDatum(why.sqlstate);
+		values[2] = CStringGetTextDatum(why.message);
+		values[3] = CStringGetTextDatum(why.hint);
+		nulls[1] = nulls[2] = nulls[3] = false;
+	}
+	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls)));
 }
 
 /*

@@ -42,7 +42,7 @@
 		"WHERE kind = '" KIND "' AND object = $1", \
 	.set_starts = "UPDATE tapdata.worker_start SET starts = $2::integer WHERE kind = '" KIND "' AND object = $1", \
 	.forget_starts = "UPDATE tapdata.worker_start SET starts = 0, restarts = 0 WHERE kind = '" KIND "' AND object = $1", \
-	.waiting = "UPDATE tapdata." STATE " SET sqlstate = '53000', error = 'no background worker is free', detail = NULL, hint = $2 " \
+	.waiting = "UPDATE tapdata." STATE " SET sqlstate = '53000', error = '" TD_NO_WORKER "', detail = NULL, hint = $2 " \
 		"WHERE " ID " = $1", \
 	.delay = "UPDATE tapdata." STATE " SET retry_at = greatest(retry_at, clock_timestamp() + $2::interval) " \
 		"WHERE " ID " = $1 AND status = 'retrying'", \

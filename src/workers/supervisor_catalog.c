@@ -290,9 +290,7 @@ write_waiting(TdSupervised *p)
 		return;
 	p->kind->set_status(p->id, "starting");
 	p->kind->set_status(p->id, "waiting_for_worker");
-	run(p->kind->waiting, p->id,
-		psprintf("Raise max_worker_processes (now %d, needs a restart) or tapdata.max_workers (now %d); "
-				 "the %s starts by itself once a worker is free.", max_worker_processes, td_max_workers, p->kind->noun));
+	run(p->kind->waiting, p->id, td_no_worker_hint(p->kind->noun));
 }
 
 /*

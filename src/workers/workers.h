@@ -149,6 +149,10 @@ extern bool td_worker_runs(TdWorkerKind kind, int32 object);	/* in this database
 extern void td_workers_require(void);	/* raises that 55000 */
 extern void td_supervisor_wake_at_commit(void);	/* something in the catalog changed */
 extern void td_worker_wake_at_commit(TdWorkerKind kind, int32 object);	/* the supervisor, and that worker, where they run; no error when not preloaded */
+/*
+ * Is there no supervisor in this database because no background worker is free for it?  It can't say so itself: why (53000) and what helps.
+ */
+extern bool td_supervisor_starved(TdError *why);
 extern bool td_worker_request_stop(TdWorkerKind kind, int32 object, bool force);	/* force: SIGTERM at once.  false = none running */
 extern bool td_worker_wait_gone(TdWorkerKind kind, int32 object, int timeout_ms);	/* interruptible; true = no such worker */
 extern bool td_worker_mark(TdWorkerKind kind, int32 object, const char *position, uint64 *number);	/* asks for a mark; position NULL = now; false = not running */

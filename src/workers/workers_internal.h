@@ -105,6 +105,9 @@ extern void td_slot_attach(Datum main_arg, TdWorkerKind kind);	/* exits when the
 extern void td_slot_release(TdWorkerSlot *slot, uint32 generation);
 extern void td_slots_release_mine(void);	/* hosts, and workers that have not begun */
 extern TdLaunch td_worker_launch(const TdWorkerOrder *order);
+#define TD_NO_WORKER "no background worker is free"
+extern char *td_no_worker_hint(const char *noun);	/* of what waits for one */
+extern void td_worker_hungry(bool hungry);	/* this worker, as the last launch left it; the launcher: any database */
 /* all = those of the launcher (supervisor, probe) as well as those of the supervisor; never hosts */
 extern void td_workers_signal(Oid database, int signal, bool all);	/* also sets stop; signal 0 = only that */
 extern bool td_workers_any(Oid database, bool all);

@@ -30,13 +30,26 @@ is(value('postgres', "SELECT count(*) FROM tapdata.pipeline_state WHERE status =
 # a database more: its supervisor can't start, and does as soon as it can
 execute('postgres', 'CREATE DATABASE other');
 execute('other', 'CREATE EXTENSION tapdata');
+execute('other', 'CREATE TABLE t (k int, v int)', "SELECT tapdata.create_view('m', 'SELECT k, sum(v) AS v FROM t GROUP BY k')");
 ok(quiet(1, sub { !worker_pids('supervisor', 'other') }), 'no worker is left for another database');
+my $setting = qr/max_worker_processes \(now 8/;
+my $why = 'no background worker is free for the supervisor of this database';
+like(rows('other', "SELECT status, exact, sqlstate, error, hint FROM tapdata.views"), qr/^waiting_for_worker\|0\|53000\|$why\|.*$setting/, 'its views say why they wait, though nothing can write its catalog');
+ok(!eval { execute('other', "SELECT tapdata.wait_view('m', '0.5 s')"); 1 }, 'wait_view fails');
+like($@, qr/\Q$why\E.*that of its worker "waiting_for_worker".*$setting/s, 'and says why');
+my %doctor = map { $_->[0] => $_ } @{ psql('other')->selectall_arrayref('SELECT item, ok, detail, fix FROM tapdata.doctor()') };
+like(join('|', @{ $doctor{processes} }[1 .. 3]), qr/^0\|.*\Q$why\E\|.*$setting/, 'doctor() too');
+like(join('|', @{ $doctor{max_worker_processes} }[1 .. 3]), qr/^0\|8, .*no worker is free\|ALTER SYSTEM SET max_worker_processes = /, 'with the setting');
+like(join('|', @{ $doctor{'waiting views'} }[1 .. 2]), qr/^0\|no background worker is free: public\.m$/, 'and the views');
+my $top = $ENV{TD_TOP} || "$FindBin::Bin/../..";
+is(scalar(grep { /WARNING: +no background worker is free for database "other"/ } `$top/test/servers/pg log limit`), 1, 'the server log has it once');
 my $waiting = value('postgres', "SELECT name FROM tapdata.pipeline JOIN tapdata.pipeline_state ON id = pipeline WHERE status = 'waiting_for_worker'");
 execute('postgres', "SELECT tapdata.stop_pipeline('$waiting')");
 is(status_of('postgres', $waiting), 'stopped', 'a waiting pipeline can be stopped');
 execute('postgres', "SELECT tapdata.stop_pipeline('$names[6]')") if $waiting ne $names[6];
 execute('postgres', "SELECT tapdata.stop_pipeline('$names[5]')") if $waiting ne $names[5];
 ok(eventually(sub { worker_pids('supervisor', 'other') == 1 }), 'then it gets one');
+isnt(value('other', "SELECT error FROM tapdata.views"), $why, 'and the views wait for their own workers at most');
 
 # tapdata.max_workers is a limit below that
 execute('postgres', 'ALTER SYSTEM SET tapdata.max_workers = 2', 'SELECT pg_reload_conf()');
