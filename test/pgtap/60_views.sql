@@ -114,7 +114,7 @@ FROM (VALUES
         '42P16: the new query of live view s.totals does not have its column "n" / Column 2 must be "n" of type bigint, as it is now; new columns come last. / '
         'Drop the view and create it anew: SELECT tapdata.drop_view(''s.totals'').'),
     ($$SELECT tapdata.create_view('totals', 'SELECT shop, n, total FROM totals', or_replace => true)$$,
-        '42P16: live view s.totals can''t be made of itself / The new query reads it. / Read what they are made of.'),
+        '42P16: live view s.totals can''t be made of itself / The new query reads it. / Name, in place of s.totals, what it reads itself: SELECT pg_get_viewdef(''tapdata_views.totals'') shows its query.'),
     ($$SELECT tapdata.create_view('totals', 'SELECT shop, n, total FROM totals', '{"tablespace": "pg_default"}', or_replace => true)$$,
         '22023: option "tablespace" of a live view can''t be changed by replacing it /  / Leave the option out, or drop the view and create it with that option.'),
     ($$SELECT tapdata.create_view('v', 'SELECT id FROM nosuch')$$, '42P01: relation "nosuch" does not exist /  / '),

@@ -300,7 +300,8 @@ require_below(const TdView *old, List *shapes)
 							(errcode(ERRCODE_INVALID_TABLE_DEFINITION),
 							 errmsg("live view %s can't be made of itself", old->name),
 							 view->id == old->id ? errdetail("The new query reads it.") : errdetail("The new query reads view %s, which is made of it.", view->name),
-							 errhint("Read what they are made of.")));
+							 errhint("Name, in place of %s, what it reads itself: SELECT pg_get_viewdef(%s) shows its query.", view->name,
+									 quote_literal_cstr(quote_qualified_identifier(get_namespace_name(get_rel_namespace(view->twin)), get_rel_name(view->twin))))));
 			}
 	}
 }
