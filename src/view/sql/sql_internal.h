@@ -15,6 +15,8 @@
 #include "util/util.h"
 #include "view/view_internal.h"
 
+#define TD_OUR_STATEMENT "SQL statement \""	/* how the context of an error begins that came from a statement of ours: nothing that the user wrote */
+
 /* ---- query.c: the user's query ---- */
 extern Query *td_query_total(Query *query, List **proofs);	/* its orders made total, in place; raises what stands against that */
 extern Query *td_query_analyse(const char *sql);	/* as the caller, in his search_path: exactly one SELECT without parameters; rights checked */

@@ -35,6 +35,7 @@
 #include "catalog/pg_rewrite.h"
 #include "commands/comment.h"
 #include "commands/defrem.h"
+#include "commands/tablespace.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
@@ -58,6 +59,7 @@
 /* VACUUM that takes off the end of a table locks it for that long, and yields to those alone who wait for the lock: ticks do not. */
 #define ALL_OPTIONS "vacuum_truncate = off"
 
+static void no_schema(void *arg);
 static List *split_name(const char *text);
 static char *next_part(const char **at);
 static void bad_name(const char *text) pg_attribute_noreturn();
@@ -75,17 +77,27 @@ static bool flag(List *options, const char *name);
 
 /* ---- names ---- */
 
+static void
+no_schema(void *arg)
+{
+	if (geterrcode() == ERRCODE_UNDEFINED_SCHEMA)
+		errhint("Create the schema first, or name one that is there: 'public.name'.");
+}
+
 /* Where a view of that name goes; an unqualified one into the first schema of the caller's search_path. */
 void
 td_view_name(const char *text, TdViewName *name, Oid *existing)
 {
+	ErrorContextCallback callback = {error_context_stack, no_schema, NULL};
 	List	   *parts = split_name(text);
 	RangeVar   *range;
 
 	name->table = llast(parts);
 	name->schema = list_length(parts) == 2 ? linitial(parts) : NULL;
 	range = makeRangeVar(name->schema, name->table, -1);
+	error_context_stack = &callback;
 	name->schema_oid = RangeVarGetCreationNamespace(range);
+	error_context_stack = callback.previous;
 	if (isAnyTempNamespace(name->schema_oid))
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
@@ -170,7 +182,44 @@ bad_name(const char *text)
 
 /* ---- the table ---- */
 
-/* Another session makes a relation of that name, and was first to commit: what PostgreSQL then says is about its own catalog. */
+/* What PostgreSQL refuses, and what of the call it is about. */
+static const struct
+{
+	int			code;
+	const char *hint;
+}			create_hints[] = {
+	{ERRCODE_DUPLICATE_COLUMN, "Give the column another name in the query: SELECT ... AS name."},
+	{ERRCODE_INSUFFICIENT_PRIVILEGE,
+	"The table of a view is made with the rights of its owner, who needs CREATE on its schema (and on its tablespace, where the option names one) and USAGE on the types of its columns."},
+};
+
+/* In PG_CATCH: an error that is not about a statement of ours, but about the user's call, in words of that; others return. */
+static void
+raise_in_user_words(const ErrorData *edata, const TdViewName *name)
+{
+	if (edata->sqlerrcode == ERRCODE_UNIQUE_VIOLATION && edata->schema_name && strcmp(edata->schema_name, "pg_catalog") == 0)
+	{
+		FlushErrorState();		/* what PostgreSQL says is about its own catalog */
+		ereport(ERROR,
+				(errcode(ERRCODE_DUPLICATE_TABLE),
+				 errmsg("relation %s exists already", quote_qualified_identifier(name->schema, name->table)),
+				 errdetail("Another session has just made it."),
+				 errhint("Choose another name for the view; or pass or_replace => true, if that is a live view.")));
+	}
+	if (edata->context && strncmp(edata->context, TD_OUR_STATEMENT, strlen(TD_OUR_STATEMENT)) != 0)
+		return;					/* of an event trigger, say */
+	for (size_t i = 0; i < lengthof(create_hints); i++)
+		if (edata->sqlerrcode == create_hints[i].code)
+		{
+			FlushErrorState();
+			ereport(ERROR,
+					(errcode(edata->sqlerrcode),
+					 errmsg_internal("%s", edata->message),
+					 edata->detail ? errdetail_internal("%s", edata->detail) : 0,
+					 errhint("%s", create_hints[i].hint)));
+		}
+}
+
 static void
 run_create(const char *sql, const TdViewName *name)
 {
@@ -182,18 +231,9 @@ run_create(const char *sql, const TdViewName *name)
 	}
 	PG_CATCH();
 	{
-		ErrorData  *edata;
-
 		MemoryContextSwitchTo(caller);
-		edata = CopyErrorData();
-		if (edata->sqlerrcode != ERRCODE_UNIQUE_VIOLATION || edata->schema_name == NULL || strcmp(edata->schema_name, "pg_catalog") != 0)
-			PG_RE_THROW();
-		FlushErrorState();
-		ereport(ERROR,
-				(errcode(ERRCODE_DUPLICATE_TABLE),
-				 errmsg("relation %s exists already", quote_qualified_identifier(name->schema, name->table)),
-				 errdetail("Another session has just made it."),
-				 errhint("Choose another name for the view; or pass or_replace => true, if that is a live view.")));
+		raise_in_user_words(CopyErrorData(), name);
+		PG_RE_THROW();
 	}
 	PG_END_TRY();
 }
@@ -283,6 +323,11 @@ append_storage(StringInfo sql, List *options, bool hot)
 	if (fillfactor != NULL || hot)
 		appendStringInfo(sql, ", fillfactor = %ld", fillfactor ? strtol(fillfactor, NULL, 10) : HOT_FILLFACTOR);
 	appendStringInfoChar(sql, ')');
+	if (tablespace != NULL && !OidIsValid(get_tablespace_oid(tablespace, true)))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("tablespace \"%s\" does not exist", tablespace),
+				 errhint("Leave the option \"tablespace\" out, or name one of these: SELECT spcname FROM pg_tablespace.")));
 	if (tablespace != NULL)
 		appendStringInfo(sql, " TABLESPACE %s", quote_identifier(tablespace));
 }

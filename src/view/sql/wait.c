@@ -37,7 +37,6 @@
 #define LOOK_AGAIN_MS 200		/* at the status, while a mark is awaited */
 #define NO_WORKER_MS 20			/* until a worker is there to be asked */
 #define BEHIND_MS 1000			/* capture: from then on it is said */
-#define OUR_STATEMENT "SQL statement \""	/* where an error without a detail came from: nothing that the user wrote */
 
 typedef bool (*TdLook) (const TdView *view, int32 arg);
 
@@ -259,7 +258,7 @@ td_view_raise_failure(const TdView *view)
 			 errmsg("view %s has failed", view->name),
 			 err == NULL ? 0 :
 			 !may_see_errors(view) ? errdetail("Its last error has SQLSTATE %s.", err->sqlstate) :
-			 err->detail[0] && strncmp(err->detail, OUR_STATEMENT, strlen(OUR_STATEMENT)) != 0 ?
+			 err->detail[0] && strncmp(err->detail, TD_OUR_STATEMENT, strlen(TD_OUR_STATEMENT)) != 0 ?
 			 errdetail_internal("%s: %s", err->message, err->detail) : errdetail_internal("%s", err->message),
 			 err && err->hint[0] && may_see_errors(view) ? errhint("%s", err->hint) :
 			 errhint("Mend the cause, then: SELECT tapdata.refresh_view(%s).%s", quote_literal_cstr(view->name),

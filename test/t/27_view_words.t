@@ -1,0 +1,44 @@
+# What create_view and DDL are refused with: in words of the call, with what to do, without statements of tapdata's own.
+use strict;
+use warnings;
+use FindBin;
+use lib "$FindBin::Bin/lib";
+use Test::More;
+use TdProcs;
+
+my $pg = start_server('viewwords', 'max_worker_processes = 32');
+execute('postgres', 'CREATE EXTENSION tapdata', 'CREATE TABLE b (id int PRIMARY KEY, v int NOT NULL)', 'INSERT INTO b SELECT i, i FROM generate_series(1, 20) i');
+
+# All that psql shows of it.
+sub said
+{
+	my (@sql) = @_;
+	local $ENV{PGOPTIONS} = '-c client_min_messages=notice';
+	my $file = "$pg->{PGHOST}/words.sql";
+	open my $out, '>', $file or die "$file: $!";
+	print $out map { "$_;\n" } @sql;
+	close $out;
+	return scalar `'$pg->{TD_PG_BIN}/psql' -XAtq -v VERBOSITY=verbose -h '$pg->{PGHOST}' -p $pg->{PGPORT} -U postgres -d postgres -f '$file' 2>&1`;
+}
+
+sub refused
+{
+	my ($what, $code, $message, $hint, @sql) = @_;
+	my $said = said(@sql);
+	like($said, qr/ERROR:  $code: $message.*HINT:  .*$hint/s, $what);
+	unlike($said, qr/^(CONTEXT|QUERY):/m, "$what: nothing but that");
+	return;
+}
+
+# ---- the table of a view ----
+execute('postgres', 'CREATE SCHEMA closed', 'CREATE ROLE guest LOGIN', 'GRANT SELECT ON b TO guest');
+refused('a name of a system column', '42701', 'column name "xmin" conflicts', 'another name in the query', q{SELECT tapdata.create_view('m', 'SELECT id AS xmin FROM b')});
+refused('a tablespace that is not there', '42704', 'tablespace "nope" does not exist', 'pg_tablespace', q{SELECT tapdata.create_view('m', 'SELECT id FROM b', '{"tablespace": "nope"}')});
+refused('a schema without the right', '42501', 'permission denied for schema closed', 'CREATE on its schema', 'SET ROLE guest', q{SELECT tapdata.create_view('closed.m', 'SELECT id FROM b')});
+refused('a schema that is not there', '3F000', 'schema "nosuch" does not exist', 'Create the schema first', q{SELECT tapdata.create_view('nosuch.m', 'SELECT id FROM b')});
+refused('no schema at all', '3F000', 'no schema has been selected', 'name one that is there', q{SET search_path = ''}, q{SELECT tapdata.create_view('m', 'SELECT id FROM public.b')});
+execute('postgres', 'CREATE FUNCTION no_ddl() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN RAISE insufficient_privilege USING MESSAGE = \'not on weekdays\'; END $$', 'CREATE EVENT TRIGGER no_ddl ON ddl_command_start EXECUTE FUNCTION no_ddl()');
+like(said(q{SELECT tapdata.create_view('m', 'SELECT id FROM b')}), qr/42501: not on weekdays.*CONTEXT:.*no_ddl/s, 'what an event trigger says is told as it is');
+execute('postgres', 'DROP EVENT TRIGGER no_ddl');
+finish();
+done_testing();
