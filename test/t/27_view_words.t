@@ -40,5 +40,17 @@ refused('no schema at all', '3F000', 'no schema has been selected', 'name one th
 execute('postgres', 'CREATE FUNCTION no_ddl() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN RAISE insufficient_privilege USING MESSAGE = \'not on weekdays\'; END $$', 'CREATE EVENT TRIGGER no_ddl ON ddl_command_start EXECUTE FUNCTION no_ddl()');
 like(said(q{SELECT tapdata.create_view('m', 'SELECT id FROM b')}), qr/42501: not on weekdays.*CONTEXT:.*no_ddl/s, 'what an event trigger says is told as it is');
 execute('postgres', 'DROP EVENT TRIGGER no_ddl');
+
+# ---- notices are about a view that is there ----
+execute('postgres', 'CREATE TABLE nokey (k int, v int)', 'CREATE TABLE wide (k int PRIMARY KEY, v int)');
+my $joined = 'SELECT n.v, w.k FROM nokey n JOIN wide w ON w.v = n.k';
+refused('old rows kept of a table without a key', '55000', 'old rows of table public.nokey can', '', qq{SELECT tapdata.create_view('m', '$joined', '{"old_images": "kept"}')});
+unlike(said(qq{SELECT tapdata.create_view('m', '$joined', '{"old_images": "kept"}')}), qr/NOTICE/, 'no notice goes before the error');
+like(said(qq{SELECT tapdata.create_view('m', '$joined')}), qr/NOTICE:.* indexes that the view would use.*explain_view\('public\.m'\)/s, 'it comes with the view');
+like(said(q{SELECT tapdata.create_view('m', 'SELECT v, k FROM nokey', or_replace => true)}), qr/^m$/m, 'another definition');
+execute('postgres', q{SELECT tapdata.wait_view('m')}, q{SELECT tapdata.create_view('over_m', 'SELECT v, k FROM m')});
+unlike(said(q{SELECT tapdata.create_view('m', 'SELECT n.k FROM nokey n JOIN wide w ON w.v = n.k', or_replace => true)}), qr/NOTICE/, 'nor before that of a replacement');
+execute('postgres', q{SELECT tapdata.drop_view('over_m')}, q{SELECT tapdata.drop_view('m')});
+
 finish();
 done_testing();

@@ -34,8 +34,9 @@
 
 static void refuse_existing(const TdViewName *name, bool is_view);
 static TdView *create(const TdViewName *name, const char *sql, List *options);
-static void add_rows(TdView *view, const TdShape *shape, List *options);
+static List *add_rows(TdView *view, const TdShape *shape, List *options);
 static void require_one_group(const TdView *view, const TdShape *shape);
+static void keep_told(TdParts *parts, TdView *view, const TdShape *shape, List *explained);
 static void tell_wanted(const TdView *view, List *explained);
 static void tell_moments(const TdShape *shape);
 static void tell_unnamed(const TdView *view, const TdShape *shape);
@@ -119,20 +120,23 @@ create(const TdViewName *name, const char *sql, List *options)
 	view->twin = td_view_create_twin(name->schema, "tapdata_views", td_twin_name(name->schema, name->table), view->relation, td_query_text(query));
 	td_twin_needs(view->twin, proofs);
 	shapes = td_parts_complete(&parts, name, view);
-	td_identity_need(lappend(shapes, td_view_complete(view, name->schema, options)));
+	td_identity_need(lappend(shapes, td_view_complete(view, name->schema, options, &parts)));
 	td_view_follow_feed(view->id);
 	CommandCounterIncrement();
+	td_view_tell(&parts);
 	return view;
 }
 
-/* Of a view whose table and SQL views are there: what it needs of others, the rows of the catalog, its state. */
+/* Of a view whose table and SQL views are there: what it needs of others, the rows of the catalog, its state; noted for td_view_tell. */
 TdShape *
-td_view_complete(TdView *view, const char *draft_schema, List *options)
+td_view_complete(TdView *view, const char *draft_schema, List *options, TdParts *parts)
 {
 	TdShape    *shape = td_query_shape(td_twin_query(view->query), view->owner, view->allow_full);
+	List	   *explained;
 
 	td_twin_needs(view->query, shape->proofs);
-	add_rows(view, shape, options);
+	explained = add_rows(view, shape, options);
+	keep_told(parts, view, shape, explained);
 	if (td_kept_wanted(options))
 		td_kept_need(view, shape, draft_schema, options);
 	if (shape->grouped || (shape->keyed && !shape->keyed->stored))
@@ -142,8 +146,8 @@ td_view_complete(TdView *view, const char *draft_schema, List *options)
 	return shape;
 }
 
-/* The rows of the catalog. */
-static void
+/* The rows of the catalog; returns the shape, explained. */
+static List *
 add_rows(TdView *view, const TdShape *shape, List *options)
 {
 	List	   *explained = td_explain(shape);
@@ -155,12 +159,47 @@ add_rows(TdView *view, const TdShape *shape, List *options)
 		(void) parse_bool(writable, &view->writable);
 	td_view_add(view, options, settings, strategy); /* of a part once more: it was drafted */
 	require_one_group(view, shape);
-	tell_wanted(view, explained);
-	tell_whole(view, explained);
-	tell_moments(shape);
-	tell_unnamed(view, shape);
 	for (int i = 0; i < shape->noccurrences; i++)
 		td_view_add_base(view->id, shape->occurrences[i].relid, shape->occurrences[i].columns);
+	return explained;
+}
+
+/* ---- what there is to tell ---- */
+
+/* Of a view, or a part of it, that is there. */
+typedef struct TdTold
+{
+	TdView	   *view;
+	const TdShape *shape;
+	List	   *explained;
+} TdTold;
+
+static void
+keep_told(TdParts *parts, TdView *view, const TdShape *shape, List *explained)
+{
+	TdTold	   *told = palloc(sizeof(TdTold));
+
+	told->view = view;
+	told->shape = shape;
+	told->explained = explained;
+	parts->told = lappend(parts->told, told);
+}
+
+/* Once nothing can be refused any more. */
+void
+td_view_tell(const TdParts *parts)
+{
+	ListCell   *lc;
+
+	foreach(lc, parts->told)
+	{
+		const TdTold *told = lfirst(lc);
+
+		tell_wanted(told->view, told->explained);
+		tell_whole(told->view, told->explained);
+		tell_moments(told->shape);
+		tell_unnamed(told->view, told->shape);
+	}
 }
 
 /* Filling it, and every tick, may take long without them. */

@@ -147,7 +147,7 @@ td_parts_complete(TdParts *parts, const TdViewName *name, TdView *view)
 		hidden->twin = td_view_create_twin(name->schema, TD_PART_SCHEMA, psprintf("%s_q", get_rel_name(hidden->relation)), hidden->relation, td_query_text(part->query));
 		hidden->query = hidden->twin;
 		td_view_make_part(hidden->relation, view->relation);
-		shapes = lappend(shapes, td_view_complete(hidden, name->schema, td_view_options_for(parts->options, 'p')));
+		shapes = lappend(shapes, td_view_complete(hidden, name->schema, td_view_options_for(parts->options, 'p'), parts));
 	}
 	view->query = td_view_create_twin(name->schema, TD_PART_SCHEMA, psprintf("v%d_q", view->id), view->relation, td_query_text(parts->rest));
 	return shapes;

@@ -94,7 +94,6 @@ td_view_replace(Oid existing, const TdViewName *name, const char *sql, List *opt
 		TdView	   *new = make(old, name, query, options, allow_full);
 
 		td_twin_needs(new->twin, proofs);
-		require_fits(old, new);
 		log_replacing(old);
 	}
 	td_view_wake(old);
@@ -241,8 +240,10 @@ make(const TdView *old, const TdViewName *name, Query *query, List *options, boo
 	recordDependencyOn(&table, &owner, DEPENDENCY_AUTO);
 	new->twin = td_view_create_twin(name->schema, TD_PART_SCHEMA, psprintf("v%d_t", new->id), new->relation, td_query_text(query));
 	shapes = td_parts_complete(&parts, name, new);
-	td_identity_need(lappend(shapes, td_view_complete(new, name->schema, options)));
+	td_identity_need(lappend(shapes, td_view_complete(new, name->schema, options, &parts)));
 	CommandCounterIncrement();
+	require_fits(old, new);
+	td_view_tell(&parts);
 	return new;
 }
 

@@ -44,9 +44,6 @@ extern void td_view_create_state(const TdView *view, const TdPlan *plan, List *o
 extern void td_view_make_part(Oid part, Oid table);
 extern void td_view_create_index(Oid schema, const char *table, const char *label, const char *columns);	/* that the table can't do without; as the caller */
 
-/* ---- create.c ---- */
-extern TdShape *td_view_complete(TdView *view, const char *draft_schema, List *options); /* table and SQL views are there: the rest, but what it needs of base tables */
-
 /* ---- replace.c ---- */
 extern void td_view_replace(Oid existing, const TdViewName *name, const char *sql, List *options);	/* a live view, which gets another definition; sql NULL: its own again */
 extern TdView *td_view_replacement(const TdView *old);	/* what is to take its place; NULL = nothing */
@@ -68,6 +65,7 @@ typedef struct TdParts
 	List	   *ids;			/* numbers for parts, and at last the view's; NIL = none are needed */
 	List	   *list;			/* of TdPart * */
 	Query	   *rest;			/* over the tables of the parts; NULL = the query is kept as it is */
+	List	   *told;			/* of create.c: what is to be said of each of them in the end */
 } TdParts;
 
 extern TdShape *td_parts_shape(Query *query, TdParts *parts, bool allow_full);
@@ -76,6 +74,10 @@ extern void td_parts_alter(const TdView *view, List *options);
 extern void td_parts_follow(const TdView *view);	/* to its owner */
 extern List *td_parts_explain_query(Query *query);	/* of TdExplained * */
 extern List *td_parts_explain_view(const TdView *view);
+
+/* ---- create.c ---- */
+extern TdShape *td_view_complete(TdView *view, const char *draft_schema, List *options, TdParts *parts); /* table and SQL views are there: the rest, but what it needs of base tables */
+extern void td_view_tell(const TdParts *parts);	/* the notices about a view and its parts, when all else is done */
 
 /* ---- kept.c: tables with old rows of base tables ---- */
 extern bool td_kept_wanted(List *options);
