@@ -214,6 +214,7 @@ extern Bitmapset *td_identity_columns(Relation rel, char kind, Oid index);
 
 /* Settings that a pinned view depends on, now: {"TimeZone": "UTC", ...}. */
 extern Datum td_settings_now(void);
+extern void td_settings_require(void);	/* 0A000 where those of now can't become a view's */
 
 /*
  * What a plan stands on, as text: per relation its columns used (number, name, type), persistence, kind, row security, partitions, and of each function used its

@@ -52,5 +52,20 @@ execute('postgres', q{SELECT tapdata.wait_view('m')}, q{SELECT tapdata.create_vi
 unlike(said(q{SELECT tapdata.create_view('m', 'SELECT n.k FROM nokey n JOIN wide w ON w.v = n.k', or_replace => true)}), qr/NOTICE/, 'nor before that of a replacement');
 execute('postgres', q{SELECT tapdata.drop_view('over_m')}, q{SELECT tapdata.drop_view('m')});
 
+# ---- what stands before pg_catalog in search_path ----
+execute('postgres', 'CREATE FUNCTION public.upper(text) RETURNS text LANGUAGE sql IMMUTABLE AS $$SELECT \'mine: \' || $1$$', 'CREATE FUNCTION loud(int) RETURNS text LANGUAGE plpgsql IMMUTABLE AS $$BEGIN RETURN upper($1::text || \'a\'); END$$');
+my $path = 'SET search_path = public, pg_catalog';
+is(said($path, 'SELECT loud(1)'), "mine: 1a\n", 'a function whose meaning depends on it');
+refused('such a view', '0A000', 'views that depend on settings do not support a search_path with pg_catalog behind another schema', 'leave it out', $path, q{SELECT tapdata.create_view('m', 'SELECT id, loud(id) AS l FROM b')});
+refused('as a part', '0A000', 'views that depend on settings do not support', 'leave it out', $path, q{SELECT tapdata.create_view('m', 'SELECT id FROM b WHERE loud(id) > (SELECT max(loud(id)) FROM b)')});
+like(said($path, q{SELECT tapdata.create_view('m', 'SELECT id, v FROM b')}), qr/^m$/m, 'one that depends on no settings may have any path');
+refused('replaced', '0A000', 'views that depend on settings do not support', 'leave it out', $path, q{SELECT tapdata.create_view('m', 'SELECT id, v, loud(id) AS l FROM b', or_replace => true)});
+for ('public', 'pg_catalog, public', 'pg_temp, pg_catalog, public')
+{
+	is(said("SET search_path = $_", q{SELECT public.loud(1)}), "1A\n", "search_path $_");
+	like(said("SET search_path = $_", q{SELECT tapdata.create_view('public.n', 'SELECT id, public.loud(id) AS l FROM public.b')}, q{SELECT tapdata.wait_view('public.n') IS NOT NULL}), qr/^t$/m, 'a view');
+	is(value('postgres', q{SELECT l FROM n WHERE id = 1}), '1A', 'finds what the query does');
+	execute('postgres', q{SELECT tapdata.drop_view('n')});
+}
 finish();
 done_testing();

@@ -16,6 +16,7 @@
 #include "postgres.h"
 
 #include "catalog/namespace.h"
+#include "catalog/pg_namespace.h"
 #include "lib/stringinfo.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
@@ -46,6 +47,32 @@ search_path_now(void)
 	}
 	list_free(schemas);
 	return path.data;
+}
+
+/*
+ * The settings are the view's for as long as it lives, and pg_catalog comes first in its search_path (maintain/scope.c): what stands before that here
+ * would be found by functions of the query, and not by those of the view.
+ */
+void
+td_settings_require(void)
+{
+	List	   *schemas = fetch_search_path(true);
+	ListCell   *lc;
+
+	foreach(lc, schemas)
+	{
+		if (isAnyTempNamespace(lfirst_oid(lc)))
+			continue;
+		if (lfirst_oid(lc) != PG_CATALOG_NAMESPACE)
+			ereport(ERROR,
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					 errmsg("views that depend on settings do not support a search_path with pg_catalog behind another schema"),
+					 errdetail("Schema %s stands before it: a function called by the query might mean something there that it would not mean for the view.",
+							   quote_identifier(get_namespace_name(lfirst_oid(lc)))),
+					 errhint("Name pg_catalog first in search_path, or leave it out, which means the same.")));
+		break;
+	}
+	list_free(schemas);
 }
 
 static void

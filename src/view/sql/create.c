@@ -155,6 +155,8 @@ add_rows(TdView *view, const TdShape *shape, List *options)
 	Datum		settings = shape->pinned ? td_settings_now() : DirectFunctionCall1(jsonb_in, CStringGetDatum("{}"));
 	const char *writable = td_pairs_get(options, "writable");
 
+	if (shape->pinned)
+		td_settings_require();
 	if (writable != NULL)
 		(void) parse_bool(writable, &view->writable);
 	td_view_add(view, options, settings, strategy); /* of a part once more: it was drafted */
