@@ -67,5 +67,20 @@ for ('public', 'pg_catalog, public', 'pg_temp, pg_catalog, public')
 	is(value('postgres', q{SELECT l FROM n WHERE id = 1}), '1A', 'finds what the query does');
 	execute('postgres', q{SELECT tapdata.drop_view('n')});
 }
+
+# ---- rows of a base table as values ----
+execute('postgres', 'CREATE TABLE q (id int PRIMARY KEY, v int, w int)', 'INSERT INTO q VALUES (1, 10, 5)', map { "SELECT tapdata.create_view($_)" } q{'r', 'SELECT q, q.id FROM q'}, q{'r_list', 'SELECT v, array_agg(q) AS l FROM q GROUP BY v'}, q{'r_json', 'SELECT to_jsonb(q) AS j, id FROM q'});
+execute('postgres', map { "SELECT tapdata.wait_view('$_')" } qw(r r_list r_json));
+my $calls = qr/drop_view\('public\.r(_list)?'\).*drop_view\('public\.r(_list)?'\)/i;
+refused('a column with a default', '0A000', 'cannot alter table "q" because column .* uses its row type', qr/Add the column without a default.*Or drop .*$calls.*to_jsonb/, q{ALTER TABLE q ADD COLUMN n text DEFAULT 'x'});
+refused('another type', '0A000', 'cannot alter table "q" because column .* uses its row type', qr/Drop .*$calls.*to_jsonb/, 'ALTER TABLE q ALTER COLUMN w TYPE text');
+unlike(said(q{ALTER TABLE q ADD COLUMN n text DEFAULT 'x'}), qr/r_json/, 'a view that makes jsonb of them is not in the way');
+is(said('ALTER TABLE q ADD COLUMN n text', q{ALTER TABLE q ALTER COLUMN n SET DEFAULT 'x'}, q{UPDATE q SET n = 'x'}), '', 'what the hint says is possible');
+for my $v (qw(r r_list r_json))
+{
+	execute('postgres', "SELECT tapdata.wait_view('$v')");
+	is(value('postgres', "SELECT count(*) FROM tapdata.check_view('$v')"), 0, "$v is exact");
+}
+is(value('postgres', 'SELECT q::text FROM r'), '(1,10,5,x)', 'and has the column');
 finish();
 done_testing();

@@ -70,7 +70,7 @@ static bool may_be_below_any(Node *statement);
 static pg_noinline List *views_concerned(Node *statement);
 static List *readers_of(Oid relation);
 static List *views_on_columns(Node *statement);
-static void add_hint(List *mentions, MemoryContext caller);
+static void add_hint(List *mentions, char *rows_hint, MemoryContext caller);
 static char *hint_of(const char *detail, List *mentions);
 static void leave_parts_out(char *detail);
 static bool is_mentioned(const char *detail, const TdMention *mention);
@@ -101,6 +101,7 @@ utility(PlannedStmt *pstmt, const char *query, bool read_only, ProcessUtilityCon
 	Node	   *statement = pstmt->utilityStmt;
 	MemoryContext caller = CurrentMemoryContext;
 	List	   *mentions;
+	char	   *rows_hint;
 	List	   *identities;		/* to be set back when the extension goes */
 	bool		moves;
 
@@ -111,6 +112,7 @@ utility(PlannedStmt *pstmt, const char *query, bool read_only, ProcessUtilityCon
 	}
 	td_view_refuse_ddl(statement);
 	mentions = views_concerned(statement);
+	rows_hint = td_view_rows_hint(statement);
 	moves = moves_views(statement);
 	identities = may_drop_extension(statement) ? td_identities(true) : NIL;
 	td_views_end_fills(statement);
@@ -120,7 +122,7 @@ utility(PlannedStmt *pstmt, const char *query, bool read_only, ProcessUtilityCon
 	}
 	PG_CATCH();
 	{
-		add_hint(mentions, caller);
+		add_hint(mentions, rows_hint, caller);
 		PG_RE_THROW();
 	}
 	PG_END_TRY();
@@ -305,7 +307,7 @@ readers_of(Oid relation)
 
 /* In PG_CATCH: the error goes on with our hint, if it is one about a view; otherwise returns. */
 static void
-add_hint(List *mentions, MemoryContext caller)
+add_hint(List *mentions, char *rows_hint, MemoryContext caller)
 {
 	ErrorData  *edata;
 	char	   *hint = NULL;
@@ -314,6 +316,8 @@ add_hint(List *mentions, MemoryContext caller)
 	edata = CopyErrorData();
 	if (edata->detail && (edata->sqlerrcode == ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST || edata->sqlerrcode == ERRCODE_FEATURE_NOT_SUPPORTED))
 		hint = hint_of(edata->detail, mentions);
+	if (edata->detail == NULL && edata->hint == NULL && edata->sqlerrcode == ERRCODE_FEATURE_NOT_SUPPORTED)
+		hint = rows_hint;
 	if (hint == NULL)
 	{
 		FreeErrorData(edata);
@@ -321,7 +325,8 @@ add_hint(List *mentions, MemoryContext caller)
 	}
 	FlushErrorState();
 	edata->hint = hint;
-	leave_parts_out(edata->detail);
+	if (edata->detail)
+		leave_parts_out(edata->detail);
 	ReThrowError(edata);
 }
 

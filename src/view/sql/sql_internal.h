@@ -133,6 +133,9 @@ extern bool td_group_catch_up(int32 group, TimestampTz end);	/* whatever streams
 struct PlannedStmt;
 extern bool td_calls_stable(const struct PlannedStmt *plan);	/* functions whose statements see what the query sees */
 
+/* ---- rows.c ---- */
+extern char *td_view_rows_hint(Node *statement);	/* for an error about the row type of the table that it changes; NULL = no view has that */
+
 /* ---- hooks.c ---- */
 extern bool td_view_ddl;		/* DDL of our own is on its way */
 extern void td_views_tidy(void);	/* after views are gone */
