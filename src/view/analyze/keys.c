@@ -349,6 +349,33 @@ unique_columns(const Facts *facts, int occurrence, Relation rel, Relation index)
 	return columns;
 }
 
+/* Those that count in the analysis that runs; NULL = all. */
+static TdCounted *counted = NULL;
+
+TdCounted *
+td_count_uniques(TdCounted *now)
+{
+	TdCounted  *before = counted;
+
+	counted = now;
+	return before;
+}
+
+static bool
+counts(Oid index)
+{
+	MemoryContext old;
+
+	if (counted == NULL)
+		return true;
+	if (!counted->all)
+		return list_member_oid(counted->indexes, index);
+	old = MemoryContextSwitchTo(counted->context);
+	counted->indexes = list_append_unique_oid(counted->indexes, index);
+	MemoryContextSwitchTo(old);
+	return true;
+}
+
 /* Of UniqueKey *; facts NULL = whatever the query says. */
 static List *
 unique_indexes(const Facts *facts, int occurrence, Relation rel, bool inherited)
@@ -363,7 +390,7 @@ unique_indexes(const Facts *facts, int occurrence, Relation rel, bool inherited)
 		Relation	index = index_open(lfirst_oid(lc), AccessShareLock);
 		Bitmapset  *columns = none ? NULL : unique_columns(facts, occurrence, rel, index);
 
-		if (columns)
+		if (columns && counts(lfirst_oid(lc)))
 		{
 			UniqueKey  *unique = palloc(sizeof(UniqueKey));
 
@@ -628,6 +655,21 @@ learn(Facts *facts)
 	}
 }
 
+/* For the order of joins alone: those count, too, on which nothing else stands. */
+static void
+learn_unique(const Facts *facts, int i)
+{
+	TdCounted  *own = td_count_uniques(NULL);
+	TdOccurrence *o = &facts->shape->occurrences[i];
+	Relation	rel = table_open(o->relid, AccessShareLock);
+	ListCell   *lc;
+
+	foreach(lc, unique_indexes(facts, i, rel, o->inh))
+		o->unique = lappend(o->unique, ((UniqueKey *) lfirst(lc))->columns);
+	table_close(rel, NoLock);
+	(void) td_count_uniques(own);
+}
+
 void
 td_infer_keys(TdShape *shape)
 {
@@ -635,12 +677,7 @@ td_infer_keys(TdShape *shape)
 
 	learn(&facts);
 	for (int i = 0; i < shape->noccurrences; i++)
-	{
-		ListCell   *lc;
-
-		foreach(lc, facts.unique[i])
-			shape->occurrences[i].unique = lappend(shape->occurrences[i].unique, ((UniqueKey *) lfirst(lc))->columns);
-	}
+		learn_unique(&facts, i);
 	for (int i = 0; i < shape->ncolumns; i++)
 		shape->columns[i].not_null = output_not_null(&facts, (Node *) list_nth_node(TargetEntry, shape->outputs, i)->expr);
 	shape->unique = shape->one_group ? key_of_one_row(shape) : find_key(&facts, &shape->proofs);
