@@ -126,7 +126,7 @@ typedef struct TdShape
 	int			ncolumns;
 	TdViewColumn *columns;
 	List	   *unique;			/* of int: columns (from 1) that are a key of the result, nulls equal; NIL = none is known */
-	List	   *proofs;			/* of oid: unique indexes of base tables without which they would be none */
+	List	   *proofs;			/* of oid: of a keeper, the index of its key */
 	bool		pinned;			/* a function in it depends on settings */
 	bool		moments;		/* text of rows becomes a date or a time */
 	List	   *functions;		/* of oid: used and not built in */
