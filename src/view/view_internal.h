@@ -126,7 +126,7 @@ typedef struct TdShape
 	int			ncolumns;
 	TdViewColumn *columns;
 	List	   *unique;			/* of int: columns (from 1) that are a key of the result, nulls equal; NIL = none is known */
-	List	   *proofs;			/* of oid: unique indexes of base tables without which they would be none */
+	List	   *proofs;			/* of oid: of a keeper, the index of its key */
 	bool		pinned;			/* a function in it depends on settings */
 	bool		moments;		/* text of rows becomes a date or a time */
 	List	   *functions;		/* of oid: used and not built in */
@@ -192,6 +192,35 @@ extern void td_shape_learn(TdShape *shape, int32 view); /* takes over from the c
 
 /* The same for a query that td_analyze has refused: one without a key (nkeys 0), of which everything is computed anew whenever a relation in it changes. */
 extern TdShape *td_analyze_full(Query *query, Oid owner, TdError *err);
+
+/* ---- keys.c, plan/proofs.c: which unique indexes a view stands on ---- */
+
+/* Unique indexes that an analysis counts on: those in the list, or all, which are then entered. */
+typedef struct TdCounted
+{
+	bool		all;
+	List	   *indexes;		/* of oid */
+	MemoryContext context;		/* of the list */
+} TdCounted;
+
+extern TdCounted *td_count_uniques(TdCounted *now); /* from now on; NULL = all; returns what was before, which the caller sets again, also on error */
+/* What is asked of td_analyze, or of td_analyze_keeper (keeps > 0: columns of its key), or, where it refuses, of td_analyze_full. */
+typedef struct TdQuestion
+{
+	Query	   *query;
+	Oid			owner;
+	int			keeps;
+	bool		allow_full;
+} TdQuestion;
+
+extern TdShape *td_analyze_counting(const TdQuestion *question, TdCounted *counted, TdError *err);
+
+/*
+ * The unique indexes (oids) that a view of this query stands on: those recorded, and as few more as give it the plan that all of them do, or, where tables are there
+ * already (fits), a plan that they have the columns for.  With others it would have other tables, or none.
+ */
+extern List *td_find_proofs(const TdQuestion *question, const List *recorded, bool (*fits) (const TdShape *, void *), void *context);
+extern List *td_twin_proofs(Oid twin);	/* those that the definition of a twin has been made to depend on */
 
 /* The analysed query of a view's twin with the twins in it replaced by the tables of their views; keeps AccessShareLock on nothing. */
 extern Query *td_twin_query(Oid twin);
@@ -506,6 +535,7 @@ typedef struct TdViewRun
 	TdRanCount		counts[TD_RAN_KINDS];
 } TdViewRun;
 
+extern bool td_run_fits(const TdShape *shape, void *view);	/* has the view the tables for a plan of this shape? */
 extern TdViewRun *td_run_create(TdView *view, MemoryContext parent);	/* analyses and plans; raises what is wrong */
 extern void td_run_destroy(TdViewRun *run);
 extern Oid	td_state_table(const TdView *view); /* InvalidOid = it has none */

@@ -61,12 +61,15 @@ take_occurrences(TdShape *shape, Node *node, TdError *err)
 	return true;
 }
 
-/* Where another view wants them, a table's delta has the rows of those that inherit from it as well: a keyed view does not mind. */
+/*
+ * Where another view wants them, a table's delta has the rows of those that inherit from it as well: a keyed view does not mind.  Also where none does
+ * yet: a view can't become another kind when one comes or goes.
+ */
 static bool
 check_only(const TdShape *shape, TdError *err)
 {
 	for (int i = 0; i < shape->noccurrences; i++)
-		if (!shape->occurrences[i].inh && td_holds_rows_of_others(shape->occurrences[i].relid, true))
+		if (!shape->occurrences[i].inh && td_may_be_inherited(shape->occurrences[i].relid))
 			return td_refuse(err, TD_NOT_ONLY_PARENT, td_qualified_name(shape->occurrences[i].relid));
 	return true;
 }

@@ -114,6 +114,7 @@ extern bool td_check_keyed_structure(Query *query, TdError *err);	/* of a keyed 
 
 /* relations.c: each occurrence's relation, and the columns used of it. */
 extern bool td_check_relations(const TdShape *shape, Oid owner, TdError *err);
+extern bool td_may_be_inherited(Oid relid);	/* by ordinary tables */
 extern bool td_holds_rows_of_others(Oid relid, bool inherited);	/* read with what inherits from it: neither keys nor NOT NULLs of its own hold */
 extern char *td_qualified_name(Oid relid);	/* schema.table, quoted as needed; "relation with OID n" when it is gone */
 

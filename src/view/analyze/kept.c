@@ -52,7 +52,7 @@ td_analyze_keeper(Query *query, Oid owner, int nkeys, TdError *err)
 	o->touch = true;
 	for (int i = 0; i < nkeys; i++)
 		o->told = bms_add_member(o->told, list_nth_int(columns, i));
-	shape->proofs = list_concat_unique_oid(shape->proofs, key_index(o));
+	shape->proofs = key_index(o);
 	return shape;
 }
 

@@ -349,12 +349,40 @@ unique_columns(const Facts *facts, int occurrence, Relation rel, Relation index)
 	return columns;
 }
 
+/* Those that count in the analysis that runs; NULL = all. */
+static TdCounted *counted = NULL;
+
+TdCounted *
+td_count_uniques(TdCounted *now)
+{
+	TdCounted  *before = counted;
+
+	counted = now;
+	return before;
+}
+
+static bool
+counts(Oid index)
+{
+	MemoryContext old;
+
+	if (counted == NULL)
+		return true;
+	if (!counted->all)
+		return list_member_oid(counted->indexes, index);
+	old = MemoryContextSwitchTo(counted->context);
+	counted->indexes = list_append_unique_oid(counted->indexes, index);
+	MemoryContextSwitchTo(old);
+	return true;
+}
+
 /* Of UniqueKey *; facts NULL = whatever the query says. */
 static List *
 unique_indexes(const Facts *facts, int occurrence, Relation rel, bool inherited)
 {
 	List	   *indexes = RelationGetIndexList(rel);
 	bool		none = td_holds_rows_of_others(RelationGetRelid(rel), inherited);
+	bool		of_view = counted != NULL && td_view_of(RelationGetRelid(rel), true) != NULL;	/* whose key is the views' own business */
 	List	   *keys = NIL;
 	ListCell   *lc;
 
@@ -363,7 +391,7 @@ unique_indexes(const Facts *facts, int occurrence, Relation rel, bool inherited)
 		Relation	index = index_open(lfirst_oid(lc), AccessShareLock);
 		Bitmapset  *columns = none ? NULL : unique_columns(facts, occurrence, rel, index);
 
-		if (columns)
+		if (columns && (of_view || counts(lfirst_oid(lc))))
 		{
 			UniqueKey  *unique = palloc(sizeof(UniqueKey));
 
@@ -425,8 +453,8 @@ columns_known(const Facts *facts, int occurrence, const Bitmapset *attnums, cons
 	return found == bms_num_members(attnums);
 }
 
-/* The index that says so; InvalidOid = none does. */
-static Oid
+/* Does a unique index say so? */
+static bool
 occurrence_known(const Facts *facts, int occurrence, const Bitmapset *known)
 {
 	ListCell   *lc;
@@ -436,14 +464,14 @@ occurrence_known(const Facts *facts, int occurrence, const Bitmapset *known)
 		const UniqueKey *unique = lfirst(lc);
 
 		if (columns_known(facts, occurrence, unique->columns, known))
-			return unique->index;
+			return true;
 	}
-	return InvalidOid;
+	return false;
 }
 
-/* All classes that follow from the known ones; *occurrences gets those that are one row for each value of them, *proofs the indexes. */
+/* All classes that follow from the known ones; *occurrences gets those that are one row for each value of them. */
 static Bitmapset *
-close_over(const Facts *facts, Bitmapset *known, Bitmapset **occurrences, List **proofs)
+close_over(const Facts *facts, Bitmapset *known, Bitmapset **occurrences)
 {
 	bool		more = true;
 
@@ -454,13 +482,9 @@ close_over(const Facts *facts, Bitmapset *known, Bitmapset **occurrences, List *
 		more = false;
 		for (int o = 0; o < facts->shape->noccurrences; o++)
 		{
-			Oid			index = bms_is_member(o, *occurrences) ? InvalidOid : occurrence_known(facts, o, known);
-
-			if (!OidIsValid(index))
+			if (bms_is_member(o, *occurrences) || !occurrence_known(facts, o, known))
 				continue;
 			*occurrences = bms_add_member(*occurrences, o);
-			if (facts->shape->occurrences[o].view == 0)
-				*proofs = list_append_unique_oid(*proofs, index);
 			for (int i = 0; i < facts->ncolumns; i++)
 			{
 				if (facts->columns[i].occurrence == o)
@@ -520,9 +544,9 @@ key_known(const Facts *facts, Node *key, const Bitmapset *known, const Bitmapset
 	return expression_known(facts, key, known, occurrences);
 }
 
-/* Is there at most one row of the result for each value of these columns (from 0)?  *proofs gets the indexes that say so. */
+/* Is there at most one row of the result for each value of these columns (from 0)? */
 static bool
-is_key(const Facts *facts, const Bitmapset *columns, List **proofs)
+is_key(const Facts *facts, const Bitmapset *columns)
 {
 	const TdShape *shape = facts->shape;
 	Bitmapset  *known = NULL,
@@ -540,10 +564,9 @@ is_key(const Facts *facts, const Bitmapset *columns, List **proofs)
 		if (source && IsA(source, Var))
 			known = bms_add_member(known, find_column(facts, (Var *) source)->class);
 	}
-	*proofs = NIL;
 	if (shape->grouped && bms_num_members(keys) == list_length(shape->keys))
 		return true;
-	known = close_over(facts, known, &occurrences, proofs);
+	known = close_over(facts, known, &occurrences);
 	if (!shape->grouped)
 		return bms_num_members(occurrences) == shape->noccurrences;
 	for (key = 0; key < list_length(shape->keys); key++)
@@ -555,12 +578,11 @@ is_key(const Facts *facts, const Bitmapset *columns, List **proofs)
 }
 
 static List *
-find_key(const Facts *facts, List **proofs)
+find_key(const Facts *facts)
 {
 	const TdShape *shape = facts->shape;
 	Bitmapset  *columns = NULL;
 	List	   *key = NIL;
-	List	   *fewer_proofs;
 	int			i;
 
 	for (i = 0; i < shape->ncolumns; i++)
@@ -571,17 +593,14 @@ find_key(const Facts *facts, List **proofs)
 		if (source && (number >= 0 || IsA(source, Var)) && td_type_ordered(shape->columns[i].type))
 			columns = bms_add_member(columns, i);
 	}
-	if (!is_key(facts, columns, proofs))
+	if (!is_key(facts, columns))
 		return NIL;
 	for (i = shape->ncolumns - 1; i >= 0; i--)
 	{
 		Bitmapset  *fewer = bms_is_member(i, columns) ? bms_del_member(bms_copy(columns), i) : NULL;
 
-		if (!bms_is_empty(fewer) && is_key(facts, fewer, &fewer_proofs))
-		{
+		if (!bms_is_empty(fewer) && is_key(facts, fewer))
 			columns = fewer;
-			*proofs = fewer_proofs;
-		}
 	}
 	i = -1;
 	while ((i = bms_next_member(columns, i)) >= 0)
@@ -628,6 +647,21 @@ learn(Facts *facts)
 	}
 }
 
+/* For the order of joins alone: those count, too, on which nothing else stands. */
+static void
+learn_unique(const Facts *facts, int i)
+{
+	TdCounted  *own = td_count_uniques(NULL);
+	TdOccurrence *o = &facts->shape->occurrences[i];
+	Relation	rel = table_open(o->relid, AccessShareLock);
+	ListCell   *lc;
+
+	foreach(lc, unique_indexes(facts, i, rel, o->inh))
+		o->unique = lappend(o->unique, ((UniqueKey *) lfirst(lc))->columns);
+	table_close(rel, NoLock);
+	(void) td_count_uniques(own);
+}
+
 void
 td_infer_keys(TdShape *shape)
 {
@@ -635,15 +669,8 @@ td_infer_keys(TdShape *shape)
 
 	learn(&facts);
 	for (int i = 0; i < shape->noccurrences; i++)
-	{
-		ListCell   *lc;
-
-		foreach(lc, facts.unique[i])
-			shape->occurrences[i].unique = lappend(shape->occurrences[i].unique, ((UniqueKey *) lfirst(lc))->columns);
-	}
+		learn_unique(&facts, i);
 	for (int i = 0; i < shape->ncolumns; i++)
 		shape->columns[i].not_null = output_not_null(&facts, (Node *) list_nth_node(TargetEntry, shape->outputs, i)->expr);
-	shape->unique = shape->one_group ? key_of_one_row(shape) : find_key(&facts, &shape->proofs);
-	if (shape->unique == NIL)
-		shape->proofs = NIL;
+	shape->unique = shape->one_group ? key_of_one_row(shape) : find_key(&facts);
 }

@@ -80,7 +80,7 @@ static const Refusal refusals[] = {
 	{TD_NOT_TRANSITION_TABLE, "transition tables", "They end with their statement.", "Name the table itself."},
 	{TD_NOT_TABLESAMPLE, "TABLESAMPLE", "A sample is another one each time.", IN_THE_READER},
 	{TD_NOT_ONLY_PARTITIONED, "ONLY on partitioned table %s", "A partitioned table has no rows of its own.", "Leave ONLY out, or name a partition."},
-	{TD_NOT_ONLY_PARENT, "ONLY on table %s, which others inherit from", "Changes of those may be among its own.", "Leave ONLY out."},
+	{TD_NOT_ONLY_PARENT, "ONLY on table %s", "Changes of tables that inherit from it may be among its own.", "Leave ONLY out."},
 	{TD_NOT_WITHOUT_FROM, "a query without a table", "Nothing could ever change it.", "Name at least one table in FROM."},
 	{TD_NOT_WITHOUT_COLUMNS, "a query without columns", "Its rows could not be told apart.", "Select at least one column."},
 	{TD_NOT_TOO_MANY_TABLES, "more than %s tables in one query", "Each use of a table in FROM counts.", "Make a view of a part of the join, and join that one."},

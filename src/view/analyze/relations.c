@@ -118,6 +118,13 @@ td_holds_rows_of_others(Oid relid, bool inherited)
 		list_length(find_all_inheritors(relid, NoLock, NULL)) > 1;
 }
 
+/* Partitions have no children but partitions. */
+bool
+td_may_be_inherited(Oid relid)
+{
+	return get_rel_relkind(relid) == RELKIND_RELATION && !get_rel_relispartition(relid);
+}
+
 /* What is below a table is read with it. */
 static bool
 check_children(const Form_pg_class row, bool inherited, TdError *err)

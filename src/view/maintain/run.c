@@ -48,7 +48,7 @@
 
 #define MOST_CHANGED 8			/* occurrences, for which a delta is computed */
 
-static void require_columns(const TdViewRun *run, TupleDesc desc, bool state);
+static bool has_columns(const TdViewRun *run, TupleDesc desc, bool state);
 
 /* ---- making a run ---- */
 
@@ -56,16 +56,12 @@ static void
 plan_view(TdViewRun *run)
 {
 	int			level = td_scope_write_texts();
-	Query	   *query = td_twin_query(run->view->query);
+	TdQuestion	question = {td_twin_query(run->view->query), run->view->owner, run->view->keeps, run->view->allow_full};
+	TdCounted	proofs = {false, td_twin_proofs(run->view->query), CurrentMemoryContext};
 	TdError		err = {0};
 
-	td_require_casts(query);
-	if (run->view->keeps > 0)
-		run->shape = td_analyze_keeper(query, run->view->owner, run->view->keeps, &err);
-	else
-		run->shape = td_analyze(query, run->view->owner, &err);
-	if (run->shape == NULL && run->view->allow_full)
-		run->shape = td_analyze_full(query, run->view->owner, &err);
+	td_require_casts(question.query);
+	run->shape = td_analyze_counting(&question, &proofs, &err);
 	if (run->shape == NULL)
 		td_error_raise(&err);
 	td_shape_require_execute(run->shape, run->view->owner);
@@ -112,14 +108,15 @@ require_state_table(const TdView *view)
 	return relid;
 }
 
-/* Checks the columns of a table of ours, which its owner may have altered; their numbers go to attnums. */
-static void
-check_table(const TdViewRun *run, Oid relid, bool state, AttrNumber *attnums)
+/* Has a table of ours, which its owner may have altered, the columns for this run?  Their numbers go to attnums. */
+static bool
+table_fits(const TdViewRun *run, Oid relid, bool state, AttrNumber *attnums)
 {
 	Relation	rel = try_table_open(relid, AccessShareLock);
 	TupleDesc	all,
 				live;
 	int			n = 0;
+	bool		fits;
 
 	if (rel == NULL)
 		ereport(ERROR,
@@ -133,11 +130,32 @@ check_table(const TdViewRun *run, Oid relid, bool state, AttrNumber *attnums)
 	for (int i = 1; i <= all->natts; i++)
 		if (!TupleDescAttr(all, i - 1)->attisdropped)
 			TupleDescCopyEntry(live, ++n, all, i);
-	require_columns(run, live, state);
-	for (int i = all->natts; attnums && i > 0; i--)
+	fits = has_columns(run, live, state);
+	for (int i = all->natts; fits && attnums && i > 0; i--)
 		if (!TupleDescAttr(all, i - 1)->attisdropped)
 			attnums[--n] = i;
 	table_close(rel, NoLock);
+	return fits;
+}
+
+static void
+require_columns(const TdViewRun *run, bool has, bool state)
+{
+	if (!has)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 state ? errmsg("the state table of view %s does not have the columns of its query any more", run->view->name)
+				 : errmsg("the table of view %s does not have the columns of its query any more", run->view->name),
+				 errhint("Drop the view and create it again: SELECT tapdata.drop_view(%s).", quote_literal_cstr(run->view->name))));
+}
+
+bool
+td_run_fits(const TdShape *shape, void *view)
+{
+	TdViewRun	run = {.view = view,.shape = unconstify(TdShape *, shape),.plan = td_plan(shape)};
+	Oid			state = td_state_table(view);
+
+	return table_fits(&run, run.view->relation, false, NULL) && OidIsValid(state) == (run.plan->nstate > 0) && (!OidIsValid(state) || table_fits(&run, state, true, NULL));
 }
 
 static TdRunKept *
@@ -176,12 +194,12 @@ td_run_create(TdView *view, MemoryContext parent)
 		td_scope_enter(&scope, view, false);
 		plan_view(run);
 		run->kept = make_kept(run);
-		check_table(run, view->relation, false, run->kept->attnums);
+		require_columns(run, table_fits(run, view->relation, false, run->kept->attnums), false);
 		(void) td_feed_look_up(run);
 		if (run->plan->nstate > 0)
 		{
 			run->state_relid = require_state_table(view);
-			check_table(run, run->state_relid, true, NULL);
+			require_columns(run, table_fits(run, run->state_relid, true, NULL), true);
 		}
 		td_scope_leave(&scope);
 	}
@@ -257,8 +275,8 @@ td_run_require_rights(const TdViewRun *run)
 }
 
 /* desc: the table's columns that are not dropped, and one more. */
-static void
-require_columns(const TdViewRun *run, TupleDesc desc, bool state)
+static bool
+has_columns(const TdViewRun *run, TupleDesc desc, bool state)
 {
 	int			n = state ? run->plan->nstate : run->shape->ncolumns;
 	bool		same = desc->natts == n + 1;
@@ -271,12 +289,7 @@ require_columns(const TdViewRun *run, TupleDesc desc, bool state)
 
 		same = a->atttypid == type && strcmp(NameStr(a->attname), name) == 0;
 	}
-	if (!same)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 state ? errmsg("the state table of view %s does not have the columns of its query any more", run->view->name)
-				 : errmsg("the table of view %s does not have the columns of its query any more", run->view->name),
-				 errhint("Drop the view and create it again: SELECT tapdata.drop_view(%s).", quote_literal_cstr(run->view->name))));
+	return same;
 }
 
 /* ---- what the steps of a run share ---- */
@@ -318,7 +331,7 @@ td_open_view(TdTick *t)
 	TdStore    *store = td_store_open(t->run->view->relation, kept->nunique, kept->unique);
 
 	MemoryContextSwitchTo(old);
-	require_columns(t->run, td_store_desc(store), false);
+	require_columns(t->run, has_columns(t->run, td_store_desc(store), false), false);
 	return store;
 }
 
@@ -329,7 +342,7 @@ td_open_state(TdTick *t)
 	TdStore    *store = td_store_open(t->run->state_relid, t->run->plan->grouped ? t->run->plan->nkeys : 0, t->run->kept->keys);
 
 	MemoryContextSwitchTo(old);
-	require_columns(t->run, td_store_desc(store), true);
+	require_columns(t->run, has_columns(t->run, td_store_desc(store), true), true);
 	return store;
 }
 

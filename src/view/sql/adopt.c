@@ -29,7 +29,6 @@
 
 static void try_to_protect(const TdView *view);
 static void protect(const TdView *view);
-static void need(Oid twin, const List *proofs);
 
 PG_FUNCTION_INFO_V1(td_sql_adopt_database);
 
@@ -94,22 +93,16 @@ try_to_protect(const TdView *view)
 static void
 protect(const TdView *view)
 {
-	TdViewRun  *run = td_run_create(unconstify(TdView *, view), CurrentMemoryContext);
+	TdQuestion	question = {td_twin_query(view->query), view->owner, view->keeps, view->allow_full};
 	TdViewScope scope;
-	List	   *proofs = NIL;
+	List	   *total = NIL;
+	List	   *proofs;
 	TdError		unused = {0};
 
-	need(view->query, run->shape->proofs);
-	td_run_destroy(run);
 	td_scope_enter(&scope, view, false);
-	(void) td_make_total(td_twin_query(view->twin), &proofs, &unused);
+	(void) td_make_total(td_twin_query(view->twin), &total, &unused);
+	proofs = td_find_proofs(&question, list_concat_unique_oid(td_twin_proofs(view->query), total), td_run_fits, unconstify(TdView *, view));
 	td_scope_leave(&scope);
-	need(view->twin, proofs);
-}
-
-/* Not twice: in a copy of files all is there. */
-static void
-need(Oid twin, const List *proofs)
-{
-	td_twin_needs(twin, list_difference_oid(proofs, td_twin_proofs(twin)));
+	td_twin_needs(view->twin, total);
+	td_twin_needs(view->query, proofs);
 }

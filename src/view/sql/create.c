@@ -134,13 +134,13 @@ td_view_complete(TdView *view, const char *draft_schema, List *options, TdParts 
 	TdShape    *shape = td_query_shape(td_twin_query(view->query), view->owner, view->allow_full);
 	List	   *explained;
 
-	td_twin_needs(view->query, shape->proofs);
 	explained = add_rows(view, shape, options);
 	keep_told(parts, view, shape, explained);
 	if (td_kept_wanted(options))
 		td_kept_need(view, shape, draft_schema, options);
 	if (shape->grouped || (shape->keyed && !shape->keyed->stored))
 		td_view_create_state(view, td_plan(shape), options);
+	td_twin_needs(view->query, td_find_proofs(&(TdQuestion) {td_twin_query(view->query), view->owner, 0, view->allow_full}, td_twin_proofs(view->query), NULL, NULL));
 	td_write_guard(view->relation, !view->writable);
 	CommandCounterIncrement();
 	return shape;

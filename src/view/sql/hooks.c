@@ -476,6 +476,7 @@ need_below(RangeVar *name)
 	if (OidIsValid(relation) && get_rel_persistence(relation) == RELPERSISTENCE_PERMANENT)
 	{
 		CommandCounterIncrement();
+		td_require_no_keys_above(relation);
 		td_identity_need_below(relation);
 	}
 }

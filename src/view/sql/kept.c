@@ -340,6 +340,7 @@ td_kept_need(const TdView *view, TdShape *shape, const char *draft_schema, List 
 		if (keeper == NULL)
 			keeper = make_keeper(view, &need, draft_schema, options);
 		td_view_add_kept(view->id, keeper->id);
+		td_twin_needs(view->query, td_twin_proofs(keeper->query));
 		CommandCounterIncrement();
 	}
 	td_shape_learn(shape, view->id);
