@@ -133,7 +133,7 @@ FROM (VALUES
     ($$SELECT tapdata.create_view('a view', 'SELECT id FROM shop')$$,
         '42602: invalid name for a view: "a view" /  / Write it as in SQL: ''name'' or ''schema.name'', with double quotes around parts that need them.'),
     ($$SELECT tapdata.create_view('pg_temp.v', 'SELECT id FROM shop')$$, '0A000: a live view can''t be temporary /  / Give it a schema that stays: ''public.v''.'),
-    ($$SELECT tapdata.create_view('nosuch.v', 'SELECT id FROM shop')$$, '3F000: schema "nosuch" does not exist /  / '),
+    ($$SELECT tapdata.create_view('nosuch.v', 'SELECT id FROM shop')$$, '3F000: schema "nosuch" does not exist /  / Create the schema first, or name one that is there: ''public.name''.'),
     ($$SELECT tapdata.create_view(repeat('x', 64), 'SELECT id FROM shop')$$,
         '42622: the name of the view is too long / "' || repeat('x', 64) || '" has 64 bytes, 63 are allowed. / Choose a shorter name.'),
     ($$SELECT tapdata.create_view('v', 'SELECT id, id FROM shop')$$, '0A000: views do not support two columns named id / The columns of a table have names of their own. / Give each a name: SELECT ... AS name.'),

@@ -50,6 +50,7 @@ execute('postgres', "SELECT tapdata.stop_pipeline('$names[6]')") if $waiting ne 
 execute('postgres', "SELECT tapdata.stop_pipeline('$names[5]')") if $waiting ne $names[5];
 ok(eventually(sub { worker_pids('supervisor', 'other') == 1 }), 'then it gets one');
 isnt(value('other', "SELECT error FROM tapdata.views"), $why, 'and the views wait for their own workers at most');
+execute('other', "SELECT tapdata.drop_view('m')");    # no worker is left for it, nor shall it take that of a pipeline
 
 # tapdata.max_workers is a limit below that
 execute('postgres', 'ALTER SYSTEM SET tapdata.max_workers = 2', 'SELECT pg_reload_conf()');
