@@ -80,6 +80,14 @@ for my $step (1 .. $ENV{TD_KEYS_STEPS} || 40)
 }
 cmp_ok($said{'2BP01'} // 0, '>', 0, 'some are refused because views need the key');
 cmp_ok($did{'ALTER TABLE'} // 0, '>', 0, '... others not');
+{
+	my $kept_by = sub { rows('postgres', q{SELECT strategy, detail FROM tapdata.explain_view('without') WHERE node = 'view'}) };
+	execute('postgres', 'DROP TABLE below', (map { "SELECT tapdata.drop_view('$_')" } grep { $queries{$_} =~ /\bc\b/ } sort keys %queries), 'ALTER TABLE c DROP CONSTRAINT IF EXISTS c_pkey', 'ALTER TABLE c DROP CONSTRAINT IF EXISTS c_both', 'DROP INDEX IF EXISTS c_both', 'DROP INDEX IF EXISTS c_id', 'DROP INDEX IF EXISTS c_k', 'DROP INDEX IF EXISTS c_v', 'DELETE FROM c', qq{SELECT tapdata.create_view('without', \$q\$$queries{without}\$q\$)});
+	my $before = $kept_by->();
+	execute('postgres', 'ALTER TABLE c ADD PRIMARY KEY (id)');
+	is($kept_by->(), $before, 'explain_view shows the plan that it has, whatever key has come');
+	isnt(rows('postgres', qq{SELECT strategy, detail FROM tapdata.explain_query(\$q\$$queries{without}\$q\$) WHERE node = 'view'}), $before, '... and explain_query another one');
+}
 like(try_do(psql('postgres'), 'ALTER TABLE a DROP CONSTRAINT a_pkey'), qr/^2BP01 .*drop_view\('public\./s, 'what is refused names the calls');
 like(try_do(psql('postgres'), 'CREATE TABLE more () INHERITS (a)'), qr/^2BP01 .*can't inherit from "a": live views need a key of that.*ONLY/s, '... and the other way');
 finish();

@@ -336,11 +336,27 @@ td_parts_explain_query(Query *query)
 	return rows;
 }
 
+/* As its worker plans it. */
+static TdShape *
+shape_of(const TdView *view, Oid owner, Query *query)
+{
+	TdQuestion	question = {query, owner, 0, true};
+	TdCounted	proofs = {false, td_twin_proofs(view->query), CurrentMemoryContext};
+	TdError		err = {0};
+	TdShape    *shape = td_analyze_counting(&question, &proofs, &err);
+
+	if (shape == NULL)
+		td_error_raise(&err);
+	td_shape_require_execute(shape, owner);
+	td_shape_learn(shape, view->id);
+	shape->made = true;
+	return shape;
+}
+
 List *
 td_parts_explain_view(const TdView *view)
 {
 	List	   *parts = NIL;
-	TdShape    *top;
 	ListCell   *lc;
 
 	foreach(lc, td_view_parts(view->id))
@@ -351,13 +367,8 @@ td_parts_explain_view(const TdView *view)
 		if (part->view->part_of != view->id || part->view->replaces != 0)
 			continue;
 		part->query = td_twin_query(part->view->query);
-		part->shape = td_query_shape(part->query, view->owner, true);
-		td_shape_learn(part->shape, part->view->id);
-		part->shape->made = true;
+		part->shape = shape_of(part->view, view->owner, part->query);
 		parts = lappend(parts, part);
 	}
-	top = td_query_shape(td_twin_query(view->query), view->owner, true);
-	td_shape_learn(top, view->id);
-	top->made = true;
-	return explain_parts(top, view->id, parts);
+	return explain_parts(shape_of(view, view->owner, td_twin_query(view->query)), view->id, parts);
 }
