@@ -31,6 +31,7 @@
 #include "utils/snapmgr.h"
 
 #include "util/util.h"
+#include "view/sql/sql_internal.h"
 #include "view/view_internal.h"
 
 PG_MODULE_MAGIC;
@@ -146,6 +147,9 @@ td_run_test_open(PG_FUNCTION_ARGS)
 	view = td_view_load(PG_GETARG_INT32(0));
 	if (view == NULL)
 		elog(ERROR, "there is no view %d", PG_GETARG_INT32(0));
+	/* as create_view does */
+	td_twin_needs(view->query, td_find_proofs(&(TdQuestion) {td_twin_query(view->query), view->owner, view->keeps, view->allow_full}, td_twin_proofs(view->query), NULL, NULL));
+	CommandCounterIncrement();
 	run = td_run_create(view, context);
 	runs = lappend(runs, run);
 	MemoryContextSwitchTo(old);
