@@ -3,6 +3,7 @@ CREATE SCHEMA td_run_test;
 CREATE FUNCTION td_run_test.describe(twin regclass, OUT state text, OUT nkeys integer, OUT key integer[], OUT one_group boolean, OUT columns text, OUT part text)
     LANGUAGE c AS :'td_run_test', 'td_run_test_describe';
 CREATE FUNCTION td_run_test.texts(twin regclass) RETURNS text LANGUAGE c AS :'td_run_test', 'td_run_test_texts';
+CREATE FUNCTION td_run_test.prove(view integer) RETURNS void LANGUAGE c AS :'td_run_test', 'td_run_test_prove';
 CREATE FUNCTION td_run_test.open(view integer) RETURNS void LANGUAGE c AS :'td_run_test', 'td_run_test_open';
 CREATE FUNCTION td_run_test.close() RETURNS void LANGUAGE c AS :'td_run_test', 'td_run_test_close';
 CREATE FUNCTION td_run_test.fill(view integer) RETURNS bigint LANGUAGE c AS :'td_run_test', 'td_run_test_fill';
@@ -75,6 +76,7 @@ BEGIN
         END IF;
         EXECUTE format('ALTER TABLE tapdata_state.v%s_1 OWNER TO %s', id, owner);
     END IF;
+    PERFORM td_run_test.prove(id);
     PERFORM td_run_test.open(id);
     PERFORM td_run_test.fill(id);
     RETURN id;
