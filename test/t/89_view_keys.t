@@ -88,6 +88,11 @@ cmp_ok($did{'ALTER TABLE'} // 0, '>', 0, '... others not');
 	is($kept_by->(), $before, 'explain_view shows the plan that it has, whatever key has come');
 	isnt(rows('postgres', qq{SELECT strategy, detail FROM tapdata.explain_query(\$q\$$queries{without}\$q\$) WHERE node = 'view'}), $before, '... and explain_query another one');
 }
+# of a partitioned table, and without a constraint
+execute('postgres', 'CREATE TABLE parted (id int NOT NULL, v int) PARTITION BY RANGE (id)', 'CREATE TABLE parted_1 PARTITION OF parted FOR VALUES FROM (0) TO (10)', 'CREATE TABLE parted_2 PARTITION OF parted FOR VALUES FROM (10) TO (100)',
+	'CREATE UNIQUE INDEX parted_id ON parted (id)', 'INSERT INTO parted SELECT i, i % 3 FROM generate_series(1, 20) i', q{SELECT tapdata.create_view('of_parted', 'SELECT p.v, b.w FROM parted p LEFT JOIN b ON b.id = p.id')}, 'UPDATE parted SET id = 30 WHERE id = 1');
+is(try_do(psql('postgres'), q{SELECT tapdata.wait_view('of_parted', '60 s')}) || rows('postgres', q{SELECT * FROM tapdata.check_view('of_parted')}), '', 'a key of a partitioned table');
+like(try_do(psql('postgres'), 'DROP INDEX parted_id'), qr/^2BP01 .*drop_view\('public\.of_parted'\)/s, '... stays');
 like(try_do(psql('postgres'), 'ALTER TABLE a DROP CONSTRAINT a_pkey'), qr/^2BP01 .*drop_view\('public\./s, 'what is refused names the calls');
 like(try_do(psql('postgres'), 'CREATE TABLE more () INHERITS (a)'), qr/^2BP01 .*can't inherit from "a": live views need a key of that.*ONLY/s, '... and the other way');
 finish();

@@ -291,7 +291,7 @@ readers_of(Oid relation)
 
 	if (!OidIsValid(relation))
 		return NIL;
-	if (get_rel_relkind(relation) == RELKIND_INDEX)
+	if (td_is_index(relation))
 		relation = IndexGetRelation(relation, true);
 	if (get_rel_relkind(relation) == RELKIND_VIEW)
 	{

@@ -38,6 +38,14 @@
 
 /* ---- what it depends on ---- */
 
+bool
+td_is_index(Oid relation)
+{
+	char		kind = get_rel_relkind(relation);
+
+	return kind == RELKIND_INDEX || kind == RELKIND_PARTITIONED_INDEX;
+}
+
 List *
 td_twin_proofs(Oid twin)
 {
@@ -56,7 +64,7 @@ td_twin_proofs(Oid twin)
 
 		if (d->refclassid == ConstraintRelationId)
 			proofs = list_append_unique_oid(proofs, get_constraint_index(d->refobjid));
-		else if (d->refclassid == RelationRelationId && get_rel_relkind(d->refobjid) == RELKIND_INDEX)
+		else if (d->refclassid == RelationRelationId && td_is_index(d->refobjid))
 			proofs = list_append_unique_oid(proofs, d->refobjid);
 	}
 	systable_endscan(scan);

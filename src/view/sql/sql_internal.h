@@ -39,6 +39,7 @@ extern void td_view_create_order(const TdViewName *name, const List *order);	/* 
 extern Oid	td_view_create_twin(const char *draft_schema, const char *schema, const char *name, Oid table, const char *query);	/* owned by the caller, goes with the table */
 extern char *td_twin_name(const char *schema, const char *table);	/* one that is free */
 extern void td_twin_needs(Oid twin, const List *proofs);	/* unique indexes (oids) that it counts on stay */
+extern bool td_is_index(Oid relation);	/* or a partitioned one */
 extern void td_require_no_keys_above(Oid relation);	/* of which views make use: a table has come below others */
 extern void td_view_create_state(const TdView *view, const TdPlan *plan, List *options);
 extern void td_view_make_part(Oid part, Oid table);
