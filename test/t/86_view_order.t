@@ -96,5 +96,12 @@ my ($twin) = $dbh->selectrow_array(q{SELECT pg_get_viewdef(twin) FROM tapdata.vi
 like($twin, qr/array_agg\(t\.s ORDER BY t\.id\)/, 'the definition shows the order');
 $dbh->do(q{SELECT tapdata.create_view('again', $1)}, undef, $twin);
 is($dbh->selectrow_array(q{SELECT pg_get_viewdef(twin) FROM tapdata.views WHERE view = 'again'::regclass}), $twin, 'which stays as it is when it is used again');
+
+# Rows of a table without a key that are equal and look different: LIMIT takes those by their text (found by 85_view_constructs, seed 1433436676).
+$dbh->do($_) for 'CREATE TABLE loose (j jsonb, n numeric)', 'ALTER TABLE loose REPLICA IDENTITY FULL', q{SELECT tapdata.create_view('first', 'SELECT j, n FROM loose LIMIT 2')},
+	q{SELECT tapdata.wait_view('first')}, q{INSERT INTO loose SELECT '1.0', 2.0 FROM generate_series(1, 3)}, q{INSERT INTO loose SELECT '1', 2.00 FROM generate_series(1, 3)}, q{INSERT INTO loose SELECT '1', 2.0 FROM generate_series(1, 3)},
+	q{SELECT tapdata.wait_view('first')}, q{DELETE FROM loose WHERE ctid = (SELECT ctid FROM loose WHERE j::text = '1' LIMIT 1)}, q{SELECT tapdata.wait_view('first')};
+is_deeply($dbh->selectcol_arrayref('SELECT f::text FROM first f ORDER BY 1'), $dbh->selectcol_arrayref('SELECT f::text FROM tapdata_views.first f ORDER BY 1'), 'LIMIT takes equal rows that look different by their text');
+like($dbh->selectrow_array('SELECT first::text FROM first'), qr/^\(1,/, 'those with the lesser text');
 finish();
 done_testing();

@@ -13,7 +13,9 @@
  *
  *		 GROUP BY			the keys
  *		 tables				a unique key of each (the twin's rule depends on it)
- *		 anything else		all columns of the result
+ *		 anything else		all columns of the result, and their text where values
+ *							that are equal may look different (1 and 1.0); of UNION
+ *							and DISTINCT, which know no other columns, without it
  *
  *		They are in the direction of the last column that the user names, so that an
  *		index on plain columns serves.  WITH TIES leaves nothing open but what OFFSET
@@ -316,7 +318,10 @@ td_order_rows(Query *query, bool looks, List **proofs)
 	else if (plain && (query->hasAggs || query->havingQual))
 		return NULL;			/* one row */
 	else if (!plain || !td_order_by_keys(query, &o, proofs))
+	{
+		o.looks = true;			/* rows of one group or key are equal only to themselves; these may look different */
 		return order_by_columns(query, &o);
+	}
 	return NULL;
 }
 
