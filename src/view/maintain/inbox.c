@@ -480,6 +480,13 @@ td_inbox_due(const TdInbox *inbox)
 	return inbox->waiting > 0 || inbox->lost || inbox->nlost > 0;
 }
 
+/* Bytes that the next tick reads. */
+uint64
+td_inbox_size(const TdInbox *inbox)
+{
+	return td_spool_size(inbox->whole);
+}
+
 static void
 rewind_spool(TdInboxReader *r, TdSpool *spool)
 {
