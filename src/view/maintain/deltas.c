@@ -7,10 +7,10 @@
  *		View worker, inside the tick's transaction.  All of them live in one
  *		context; a tuplestore that outgrows its share of tapdata.worker_memory
  *		goes to a temporary file; those of a tick that has little to take in, all
- *		of them together, need no share.  Files belong to the resource owner in force when
- *		the deltas were created: a view's own delta is added in a subtransaction
- *		and outlives it.  Ephemeral named relations read them any number of times
- *		(rewinding is all they need).
+ *		of them together, need no share.  Files belong to the resource owner in
+ *		force when the deltas were created: a view's own delta is added in a
+ *		subtransaction and outlives it.  Ephemeral named relations read them any
+ *		number of times (rewinding is all they need).
  *
  * src/view/maintain/deltas.c
  *
