@@ -209,7 +209,9 @@ rest(TdDecoder *d)
 		d->found = false;
 		pgstat_report_stat(false);
 		td_worker_decoded(d->decoded, d->version > 0 ? d->tried_at : 0);
+		td_worker_busy(false);
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_EXIT_ON_PM_DEATH | (timeout > 0 ? WL_TIMEOUT : 0), timeout, PG_WAIT_EXTENSION);
+		td_worker_busy(true);
 	}
 	d->committed |= td_watch_asleep(false);
 }

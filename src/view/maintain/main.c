@@ -191,7 +191,9 @@ leave_error(int32 group, ErrorData *edata)
 static void
 wait_latch(int timeout_ms)
 {
+	td_worker_busy(false);
 	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_EXIT_ON_PM_DEATH | (timeout_ms >= 0 ? WL_TIMEOUT : 0), timeout_ms, PG_WAIT_EXTENSION);
+	td_worker_busy(true);
 }
 
 /* Waits while there is nothing to do but to stop. */
