@@ -61,7 +61,10 @@ td_worker_give_way(TdWorkerKind kind)
 	td_worker_busy(is_fill);
 }
 
-/* Cheap: called before and after each wait. */
+/*
+ * Cheap: called for each record and before each wait.  Only for work that was
+ * found: a timer that is not needed any more may still wake us, once.
+ */
 void
 td_worker_busy(bool now)
 {
