@@ -33,7 +33,7 @@ sub becomes
 }
 
 becomes($_, 10, "a $_ worker that has nothing to do gives way") for qw(view capture);
-is(getpriority(0, (worker_pids($_))[0]), 5, "a $_ worker, where nice values count") for qw(view capture);
+is(getpriority(0, (worker_pids($_))[0]), getpriority(0, (worker_pids('launcher'))[0]) + 5, "a $_ worker, where nice values count") for qw(view capture);
 becomes('supervisor', 0, 'a supervisor does not');
 
 # 20 rows of 0.1 s, at two places of one tick
