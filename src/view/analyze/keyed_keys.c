@@ -270,15 +270,35 @@ short_columns(const TdOccurrence *o)
 	return columns ? columns : o->columns;
 }
 
+static bool
+all_can_be_keys(const List *exprs)
+{
+	ListCell   *lc;
+
+	foreach(lc, exprs)
+	{
+		if (!type_can_be_key(exprType(lfirst(lc))))
+			return false;
+	}
+	return true;
+}
+
+/* By its unique keys; where it has none that could be a key, by what else it has. */
 static void
 consider_table(const TdKeyedWalk *walk, List **candidates, int rti, const TdOccurrence *o)
 {
 	List	   *unique = td_unique_keys(o->relid, o->inh);
+	bool		found = false;
 	ListCell   *lc;
 
 	foreach(lc, unique)
-		consider_parts(walk, candidates, columns_of(walk, rti, lfirst(lc)));
-	if (unique == NIL)
+	{
+		List	   *columns = columns_of(walk, rti, lfirst(lc));
+
+		consider_parts(walk, candidates, columns);
+		found = found || all_can_be_keys(columns);
+	}
+	if (!found)
 		consider_parts(walk, candidates, columns_of(walk, rti, short_columns(o)));
 }
 

@@ -1,6 +1,6 @@
 # Tables with a column of nearly every type, changes of them at random, and whether views over them are right: for t/85_view_constructs.t.
 #
-# c.t has a key, c.u none and NULLs everywhere, c.p is partitioned, c.a has a child, d1..d3 nest.  Values are few, and of those types whose equal values may look
+# c.t has a key, c.u none and NULLs everywhere, c.w one that no keyed view can be kept by, c.p is partitioned, c.a has a child, d1..d3 nest.  Values are few, and of those types whose equal values may look
 # different there are such pairs (1.0 and 1.00, -0 and 0, '24 hours' and '1 day', 'a' and 'A').
 package TdConstructs;
 use strict;
@@ -43,8 +43,9 @@ sub make_tables
 		'CREATE TABLE c.p (id int NOT NULL, g int, x bigint, s text, m numeric(8,2), PRIMARY KEY (id)) PARTITION BY RANGE (id)', 'CREATE TABLE c.p1 PARTITION OF c.p FOR VALUES FROM (MINVALUE) TO (10)', 'CREATE TABLE c.p2 PARTITION OF c.p FOR VALUES FROM (10) TO (MAXVALUE) PARTITION BY LIST (id)',
 		'CREATE TABLE c.p2a PARTITION OF c.p2 FOR VALUES IN (10, 11, 12, 13)', 'CREATE TABLE c.p2b PARTITION OF c.p2 DEFAULT',
 		'CREATE TABLE c.a (id int, g int, s text)', 'CREATE TABLE c.a1 (extra int, PRIMARY KEY (id)) INHERITS (c.a)', 'CREATE TABLE c.a2 () INHERITS (c.a1)',
-		'CREATE TABLE c.d1 (id int PRIMARY KEY, name text)', 'CREATE TABLE c.d2 (id int PRIMARY KEY, d1 int, v int)', 'CREATE TABLE c.d3 (id int PRIMARY KEY, d2 int, w text)', 'CREATE INDEX ON c.d2 (d1)', 'CREATE INDEX ON c.d3 (d2)');
-	$dbh->do("ALTER TABLE $_ REPLICA IDENTITY FULL") for qw(c.t c.u c.p1 c.p2a c.p2b c.a c.a1 c.a2 c.d1 c.d2 c.d3);
+		'CREATE TABLE c.d1 (id int PRIMARY KEY, name text)', 'CREATE TABLE c.d2 (id int PRIMARY KEY, d1 int, v int)', 'CREATE TABLE c.d3 (id int PRIMARY KEY, d2 int, w text)', 'CREATE INDEX ON c.d2 (d1)', 'CREATE INDEX ON c.d3 (d2)',
+		'CREATE TABLE c.w (id int, co c.pair PRIMARY KEY, v int)');
+	$dbh->do("ALTER TABLE $_ REPLICA IDENTITY FULL") for qw(c.t c.u c.w c.p1 c.p2a c.p2b c.a c.a1 c.a2 c.d1 c.d2 c.d3);
 	changes($dbh, 'insert') for 1 .. 30;
 	return;
 }
@@ -59,8 +60,8 @@ sub make_more
 	return;
 }
 
-my %tables = ('c.t' => [map { $_->[0] } @types], 'c.u' => [map { $_->[0] } @types], 'c.p' => [qw(g x s m)], 'c.a' => [qw(g s)], 'c.a1' => [qw(g s)], 'c.a2' => [qw(g s)], 'c.d1' => [], 'c.d2' => [], 'c.d3' => []);
-my %small = ('c.d1' => [['name', "'n1'", "'n2'"]], 'c.d2' => [['d1', 0 .. 5, 'NULL'], ['v', 0 .. 3, 'NULL']], 'c.d3' => [['d2', 0 .. 8, 'NULL'], ['w', "'a'", "'b'", 'NULL']]);
+my %tables = ('c.t' => [map { $_->[0] } @types], 'c.u' => [map { $_->[0] } @types], 'c.p' => [qw(g x s m)], 'c.a' => [qw(g s)], 'c.a1' => [qw(g s)], 'c.a2' => [qw(g s)], 'c.d1' => [], 'c.d2' => [], 'c.d3' => [], 'c.w' => []);
+my %small = ('c.d1' => [['name', "'n1'", "'n2'"]], 'c.d2' => [['d1', 0 .. 5, 'NULL'], ['v', 0 .. 3, 'NULL']], 'c.d3' => [['d2', 0 .. 8, 'NULL'], ['w', "'a'", "'b'", 'NULL']], 'c.w' => [['co', map { my $p = $_; map { "'($p,$_)'" } 'x', 'y', '' } 1 .. 4], ['v', 0 .. 3, 'NULL']]);
 
 sub assignments { my ($table) = @_; return ((map { [$_, value_of($_)] } @{ $tables{$table} }), map { my ($c, @v) = @$_; [$c, pick(@v)] } @{ $small{$table} || [] }) }
 
@@ -68,7 +69,7 @@ sub assignments { my ($table) = @_; return ((map { [$_, value_of($_)] } @{ $tabl
 sub change
 {
 	my ($kind) = @_;
-	my $table = pick(qw(c.t c.t c.t c.u c.u c.p c.a c.a1 c.a2 c.d1 c.d2 c.d3));
+	my $table = pick(qw(c.t c.t c.t c.u c.u c.p c.a c.a1 c.a2 c.d1 c.d2 c.d3 c.w));
 	my $id = int rand($table =~ /d1/ ? 6 : 16);
 	my $one = "id = $id";
 	my $roll = $kind eq 'insert' ? 0 : rand;
