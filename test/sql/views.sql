@@ -81,4 +81,7 @@ SELECT tapdata.drop_view('revenue');
 SELECT tapdata.drop_view('orders');
 SELECT relname, relreplident FROM pg_class WHERE oid IN ('orders'::regclass, 'product'::regclass) ORDER BY relname;
 SET client_min_messages = warning;
+SELECT tapdata.create_view('dashboard', 'SELECT (SELECT count(*) FROM orders) AS orders, (SELECT count(*) FROM product) AS products');
+-- rows that another table has by two columns at once: no warnings
+SELECT tapdata.create_view('pairs', 'SELECT DISTINCT o.product FROM orders o JOIN product p ON p.id = o.product WHERE o.id IN (SELECT x.id FROM orders x WHERE x.product = o.product)');
 DROP SCHEMA live CASCADE;

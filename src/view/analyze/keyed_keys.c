@@ -447,6 +447,8 @@ refuse_keyless(const Query *query, TdError *err)
 		return td_refuse(err, TD_NOT_WHOLE_AGGREGATE, NULL);
 	if (query->groupClause || query->groupingSets || query->distinctClause)
 		return td_refuse(err, TD_NOT_KEYLESS_GROUPS, NULL);
+	if (query->jointree->fromlist == NIL)
+		return td_refuse(err, TD_NOT_KEYLESS_VALUES, NULL);
 	return td_refuse(err, query->windowClause ? TD_NOT_WHOLE_WINDOW : TD_NOT_KEYLESS, NULL);
 }
 

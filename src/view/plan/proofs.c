@@ -74,10 +74,13 @@ add_columns(StringInfo text, const TdStateColumn *columns, int n)
 static void
 add_lineage(StringInfo text, const TdLineage *l)
 {
-	const List *parts[] = {l->local, l->path, l->quals, l->keys, l->matched, l->matched_quals, l->compared};
+	const List *parts[] = {l->local, l->path, l->quals, l->keys, l->matched, l->matched_quals};
+	ListCell   *lc;
 
 	for (int i = 0; i < lengthof(parts); i++)
 		appendStringInfo(text, "%s\n", parts[i] ? nodeToString(parts[i]) : "-");
+	foreach(lc, l->compared)	/* sets are nodes from PostgreSQL 16 on only */
+		appendStringInfo(text, "%s\n", bmsToString(lfirst(lc)));
 }
 
 /* All of a plan that has to do with keys. */
