@@ -119,8 +119,8 @@ extern void td_capture_reach(TdCapture *c, XLogRecPtr lsn);
 /* The next block, never waits: 1 = one (valid until the next call), 0 = none now, -1 = the worker is gone; its error, if it left one, in *err. */
 extern int	td_capture_read(TdCapture *c, TdBytes *block, TdError *err);
 
-/* The reader will never need anything before lsn again: the slot may be confirmed up to there. */
-extern void td_capture_confirm(TdCapture *c, XLogRecPtr lsn);
+/* The reader will never need anything before lsn again: the slot may be confirmed up to there.  reach_follows: td_capture_reach comes at once, which wakes the worker for both. */
+extern void td_capture_confirm(TdCapture *c, XLogRecPtr lsn, bool reach_follows);
 extern void td_capture_close(TdCapture *c); /* detaches; the worker ends by itself */
 
 /* Reads messages out of a block (or out of what was kept of one): 1 = one, 0 = at the end, -1 = damaged. */

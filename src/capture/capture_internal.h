@@ -59,6 +59,7 @@ typedef struct TdControl
 	/* the worker's */
 	pg_atomic_uint32 creating;	/* it may wait for transactions: only a signal ends that */
 	pg_atomic_uint32 failed;	/* error is there */
+	pg_atomic_uint64 announced; /* pieces that are in the queue, or about to be; one more once it leaves */
 	TdError		error;
 } TdControl;
 

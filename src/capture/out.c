@@ -82,9 +82,11 @@ td_out_flush(TdDecoder *d)
 	}
 }
 
+/* Announced before it is there, so that the reader makes room for it. */
 static void
 send_piece(TdDecoder *d, Size from, Size len)
 {
+	pg_atomic_fetch_add_u64(&d->control->announced, 1);
 	for (;;)
 	{
 		shm_mq_result result = shm_mq_send(d->queue, len, d->block + from, true, true);

@@ -83,6 +83,7 @@ static void take_lost(TdKeeper *k, TdCut *cut);
 static void hear_of_ddl(const TdCut *cut);
 static bool needs_checkpoint(TdKeeper *k, const TdCut *cut);
 static void finish(TdKeeper *k, const TdCut *cut, bool checkpoint);
+static void confirm(TdKeeper *k, bool force, bool reach_follows);
 static void keep_seen(TdKeeper *k, const TdSeen *seen);
 static void look_at_horizon(TdKeeper *k);
 
@@ -273,7 +274,7 @@ take_snapshot(TdKeeper *k, TdCut *cut)
 	if (cut->seen->xmin < k->first_xid)
 		return TD_TICK_AGAIN;
 	cut->end = td_capture_flush();
-	td_tick_confirm(k, false);
+	confirm(k, false, true);
 	td_capture_reach(k->capture, cut->end);
 	if (!td_inbox_wait(k->inbox, k->capture, cut->end, REACH_MS))
 		return TD_TICK_AGAIN;
@@ -501,8 +502,8 @@ keep_seen(TdKeeper *k, const TdSeen *seen)
 }
 
 /* Tells capture how far it may let WAL go: to the bound of the last checkpoint that is flushed. */
-void
-td_tick_confirm(TdKeeper *k, bool force)
+static void
+confirm(TdKeeper *k, bool force, bool reach_follows)
 {
 	if (k->commit_end == InvalidXLogRecPtr)
 		return;
@@ -512,8 +513,14 @@ td_tick_confirm(TdKeeper *k, bool force)
 			return;
 		XLogFlush(k->commit_end);
 	}
-	td_capture_confirm(k->capture, k->bound);
+	td_capture_confirm(k->capture, k->bound, reach_follows);
 	k->commit_end = InvalidXLogRecPtr;
+}
+
+void
+td_tick_confirm(TdKeeper *k, bool force)
+{
+	confirm(k, force, false);
 }
 
 /* Through the table of any view that is locked. */
