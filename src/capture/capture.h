@@ -54,8 +54,8 @@ typedef enum TdCaptureKind
 	TD_CAPTURE_UNKNOWN,			/* relid: this transaction's changes of it can't be told as rows (why); recompute what depends on it */
 	TD_CAPTURE_DDL,				/* relid: the transaction touched its definition, or (InvalidOid) one that is not a relation's: compare */
 	TD_CAPTURE_COMMIT,
-	TD_CAPTURE_PROGRESS			/* everything that was committed before lsn has been sent; version = of what comes after it.  Unasked: at the end of a
-								 * block, and every 256 kB of WAL */
+	TD_CAPTURE_PROGRESS			/* everything that was committed before lsn, the end of a record, has been sent; no other record ends at or before the
+								 * position in xid; version = of what comes after it.  Unasked: at the end of a block, and every 256 kB of WAL */
 } TdCaptureKind;
 
 typedef enum TdUnknown
@@ -113,7 +113,7 @@ extern TdCapture *td_capture_open(int32 group, const char *slot, int norigins, c
  */
 extern void td_capture_want(TdCapture *c, uint32 version, List *wanted /* of TdWanted * */ );
 
-/* Asks for a PROGRESS at or beyond lsn as soon as it is decoded (the caller has flushed WAL up to it). */
+/* Asks for a PROGRESS that says that all records which end at or before lsn are decoded (WAL is flushed up to it, maybe only to the middle of a record). */
 extern void td_capture_reach(TdCapture *c, XLogRecPtr lsn);
 
 /* The next block, never waits: 1 = one (valid until the next call), 0 = none now, -1 = the worker is gone; its error, if it left one, in *err. */

@@ -172,7 +172,9 @@ typedef struct TdDecoder
 	TdImage    *new_image;
 	/* where we are */
 	XLogRecPtr	decoded;		/* all records that end here or before */
-	XLogRecPtr	told;			/* the last PROGRESS */
+	XLogRecPtr	read_to;		/* the same, but maybe within a record that is not flushed whole: >= decoded */
+	XLogRecPtr	told;			/* the last PROGRESS: decoded then */
+	XLogRecPtr	answered;		/* and read_to */
 	uint32		told_version;
 	XLogRecPtr	confirmed;
 	TimestampTz confirmed_at;

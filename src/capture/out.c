@@ -108,8 +108,9 @@ send_piece(TdDecoder *d, Size from, Size len)
 void
 td_out_progress(TdDecoder *d)
 {
-	td_out_put(d, &(TdCaptureMessage) {.kind = TD_CAPTURE_PROGRESS,.lsn = d->decoded,.version = d->version});
+	td_out_put(d, &(TdCaptureMessage) {.kind = TD_CAPTURE_PROGRESS,.lsn = d->decoded,.xid = d->read_to,.version = d->version});
 	td_out_flush(d);
 	d->told = d->decoded;
+	d->answered = d->read_to;
 	d->told_version = d->version;
 }

@@ -61,7 +61,7 @@
 typedef struct TdCut
 {
 	TdSeen	   *seen;			/* the tick's snapshot */
-	XLogRecPtr	end;			/* insert position once it was taken */
+	XLogRecPtr	end;			/* the end of a record: what was committed before is here, and all that it sees */
 	TdDeltas   *deltas;
 	List	   *ddl;			/* of TdDdl * */
 	List	   *warn;			/* oids: old images are missing */
@@ -256,6 +256,7 @@ take_snapshot(TdKeeper *k, TdCut *cut)
 {
 	TdLocked	locked;
 	Oid			replaced;
+	XLogRecPtr	end;
 
 	start();
 	XactIsoLevel = XACT_REPEATABLE_READ;
@@ -273,11 +274,12 @@ take_snapshot(TdKeeper *k, TdCut *cut)
 	cut->seen = td_seen_of(GetActiveSnapshot());
 	if (cut->seen->xmin < k->first_xid)
 		return TD_TICK_AGAIN;
-	cut->end = td_capture_flush();
+	end = td_seen_flush(cut->seen, k->seen);
 	confirm(k, false, true);
-	td_capture_reach(k->capture, cut->end);
-	if (!td_inbox_wait(k->inbox, k->capture, cut->end, REACH_MS))
+	td_capture_reach(k->capture, end);
+	if (!td_inbox_wait(k->inbox, k->capture, end, REACH_MS))
 		return TD_TICK_AGAIN;
+	cut->end = k->inbox->progress;
 	/* what came meanwhile may be of views whose relations are not locked */
 	return td_members_touch(k, k->inbox->touched) ? TD_TICK_AGAIN : TD_TICK_DONE;
 }
