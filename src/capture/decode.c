@@ -76,6 +76,7 @@ td_decode(TdDecoder *d)
 		while (more && (more = td_wal_next(d)))
 		{
 			d->found = true;
+			td_worker_busy(true);
 			d->decoded = Max(d->decoded, d->ctx->reader->EndRecPtr); /* reading begins before the slot's position */
 			d->read_to = Max(d->read_to, d->decoded);
 			td_worker_decoded(d->decoded, 0);
@@ -215,6 +216,7 @@ rest(TdDecoder *d)
 		d->found = false;
 		pgstat_report_stat(false);
 		td_worker_decoded(d->decoded, d->version > 0 ? d->tried_at : 0);
+		td_worker_busy(false);
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_EXIT_ON_PM_DEATH | (timeout > 0 ? WL_TIMEOUT : 0), timeout, PG_WAIT_EXTENSION);
 	}
 	d->committed |= td_watch_asleep(false);

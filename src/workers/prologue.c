@@ -21,7 +21,6 @@
 #include "postgres.h"
 
 #include <signal.h>
-#include <sys/resource.h>
 
 #include "access/xact.h"
 #include "catalog/pg_replication_origin.h"
@@ -41,7 +40,6 @@
 #include "compat/compat.h"
 #include "workers/workers_internal.h"
 
-#define FILL_NICE 5
 #define FILL_PARALLEL 1
 
 static bool origin_is_set = false;
@@ -54,7 +52,7 @@ static bool acts_as_owner(TdWorkerKind kind);
 static bool writes(TdWorkerKind kind);
 static void fix_settings(TdWorkerKind kind);
 static void keep_settings(void);
-static void give_way(void);
+static void fewer_processes(void);
 static void at_end_of_transaction(XactEvent event, void *arg);
 
 /* Settings of all workers; whatever the role, the database or the file says. */
@@ -112,18 +110,15 @@ td_worker_begin(Datum main_arg, TdWorkerKind kind)
 	fix_settings(kind);
 	keep_settings();
 	if (kind == TD_WORKER_FILL)
-		give_way();
+		fewer_processes();
+	td_worker_give_way(kind);
 	MemoryContextSwitchTo(TopMemoryContext);
 }
 
-/*
- * A fill may take long, and a saturated machine is its writers': one parallel
- * worker, and a lower priority than theirs (about a third of a share).
- */
+/* A fill has one parallel worker at most: those have the priority of sessions, and it may take long. */
 static void
-give_way(void)
+fewer_processes(void)
 {
-	(void) setpriority(PRIO_PROCESS, 0, FILL_NICE);
 	if (max_parallel_workers_per_gather > FILL_PARALLEL)
 		SetConfigOption("max_parallel_workers_per_gather", "1", PGC_USERSET, PGC_S_OVERRIDE);
 }

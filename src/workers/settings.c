@@ -60,6 +60,9 @@ td_settings_init(void)
 	DefineCustomIntVariable("tapdata.max_wal_kept", "WAL that the replication slot of a group of live views may keep.",
 							"A slot that keeps more is given up, and its views are filled anew; -1 sets no limit.",
 							&td_max_wal_kept, td_max_wal_kept, -1, INT_MAX, PGC_SIGHUP, GUC_UNIT_MB, NULL, NULL, NULL);
+	DefineCustomIntVariable("tapdata.nice", "How far the workers of live views give way to sessions on a saturated machine, as a nice value.",
+							"0: they have the priority of sessions.  Workers that are behind for long have it anyway.  Linux only.",
+							&td_nice, td_nice, 0, 19, PGC_SIGHUP, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable("tapdata.spool_limit", "Disk space that one worker may use for spooled records.",
 							"At the limit reading from the source stops; nothing is dropped.",
 							&td_spool_limit, td_spool_limit, 1, INT_MAX, PGC_SIGHUP, GUC_UNIT_MB, NULL, NULL, NULL);

@@ -52,6 +52,9 @@ typedef struct TdWatch
 	char		padding[PG_CACHE_LINE_SIZE - 24];
 } TdWatch;
 
+extern int	td_nice;
+extern void td_worker_give_way(TdWorkerKind kind);	/* priority.c: in the prologue */
+
 typedef struct TdShared
 {
 	LWLock	   *lock;

@@ -191,6 +191,7 @@ leave_error(int32 group, ErrorData *edata)
 static void
 wait_latch(int timeout_ms)
 {
+	td_worker_busy(false);
 	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_EXIT_ON_PM_DEATH | (timeout_ms >= 0 ? WL_TIMEOUT : 0), timeout_ms, PG_WAIT_EXTENSION);
 }
 
@@ -464,6 +465,7 @@ try_tick(TdKeeper *k)
 {
 	int			again;
 
+	td_worker_busy(true);
 	switch (td_tick(k))
 	{
 		case TD_TICK_DONE:

@@ -21,7 +21,9 @@ my %take = (
 	table => sub { return timed(sub { $p->do("CREATE TABLE sums AS $query") }) },
 	meek => sub {
 		my $meek = pg($pg);
-		system('renice', '-n', 5, '-p', $meek->{pg_pid}) == 0 or die 'renice';
+		open my $group, '>', "/proc/$meek->{pg_pid}/autogroup" or die "autogroup: $!";
+		print $group '5';
+		close $group or die "autogroup: $!";
 		$meek->do('SET max_parallel_workers_per_gather = 1');
 		return timed(sub { $meek->do("CREATE TABLE sums AS $query") });
 	});

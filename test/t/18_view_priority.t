@@ -1,0 +1,54 @@
+# The workers of views give way to sessions, by the nice values of their autogroups, unless they are behind.
+use strict;
+use warnings;
+use FindBin;
+use lib "$FindBin::Bin/lib";
+use Test::More;
+use TdProcs;
+
+my $kernel = -e '/proc/self/autogroup';
+diag 'this kernel has no autogroups' if !$kernel;
+start_server('viewpriority');
+execute('postgres', 'CREATE EXTENSION tapdata', 'CREATE TABLE base (g int, v int)', 'ALTER TABLE base REPLICA IDENTITY FULL', 'INSERT INTO base VALUES (1, 1)',
+	q{CREATE FUNCTION slowly(v int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(0.1); RETURN v; END'},
+	q{SELECT tapdata.create_view('sums', 'SELECT g, sum(v) AS s FROM base GROUP BY g')}, q{SELECT tapdata.wait_view('sums')});
+
+# The nice value of the autogroup of the only worker of that kind.
+sub nice_of
+{
+	my ($kind) = @_;
+	my ($pid) = worker_pids($kind) or return 'gone';
+	open my $in, '<', "/proc/$pid/autogroup" or return 'none';
+	my ($nice) = (<$in> // '') =~ /nice (-?\d+)/;
+	return $nice;
+}
+
+sub becomes
+{
+	my ($kind, $nice, $name) = @_;
+	my $now;
+	$nice = 'none' if !$kernel;
+	eventually(sub { $now = eval { nice_of($kind) } // 'gone'; $now eq $nice }, 20);
+	return is($now, $nice, $name);
+}
+
+becomes($_, 10, "a $_ worker that has nothing to do gives way") for qw(view capture);
+is(getpriority(0, (worker_pids($_))[0]), 5, "a $_ worker, where nice values count") for qw(view capture);
+becomes('supervisor', 0, 'a supervisor does not');
+
+# 20 rows of 0.1 s, at two places of one tick
+execute('postgres', q{SELECT tapdata.create_view('slow', 'SELECT g, sum(slowly(v)) AS s FROM base GROUP BY g')}, q{SELECT tapdata.wait_view('slow')}, 'INSERT INTO base SELECT 2, i FROM generate_series(1, 20) i');
+becomes('view', 0, 'a long tick has the priority of a session');
+becomes('capture', 10, 'who only waits for it has not');
+execute('postgres', q{SELECT tapdata.wait_view('slow')});
+is(value('postgres', 'SELECT sum(s) FROM slow'), value('postgres', 'SELECT sum(v) FROM base'), 'and ends');
+becomes('view', 10, 'after it the worker gives way again');
+
+execute('postgres', q{SELECT tapdata.create_view('slower', 'SELECT g, slowly(v) AS v FROM base')});
+becomes('fill', 5, 'a fill that is long gives way half as much');
+execute('postgres', q{SELECT tapdata.wait_view('slower')});
+
+execute('postgres', 'ALTER SYSTEM SET tapdata.nice = 0', 'SELECT pg_reload_conf()');
+becomes($_, 0, "tapdata.nice = 0 is taken over: $_") for qw(view capture);
+finish();
+done_testing();
