@@ -6,6 +6,7 @@ use FindBin;
 use lib "$FindBin::Bin/lib";
 use Test::More;
 use TdProcs;
+use POSIX ();
 use Time::HiRes qw(sleep time);
 
 start_server('async', 'max_worker_processes = 32', 'wal_writer_delay = 10s', 'max_prepared_transactions = 10');
@@ -19,17 +20,21 @@ sub plain { return join '', map { value('postgres', "SELECT count(*) FROM ((TABL
 sub writer
 {
 	my ($wait, @sql) = @_;
-	return background(sub {
-		my ($d) = @_;
-		my $end = time + 2.5;
-		my $n = 0;
+	my $pid = fork() // die "fork: $!";
+	return $pid if $pid;
+	my $d = psql('postgres', fresh => 1);
+	my $end = time + 2.5;
+	my $n = 0;
+	eval {
 		$d->do("SET synchronous_commit = $wait");
 		while (time < $end)
 		{
 			$n++;
 			$d->do($_ =~ s/NAME/n$$-$n/gr) for @sql;
 		}
-	});
+		1;
+	} or diag($@);
+	POSIX::_exit($@ ? 1 : 0);
 }
 
 for my $round (1 .. 3)
@@ -39,7 +44,7 @@ for my $round (1 .. 3)
 		writer('off', 'INSERT INTO apart DEFAULT VALUES'),
 		writer('on', 'BEGIN', 'INSERT INTO a (g, v) VALUES (5, 5)', "PREPARE TRANSACTION 'NAME'", "COMMIT PREPARED 'NAME'"),
 		writer($round == 2 ? 'on' : 'off', 'DELETE FROM a WHERE id = (SELECT min(id) FROM a)'));
-	waitpid $_, 0 for @pids;
+	is(scalar(grep { waitpid($_, 0); $? } @pids), 0, "round $round: all wrote");
 	is(join('', map { try_do(psql('postgres'), "SELECT tapdata.wait_view('$_', '60 s')") } sort keys %query), '', "round $round: reached");
 	is(plain(), '', "round $round: plain SQL finds nothing");
 	is(join('', map { rows('postgres', "SELECT * FROM tapdata.check_view('$_', 3)") } sort keys %query), '', "round $round: nor does check_view");
