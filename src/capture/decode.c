@@ -26,6 +26,8 @@
  */
 #include "postgres.h"
 
+#include <malloc.h>
+
 #include "access/transam.h"
 #include "access/xlog.h"
 #include "miscadmin.h"
@@ -45,10 +47,12 @@
 #define TD_AHEAD_SLOW_MS 1000
 #define TD_CONFIRM_MS 1000
 #define TD_CONFIRM_BYTES 65536
+#define TD_HEAP_MOST (32 * 1024 * 1024)	/* glibc's own limit: larger pieces are mapped, and go back at once */
 
 static void start(TdDecoder *d);
 static void serve(TdDecoder *d);
 static void settings(void);
+static void keep_memory(void);
 static void take_wanted(TdDecoder *d);
 static long confirm(TdDecoder *d, bool now);
 static bool news_due(TdDecoder *d);
@@ -114,6 +118,20 @@ settings(void)
 
 	snprintf(kb, sizeof(kb), "%d", td_worker_memory);
 	SetConfigOption("logical_decoding_work_mem", kb, PGC_USERSET, PGC_S_OVERRIDE);
+	keep_memory();
+}
+
+/*
+ * What one large transaction has taken is kept for the next.  Else glibc gives it back to the system or keeps it as it happens to lie, and to get
+ * it again, page by page, takes as long as decoding does.  Twice: what is counted is less than what is taken.
+ */
+static void
+keep_memory(void)
+{
+#ifdef M_TRIM_THRESHOLD
+	(void) mallopt(M_MMAP_THRESHOLD, TD_HEAP_MOST);
+	(void) mallopt(M_TRIM_THRESHOLD, (int) Min((int64) td_worker_memory * 1024 * 2, INT_MAX));
+#endif
 }
 
 /* Between two records. */

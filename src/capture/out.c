@@ -6,7 +6,9 @@
  * NOTES
  *		A full queue stops the decoding right here, in the middle of a
  *		transaction's replay if need be: what is waited for is only the reader.
- *		Blocks are cut between messages; a message never spans two of them.
+ *		Blocks are cut between messages; a message never spans two of them.  What is
+ *		more than a block stays for the next one: a piece of a row or two behind each
+ *		block would cost the reader as much room as the block.
  *
  * IDENTIFICATION
  *		src/capture/out.c
@@ -22,6 +24,7 @@
 
 #include "capture/capture_internal.h"
 
+static void send_blocks(TdDecoder *d, bool all);
 static void send_piece(TdDecoder *d, Size from, Size len);
 
 /* Room for a message at the end of the block; huge only for huge rows. */
@@ -51,16 +54,22 @@ void
 td_out_room(TdDecoder *d)
 {
 	if (d->len >= TD_CAPTURE_BLOCK)
-		td_out_flush(d);
+		send_blocks(d, false);
+}
+
+void
+td_out_flush(TdDecoder *d)
+{
+	send_blocks(d, true);
 }
 
 /*
- * Usually one or two pieces; after large rows more, and the memory goes back.  A
- * message larger than a block goes by itself: with others it might exceed what
- * the queue takes at once.
+ * Usually one piece; after large rows more, and the memory goes back.  A message
+ * larger than a block goes by itself: with others it might exceed what the queue
+ * takes at once.  all: also what is less than a block.
  */
-void
-td_out_flush(TdDecoder *d)
+static void
+send_blocks(TdDecoder *d, bool all)
 {
 	Size		from = 0;
 
@@ -71,10 +80,14 @@ td_out_flush(TdDecoder *d)
 		do
 			to += td_message_length(d->block + to);
 		while (to < d->len && to - from + td_message_length(d->block + to) <= TD_CAPTURE_BLOCK);
+		if (!all && to == d->len && to - from < TD_CAPTURE_BLOCK)
+			break;
 		send_piece(d, from, to - from);
 		from = to;
 	}
-	d->len = 0;
+	d->len -= from;
+	if (d->len > 0)
+		memmove(d->block, d->block + from, d->len);
 	if (d->cap > 4 * TD_CAPTURE_BLOCK)
 	{
 		d->cap = 2 * TD_CAPTURE_BLOCK;

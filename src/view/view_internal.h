@@ -410,10 +410,12 @@ typedef struct TdDeltas
 {
 	MemoryContext context;
 	ResourceOwner owner;		/* of the tuplestores, also of those that are added in a subtransaction: the one in force at creation */
+	int			room_kb;		/* in memory, of the rows of one that is added */
 	List	   *list;			/* of TdDelta * */
 } TdDeltas;
 
 extern TdDeltas *td_deltas_create(MemoryContext parent);
+extern void td_deltas_expect(TdDeltas *deltas, uint64 bytes);
 extern TdDelta *td_deltas_get(TdDeltas *deltas, Oid relid);	/* NULL = it has not changed */
 extern TdDelta *td_deltas_add(TdDeltas *deltas, Oid relid, TupleDesc desc, const AttrNumber *attnums);
 extern void td_deltas_unknown(TdDeltas *deltas, Oid relid);

@@ -6,10 +6,11 @@
  * NOTES
  *		View worker, inside the tick's transaction.  All of them live in one
  *		context; a tuplestore that outgrows its share of tapdata.worker_memory
- *		goes to a temporary file.  Files belong to the resource owner in force when
- *		the deltas were created: a view's own delta is added in a subtransaction
- *		and outlives it.  Ephemeral named relations read them any number of times
- *		(rewinding is all they need).
+ *		goes to a temporary file; those of a tick that has little to take in, all
+ *		of them together, need no share.  Files belong to the resource owner in
+ *		force when the deltas were created: a view's own delta is added in a
+ *		subtransaction and outlives it.  Ephemeral named relations read them any
+ *		number of times (rewinding is all they need).
  *
  * src/view/maintain/deltas.c
  *
@@ -22,6 +23,8 @@
 #include "workers/workers.h"
 
 #define DELTA_SHARE 8			/* of tapdata.worker_memory */
+#define DELTAS_SHARE 2			/* all of them together, where it is known that they fit */
+#define ROW_GROWS 2				/* times what its message takes: sizes are rounded up to powers of two, and each has a pointer */
 
 TdDeltas *
 td_deltas_create(MemoryContext parent)
@@ -31,7 +34,17 @@ td_deltas_create(MemoryContext parent)
 
 	deltas->context = context;
 	deltas->owner = CurrentResourceOwner;
+	deltas->room_kb = td_worker_memory / DELTA_SHARE;
 	return deltas;
+}
+
+/* What is added until the next such call are rows of so many bytes of messages, no more; 0 = of any number. */
+void
+td_deltas_expect(TdDeltas *deltas, uint64 bytes)
+{
+	uint64		all_kb = td_worker_memory / DELTAS_SHARE;
+
+	deltas->room_kb = bytes > 0 && bytes <= all_kb * 1024 / ROW_GROWS ? all_kb : td_worker_memory / DELTA_SHARE;
 }
 
 TdDelta *
@@ -78,7 +91,7 @@ td_deltas_add(TdDeltas *deltas, Oid relid, TupleDesc desc, const AttrNumber *att
 	memcpy(delta->attnums, attnums, size);
 	delta->desc = CreateTupleDescCopy(desc);
 	CurrentResourceOwner = deltas->owner;
-	delta->rows = tuplestore_begin_heap(false, false, td_worker_memory / DELTA_SHARE);
+	delta->rows = tuplestore_begin_heap(false, false, deltas->room_kb);
 	CurrentResourceOwner = owner;
 	MemoryContextSwitchTo(caller);
 	return delta;

@@ -481,6 +481,13 @@ td_inbox_due(const TdInbox *inbox)
 	return inbox->waiting > 0 || inbox->lost || inbox->nlost > 0;
 }
 
+/* Bytes that the next tick reads. */
+uint64
+td_inbox_size(const TdInbox *inbox)
+{
+	return td_spool_size(inbox->whole);
+}
+
 static void
 rewind_spool(TdInboxReader *r, TdSpool *spool)
 {
@@ -500,31 +507,39 @@ td_inbox_rewind(TdInboxReader *r, TdInbox *inbox)
 	rewind_spool(r, inbox->whole);
 }
 
+/* To the next block of the spool; false = there is none.  Apart from what is done for each message: it clears an error value, which is large. */
+static pg_noinline bool
+next_block(TdInboxReader *r)
+{
+	TdError		err = {0};
+	TdBytes		block;
+	int			rc = td_spool_read(r->spool, &block, &err);
+
+	if (rc < 0)
+		td_error_raise(&err);
+	if (rc == 0)
+		return false;
+	if (block.len < PREFIX)
+		damaged();
+	r->block.p = block.data + PREFIX;
+	r->block.end = block.data + block.len;
+	return true;
+}
+
 /* The next message, valid until the next call; layouts and what belongs to no transaction are passed over. */
 bool
 td_inbox_next(TdInboxReader *r, TdCaptureMessage *m)
 {
 	for (;;)
 	{
-		TdError		err = {0};
-		TdBytes		block;
 		int			rc = r->block.p ? td_capture_next(&r->block, m) : 0;
 
 		if (rc < 0)
 			damaged();
 		if (rc > 0 && m->kind != TD_CAPTURE_LAYOUT && m->kind != TD_CAPTURE_START && m->kind != TD_CAPTURE_PROGRESS)
 			return true;
-		if (rc > 0)
-			continue;
-		rc = td_spool_read(r->spool, &block, &err);
-		if (rc < 0)
-			td_error_raise(&err);
-		if (rc == 0)
+		if (rc == 0 && !next_block(r))
 			return false;
-		if (block.len < PREFIX)
-			damaged();
-		r->block.p = block.data + PREFIX;
-		r->block.end = block.data + block.len;
 	}
 }
 

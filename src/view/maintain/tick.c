@@ -306,6 +306,7 @@ cut_inbox(TdKeeper *k, TdCut *cut)
 		cut->oldest_version = inbox->open_version;
 	}
 	take_lost(k, cut);
+	td_deltas_expect(cut->deltas, td_inbox_size(inbox));
 	td_inbox_rewind(&r, inbox);
 	while (td_inbox_next(&r, &m))
 	{
@@ -322,6 +323,7 @@ cut_inbox(TdKeeper *k, TdCut *cut)
 		else if (!seen_before)
 			take(k, cut, &m, &begin);
 	}
+	td_deltas_expect(cut->deltas, 0);	/* those of views are as large as they are */
 }
 
 /* A message of a transaction that the snapshot sees and the checkpoint's did not. */

@@ -118,6 +118,7 @@ extern void td_inbox_destroy(TdInbox *inbox);
 extern bool td_inbox_fetch(TdInbox *inbox, TdCapture *capture); /* all blocks that are there; false = the capture worker is gone */
 extern bool td_inbox_wait(TdInbox *inbox, TdCapture *capture, XLogRecPtr lsn, int timeout_ms);	/* until reached >= lsn; false = not in time, capture gone, or asked to stop */
 extern bool td_inbox_due(const TdInbox *inbox); /* something in it is for a tick */
+extern uint64 td_inbox_size(const TdInbox *inbox);
 extern bool td_inbox_lost(const TdInbox *inbox, const TdSeen *seen, bool *others);	/* was something forgotten that the snapshot sees, or (others) does not */
 extern void td_inbox_rewind(TdInboxReader *r, TdInbox *inbox);
 extern bool td_inbox_next(TdInboxReader *r, TdCaptureMessage *m);

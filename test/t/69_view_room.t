@@ -1,0 +1,39 @@
+# A change that fits into what a view worker may use of tapdata.worker_memory is not written to a file on its way, neither into the spool nor as a delta; one that does not is.
+use strict;
+use warnings;
+use FindBin;
+use lib "$FindBin::Bin/lib";
+use Test::More;
+use TdProcs;
+
+my $rows = 25_000;    # 48 bytes of messages for each of its two images: 2.4 MB, of a sixth of 16 MB; in memory less than 4.8 MB, of a half
+start_server('room', 'max_worker_processes = 32', 'tapdata.worker_memory = 16MB');
+execute('postgres', 'CREATE EXTENSION tapdata', 'CREATE TABLE t (id int PRIMARY KEY, g int, v int)', 'CREATE TABLE u (g int, v int)',
+	"INSERT INTO t SELECT i, i % 10, 0 FROM generate_series(1, 4 * $rows) i",
+	q{SELECT tapdata.create_view('sums', 'SELECT g, count(*) AS n, sum(v) AS s FROM t GROUP BY g')}, q{SELECT tapdata.create_view('others', 'SELECT g, max(v) AS m FROM u GROUP BY g')});
+execute('postgres', map { "SELECT tapdata.wait_view('$_', '60 s')" } qw(sums others));
+
+# Bytes that the view worker gave the system to write while this was taken in.
+sub written { my ($pid) = worker_pids('view'); open my $f, '<', "/proc/$pid/io" or die "io: $!"; my ($n) = map { /^wchar: (\d+)/ } <$f>; return $n }
+sub writes
+{
+	my (@sql) = @_;
+	my $before = written();
+	execute('postgres', 'BEGIN', @sql, 'COMMIT', q{SELECT tapdata.wait_view('sums', '60 s')});
+	my $n = written() - $before;
+	is(join('', map { rows('postgres', "SELECT * FROM tapdata.check_view('$_')") } qw(sums others)), '', 'exact');
+	return $n;
+}
+
+SKIP: {
+	skip 'the io of another user\'s process can\'t be read', 1 if !eval { written(); 1 };
+	writes("UPDATE t SET v = v + 1 WHERE id <= $rows") for 1 .. 2;
+	my $n = writes("UPDATE t SET v = v + 1 WHERE id <= $rows");
+	cmp_ok($n, '<', 400_000, "what fits stays in memory ($n bytes written)");
+	$n = writes("UPDATE t SET v = v + 1 WHERE id <= $rows / 2", "INSERT INTO u SELECT id % 10, id FROM t LIMIT $rows");
+	cmp_ok($n, '<', 400_000, "of two tables as well ($n bytes)");
+	$n = writes("UPDATE t SET v = v + 1");
+	cmp_ok($n, '>', 4_000_000, "what does not is written ($n bytes)");
+}
+finish();
+done_testing();
