@@ -54,8 +54,8 @@ typedef enum TdCaptureKind
 	TD_CAPTURE_UNKNOWN,			/* relid: this transaction's changes of it can't be told as rows (why); recompute what depends on it */
 	TD_CAPTURE_DDL,				/* relid: the transaction touched its definition, or (InvalidOid) one that is not a relation's: compare */
 	TD_CAPTURE_COMMIT,
-	TD_CAPTURE_PROGRESS			/* everything that was committed before lsn has been sent; version = of what comes after it.  Unasked: at the end of a
-								 * block, and every 256 kB of WAL */
+	TD_CAPTURE_PROGRESS			/* everything that was committed before lsn, the end of a record, has been sent; no other record ends at or before the
+								 * position in xid; version = of what comes after it.  Unasked: at the end of a block, and every 256 kB of WAL */
 } TdCaptureKind;
 
 typedef enum TdUnknown
@@ -113,14 +113,14 @@ extern TdCapture *td_capture_open(int32 group, const char *slot, int norigins, c
  */
 extern void td_capture_want(TdCapture *c, uint32 version, List *wanted /* of TdWanted * */ );
 
-/* Asks for a PROGRESS at or beyond lsn as soon as it is decoded (the caller has flushed WAL up to it). */
+/* Asks for a PROGRESS that says that all records which end at or before lsn are decoded (WAL is flushed up to it, maybe only to the middle of a record). */
 extern void td_capture_reach(TdCapture *c, XLogRecPtr lsn);
 
 /* The next block, never waits: 1 = one (valid until the next call), 0 = none now, -1 = the worker is gone; its error, if it left one, in *err. */
 extern int	td_capture_read(TdCapture *c, TdBytes *block, TdError *err);
 
-/* The reader will never need anything before lsn again: the slot may be confirmed up to there. */
-extern void td_capture_confirm(TdCapture *c, XLogRecPtr lsn);
+/* The reader will never need anything before lsn again: the slot may be confirmed up to there.  reach_follows: td_capture_reach comes at once, which wakes the worker for both. */
+extern void td_capture_confirm(TdCapture *c, XLogRecPtr lsn, bool reach_follows);
 extern void td_capture_close(TdCapture *c); /* detaches; the worker ends by itself */
 
 /* Reads messages out of a block (or out of what was kept of one): 1 = one, 0 = at the end, -1 = damaged. */

@@ -59,6 +59,7 @@ typedef struct TdControl
 	/* the worker's */
 	pg_atomic_uint32 creating;	/* it may wait for transactions: only a signal ends that */
 	pg_atomic_uint32 failed;	/* error is there */
+	pg_atomic_uint64 announced; /* pieces that are in the queue, or about to be; one more once it leaves */
 	TdError		error;
 } TdControl;
 
@@ -171,7 +172,9 @@ typedef struct TdDecoder
 	TdImage    *new_image;
 	/* where we are */
 	XLogRecPtr	decoded;		/* all records that end here or before */
-	XLogRecPtr	told;			/* the last PROGRESS */
+	XLogRecPtr	read_to;		/* the same, but maybe within a record that is not flushed whole: >= decoded */
+	XLogRecPtr	told;			/* the last PROGRESS: decoded then */
+	XLogRecPtr	answered;		/* and read_to */
 	uint32		told_version;
 	XLogRecPtr	confirmed;
 	TimestampTz confirmed_at;

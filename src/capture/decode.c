@@ -64,6 +64,8 @@ static long flush_behind(TdDecoder *d);
 void
 td_decode(TdDecoder *d)
 {
+	bool		more;
+
 	settings();
 	td_slot_open(d);
 	start(d);
@@ -74,11 +76,13 @@ td_decode(TdDecoder *d)
 		d->tried = GetFlushRecPtr(NULL);
 		d->tried_at = GetCurrentTimestamp();
 		serve(d);
-		while (d->version > 0 && td_wal_next(d))
+		more = d->version > 0;
+		while (more && (more = td_wal_next(d)))
 		{
 			d->found = true;
 			td_worker_busy(true);
 			d->decoded = Max(d->decoded, d->ctx->reader->EndRecPtr); /* reading begins before the slot's position */
+			d->read_to = Max(d->read_to, d->decoded);
 			td_worker_decoded(d->decoded, 0);
 			serve(d);
 			if (news_due(d))
@@ -86,6 +90,8 @@ td_decode(TdDecoder *d)
 			if (td_worker_should_stop())
 				break;
 		}
+		if (!more && d->version > 0)
+			d->read_to = Max(d->read_to, d->tried); /* which may be within a record */
 		if (d->len > 0 || d->told_version != d->version || news_due(d))
 			td_out_progress(d);
 		rest(d);
@@ -97,7 +103,7 @@ td_decode(TdDecoder *d)
 static void
 start(TdDecoder *d)
 {
-	d->decoded = d->told = d->confirmed;
+	d->decoded = d->told = d->read_to = d->answered = d->confirmed;
 	td_out_put(d, &(TdCaptureMessage) {.kind = TD_CAPTURE_START,.lsn = d->confirmed,
 			   .xid = U64FromFullTransactionId(ReadNextFullTransactionId()),.created = d->created});
 	td_out_flush(d);
@@ -193,7 +199,7 @@ news_due(TdDecoder *d)
 {
 	XLogRecPtr	reach = pg_atomic_read_u64(&d->control->reach);
 
-	return (reach > d->told && reach <= d->decoded) || d->decoded - d->told >= TD_CAPTURE_NEWS;
+	return (reach > d->answered && reach <= d->read_to) || d->decoded - d->told >= TD_CAPTURE_NEWS;
 }
 
 /* ---- sleep ---- */

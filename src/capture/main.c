@@ -34,6 +34,7 @@ TdDecoder  *td_decoder = NULL;
 
 static TdDecoder *attach(void);
 static void worker_left(dsm_segment *segment, Datum control);
+static void worker_leaves(dsm_segment *segment, Datum control);
 static bool leave_error(TdDecoder *d);
 
 void
@@ -91,7 +92,15 @@ attach(void)
 	mq = (shm_mq *) ((char *) d->control + TD_CONTROL_SIZE);
 	shm_mq_set_sender(mq, MyProc);
 	d->queue = shm_mq_attach(mq, segment, NULL);
+	on_dsm_detach(segment, worker_leaves, PointerGetDatum(d->control)); /* called before what shm_mq_attach has left */
 	return d;
+}
+
+/* Before the queue is detached, of which the reader is woken: what was announced and never comes makes it look. */
+static void
+worker_leaves(dsm_segment *segment, Datum arg)
+{
+	pg_atomic_fetch_add_u64(&((TdControl *) DatumGetPointer(arg))->announced, 1);
 }
 
 /* Nobody shall set our latch any more. */

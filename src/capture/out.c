@@ -95,9 +95,11 @@ send_blocks(TdDecoder *d, bool all)
 	}
 }
 
+/* Announced before it is there, so that the reader makes room for it. */
 static void
 send_piece(TdDecoder *d, Size from, Size len)
 {
+	pg_atomic_fetch_add_u64(&d->control->announced, 1);
 	for (;;)
 	{
 		shm_mq_result result = shm_mq_send(d->queue, len, d->block + from, true, true);
@@ -119,8 +121,9 @@ send_piece(TdDecoder *d, Size from, Size len)
 void
 td_out_progress(TdDecoder *d)
 {
-	td_out_put(d, &(TdCaptureMessage) {.kind = TD_CAPTURE_PROGRESS,.lsn = d->decoded,.version = d->version});
+	td_out_put(d, &(TdCaptureMessage) {.kind = TD_CAPTURE_PROGRESS,.lsn = d->decoded,.xid = d->read_to,.version = d->version});
 	td_out_flush(d);
 	d->told = d->decoded;
+	d->answered = d->read_to;
 	d->told_version = d->version;
 }

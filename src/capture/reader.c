@@ -58,6 +58,8 @@ struct TdCapture
 	TdControl  *control;
 	shm_mq_handle *queue;
 	dsm_segment *wanted;		/* the newest version; NULL = none */
+	uint64		received;		/* pieces taken out of the queue */
+	bool		untold;			/* a confirmation that the worker was not woken for */
 };
 
 static Directory *directory = NULL;
@@ -211,6 +213,7 @@ make_segment(const char *slot, int norigins, const RepOriginId *skip_origins)
 	pg_atomic_init_u32(&control->closed, 0);
 	pg_atomic_init_u32(&control->creating, 0);
 	pg_atomic_init_u32(&control->failed, 0);
+	pg_atomic_init_u64(&control->announced, 0);
 	return segment;
 }
 
@@ -318,32 +321,53 @@ td_capture_want(TdCapture *c, uint32 version, List *wanted)
 void
 td_capture_reach(TdCapture *c, XLogRecPtr lsn)
 {
-	if (lsn <= pg_atomic_read_u64(&c->control->reach))
+	bool		more = lsn > pg_atomic_read_u64(&c->control->reach);
+
+	if (!more && !c->untold)
 		return;
-	pg_atomic_write_u64(&c->control->reach, lsn);
+	if (more)
+		pg_atomic_write_u64(&c->control->reach, lsn);
+	c->untold = false;
 	tell_worker(c);
 }
 
 void
-td_capture_confirm(TdCapture *c, XLogRecPtr lsn)
+td_capture_confirm(TdCapture *c, XLogRecPtr lsn, bool reach_follows)
 {
 	if (lsn <= pg_atomic_read_u64(&c->control->confirm))
 		return;
 	pg_atomic_write_u64(&c->control->confirm, lsn);
-	tell_worker(c);
+	c->untold = reach_follows;
+	if (!reach_follows)
+		tell_worker(c);
 }
 
 /* ---- reading ---- */
+
+/*
+ * Whoever looks into an empty queue gives back the room of what he has read, and
+ * wakes the sender for that, who sleeps most of the time.  So the queue is not
+ * looked into unless something was announced.  Who waits for room has announced.
+ */
+static bool
+nothing_announced(const TdCapture *c)
+{
+	return shm_mq_get_sender(shm_mq_get_queue(c->queue)) != NULL && pg_atomic_read_u64(&c->control->announced) == c->received;
+}
 
 int
 td_capture_read(TdCapture *c, TdBytes *block, TdError *err)
 {
 	Size		len;
 	void	   *data;
-	shm_mq_result result = shm_mq_receive(c->queue, &len, &data, true);
+	shm_mq_result result;
 
+	if (nothing_announced(c))
+		return 0;
+	result = shm_mq_receive(c->queue, &len, &data, true);
 	if (result == SHM_MQ_SUCCESS)
 	{
+		c->received++;
 		block->data = data;
 		block->len = len;
 		return 1;

@@ -35,12 +35,18 @@
 Oid
 td_extension_hold(void)
 {
-	Oid			extension = get_extension_oid("tapdata", true);
+	static Oid	held = InvalidOid;	/* before: as a rule it is still there, and need not be looked for twice */
+	Oid			extension = OidIsValid(held) ? held : get_extension_oid("tapdata", true);
+	bool		first = !OidIsValid(held);
 
 	if (!OidIsValid(extension))
 		return InvalidOid;
 	LockDatabaseObject(ExtensionRelationId, extension, 0, AccessShareLock);
-	return get_extension_oid("tapdata", true) == extension ? extension : InvalidOid;
+	if (get_extension_oid("tapdata", true) == extension)
+		return held = extension;
+	UnlockDatabaseObject(ExtensionRelationId, extension, 0, AccessShareLock);
+	held = InvalidOid;
+	return first ? InvalidOid : td_extension_hold();
 }
 
 /* The home of what is made here and now. */

@@ -633,6 +633,7 @@ extern TdSeen *td_seen_of(Snapshot snapshot);	/* of this server's own MVCC snaps
 extern TdSeen *td_seen_read(const char *pg_snapshot);
 extern char *td_seen_text(const TdSeen *seen);	/* as pg_snapshot */
 extern bool td_sees(const TdSeen *seen, uint64 xid);
+extern XLogRecPtr td_seen_flush(const TdSeen *seen, const TdSeen *before);	/* flushes WAL as far as it must be, and returns how far it is; of a snapshot just taken */
 
 /* ======== maintain/owner.c ======== */
 

@@ -23,7 +23,7 @@ static const TdCaptureMessage all[] = {
 	{.kind = TD_CAPTURE_UNKNOWN,.relid = 16384,.why = TD_UNKNOWN_COLUMN},
 	{.kind = TD_CAPTURE_DDL,.relid = 16385},
 	{.kind = TD_CAPTURE_COMMIT},
-	{.kind = TD_CAPTURE_PROGRESS,.lsn = 77,.version = 4},
+	{.kind = TD_CAPTURE_PROGRESS,.lsn = 77,.xid = 79,.version = 4},
 };
 
 #define KINDS ((int) (sizeof(all) / sizeof(all[0])))

@@ -199,7 +199,7 @@ td_inbox_wait(TdInbox *inbox, TdCapture *capture, XLogRecPtr lsn, int timeout_ms
 		ResetLatch(MyLatch);
 		if (!td_inbox_fetch(inbox, capture) || td_worker_should_stop())
 			return false;
-		if (inbox->progress >= lsn)
+		if (inbox->reached >= lsn)
 			return true;
 		left = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), end);
 		if (left <= 0)
@@ -251,10 +251,11 @@ take_message(TdInbox *inbox, const TdCaptureMessage *m, const uint8_t **run)
 			inbox->started = true;
 			inbox->created = m->created;
 			inbox->first_xid = m->xid;
-			inbox->start = inbox->progress = m->lsn;
+			inbox->start = inbox->progress = inbox->reached = m->lsn;
 			break;
 		case TD_CAPTURE_PROGRESS:
 			inbox->progress = Max(inbox->progress, m->lsn);
+			inbox->reached = Max(inbox->reached, m->xid);
 			inbox->version = m->version;
 			break;
 		case TD_CAPTURE_LAYOUT:

@@ -417,6 +417,7 @@ static int
 work(TdKeeper *k)
 {
 	int			timeout = -1;
+	bool		due;
 
 	if (k->not_before != 0)
 	{
@@ -433,7 +434,8 @@ work(TdKeeper *k)
 	td_fill_step(k);
 	td_replace_step(k);
 	tell_caught_up(k);			/* before anything that may have to wait for a lock */
-	if (tick_due(k))
+	due = tick_due(k);
+	if (due)
 	{
 		timeout = td_pace_wait(k);
 		if (timeout == 0)
@@ -442,7 +444,8 @@ work(TdKeeper *k)
 	else
 		timeout = td_members_count_idle(k);
 	timeout = sooner(timeout, td_feeds_work(k));
-	td_tick_confirm(k, false);
+	if (!due || until(k->commit_time, CONFIRM_MS) <= 0)
+		td_tick_confirm(k, false);	/* else the next tick does, which wakes the capture worker anyway */
 	if (k->commit_end != InvalidXLogRecPtr)
 		timeout = sooner(timeout, Max(1, until(k->commit_time, CONFIRM_MS + 1)));
 	else if (timeout < 0)

@@ -17,10 +17,14 @@
 
 #include "access/transam.h"
 #include "access/xact.h"
+#include "access/xlog.h"
 #include "lib/stringinfo.h"
 #include "utils/snapshot.h"
 
+#include "capture/capture.h"
 #include "view/view_internal.h"
+
+#define MOST_LOOKED_UP 1000		/* transactions; above, all WAL is flushed */
 
 static int
 compare(const void *a, const void *b)
@@ -139,6 +143,28 @@ td_seen_text(const TdSeen *seen)
 	for (uint32 i = 0; i < seen->nxip; i++)
 		appendStringInfo(&text, "%s" UINT64_FORMAT, i ? "," : "", seen->xip[i]);
 	return text.data;
+}
+
+/*
+ * Every commit record of what a snapshot of now sees that another one (NULL = unknown) did not, flushed.  A commit is flushed before it is seen, unless its session
+ * does not wait for that (synchronous_commit = off): then pg_xact knows up to where WAL has to be flushed before anybody may rely on it, which hint bits depend on,
+ * too.  What is not seen yet need not be flushed: with others who write all the time some WAL never is, and to wait for it would take longer than many a tick.
+ */
+XLogRecPtr
+td_seen_flush(const TdSeen *seen, const TdSeen *before)
+{
+	XLogRecPtr	commits = InvalidXLogRecPtr;
+
+	if (before == NULL || seen->xmax - Min(before->xmin, seen->xmax) > MOST_LOOKED_UP)
+		return td_capture_flush();
+	for (uint64 xid = before->xmin; xid < seen->xmax; xid++)
+	{
+		if (TransactionIdIsNormal((TransactionId) xid) && td_sees(seen, xid) && !td_sees(before, xid))
+			commits = Max(commits, TransactionIdGetCommitLSN((TransactionId) xid));
+	}
+	if (commits != InvalidXLogRecPtr)
+		XLogFlush(commits);
+	return GetFlushRecPtr(NULL);
 }
 
 bool

@@ -70,7 +70,7 @@ describe(TdTarget *t)
 	t->desc = CreateTemplateTupleDesc(t->ncolumns + 1);
 	for (int i = 0; i < t->ncolumns; i++)
 		TupleDescCopyEntry(t->desc, i + 1, rel, t->attnums[i]);
-	TupleDescInitEntry(t->desc, t->ncolumns + 1, TD_WEIGHT, INT8OID, -1, 0);
+	TupleDescInitBuiltinEntry(t->desc, t->ncolumns + 1, TD_WEIGHT, INT8OID, -1, 0);
 	t->normal = td_normal_columns(t->desc, t->ncolumns);
 }
 

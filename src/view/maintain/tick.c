@@ -61,7 +61,7 @@
 typedef struct TdCut
 {
 	TdSeen	   *seen;			/* the tick's snapshot */
-	XLogRecPtr	end;			/* insert position once it was taken */
+	XLogRecPtr	end;			/* the end of a record: what was committed before is here, and all that it sees */
 	TdDeltas   *deltas;
 	List	   *ddl;			/* of TdDdl * */
 	List	   *warn;			/* oids: old images are missing */
@@ -83,6 +83,7 @@ static void take_lost(TdKeeper *k, TdCut *cut);
 static void hear_of_ddl(const TdCut *cut);
 static bool needs_checkpoint(TdKeeper *k, const TdCut *cut);
 static void finish(TdKeeper *k, const TdCut *cut, bool checkpoint);
+static void confirm(TdKeeper *k, bool force, bool reach_follows);
 static void keep_seen(TdKeeper *k, const TdSeen *seen);
 static void look_at_horizon(TdKeeper *k);
 
@@ -255,6 +256,7 @@ take_snapshot(TdKeeper *k, TdCut *cut)
 {
 	TdLocked	locked;
 	Oid			replaced;
+	XLogRecPtr	end;
 
 	start();
 	XactIsoLevel = XACT_REPEATABLE_READ;
@@ -272,11 +274,12 @@ take_snapshot(TdKeeper *k, TdCut *cut)
 	cut->seen = td_seen_of(GetActiveSnapshot());
 	if (cut->seen->xmin < k->first_xid)
 		return TD_TICK_AGAIN;
-	cut->end = td_capture_flush();
-	td_tick_confirm(k, false);
-	td_capture_reach(k->capture, cut->end);
-	if (!td_inbox_wait(k->inbox, k->capture, cut->end, REACH_MS))
+	end = td_seen_flush(cut->seen, k->seen);
+	confirm(k, false, true);
+	td_capture_reach(k->capture, end);
+	if (!td_inbox_wait(k->inbox, k->capture, end, REACH_MS))
 		return TD_TICK_AGAIN;
+	cut->end = k->inbox->progress;
 	/* what came meanwhile may be of views whose relations are not locked */
 	return td_members_touch(k, k->inbox->touched) ? TD_TICK_AGAIN : TD_TICK_DONE;
 }
@@ -503,8 +506,8 @@ keep_seen(TdKeeper *k, const TdSeen *seen)
 }
 
 /* Tells capture how far it may let WAL go: to the bound of the last checkpoint that is flushed. */
-void
-td_tick_confirm(TdKeeper *k, bool force)
+static void
+confirm(TdKeeper *k, bool force, bool reach_follows)
 {
 	if (k->commit_end == InvalidXLogRecPtr)
 		return;
@@ -514,8 +517,14 @@ td_tick_confirm(TdKeeper *k, bool force)
 			return;
 		XLogFlush(k->commit_end);
 	}
-	td_capture_confirm(k->capture, k->bound);
+	td_capture_confirm(k->capture, k->bound, reach_follows);
 	k->commit_end = InvalidXLogRecPtr;
+}
+
+void
+td_tick_confirm(TdKeeper *k, bool force)
+{
+	confirm(k, force, false);
 }
 
 /* Through the table of any view that is locked. */

@@ -97,7 +97,8 @@ typedef struct TdInbox
 	bool		created;		/* the slot is new */
 	uint64		first_xid;		/* then: the first snapshot must have no xid before this one open */
 	XLogRecPtr	start;			/* the slot's position */
-	XLogRecPtr	progress;
+	XLogRecPtr	progress;		/* what was committed before is here; the end of a record */
+	XLogRecPtr	reached;		/* no other record ends at or before it: >= progress */
 	uint32		version;		/* of all that comes from now on */
 	HTAB	   *layouts;
 	TdRowLayout *last;			/* the one looked up last */
@@ -115,7 +116,7 @@ typedef struct TdInboxReader
 extern TdInbox *td_inbox_create(MemoryContext parent);
 extern void td_inbox_destroy(TdInbox *inbox);
 extern bool td_inbox_fetch(TdInbox *inbox, TdCapture *capture); /* all blocks that are there; false = the capture worker is gone */
-extern bool td_inbox_wait(TdInbox *inbox, TdCapture *capture, XLogRecPtr lsn, int timeout_ms);	/* until progress >= lsn; false = not in time, capture gone, or asked to stop */
+extern bool td_inbox_wait(TdInbox *inbox, TdCapture *capture, XLogRecPtr lsn, int timeout_ms);	/* until reached >= lsn; false = not in time, capture gone, or asked to stop */
 extern bool td_inbox_due(const TdInbox *inbox); /* something in it is for a tick */
 extern uint64 td_inbox_size(const TdInbox *inbox);
 extern bool td_inbox_lost(const TdInbox *inbox, const TdSeen *seen, bool *others);	/* was something forgotten that the snapshot sees, or (others) does not */

@@ -389,7 +389,7 @@ td_cap_told(PG_FUNCTION_ARGS)
 Datum
 td_cap_confirm(PG_FUNCTION_ARGS)
 {
-	td_capture_confirm(capture, PG_GETARG_LSN(0));
+	td_capture_confirm(capture, PG_GETARG_LSN(0), false);
 	PG_RETURN_VOID();
 }
 
