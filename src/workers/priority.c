@@ -31,6 +31,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "storage/fd.h"
 #include "utils/timeout.h"
 #include "utils/timestamp.h"
 
@@ -77,6 +78,30 @@ td_worker_busy(bool now)
 	busy = now;
 	if (!now)
 		tell(td_nice);
+}
+
+/*
+ * Milliseconds for which this process could have run and was given no CPU, since
+ * it began; 0 where the kernel does not tell.
+ */
+double
+td_worker_kept_waiting(void)
+{
+	static int	fd = -2;
+	char		text[64];
+	unsigned long long ran,
+				waited;
+	ssize_t		n;
+
+	if (fd == -2)
+	{
+		fd = open("/proc/self/schedstat", O_RDONLY | O_CLOEXEC);
+		if (fd >= 0)
+			ReserveExternalFD();	/* until the end */
+	}
+	n = fd >= 0 ? pread(fd, text, sizeof(text) - 1, 0) : 0;
+	text[Max(n, 0)] = '\0';
+	return sscanf(text, "%llu %llu", &ran, &waited) == 2 ? waited / 1e6 : 0;
 }
 
 /* A timer's handler. */

@@ -101,6 +101,7 @@ extern bool td_worker_should_stop(void);	/* asked to stop, or SIGTERM; no interr
 #define ERRCODE_TD_STOP MAKE_SQLSTATE('T', 'D', '0', '0', '1')	/* raised to leave what a worker does when it is asked to stop; caught in its main */
 extern void td_worker_reload(void); /* in each loop: rereads the settings after SIGHUP */
 extern void td_worker_busy(bool now);	/* view, capture: has found work, or is about to wait (priority.c) */
+extern double td_worker_kept_waiting(void); /* ms of its life in which it could have run and had no CPU */
 
 /*
  * Replication origins are called tapdata_<database oid>_<suffix> and made when missing, in a transaction of their own: call these outside of

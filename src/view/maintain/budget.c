@@ -11,6 +11,8 @@
  *		views must stay at one snapshot is their owner's to say.  A view is one with
  *		its hidden parts and its new definition, which go where it goes.
  *
+ *		The time in which the worker had no CPU does not count.
+ *
  *		Measured over windows of some seconds and some ticks each, so that one large
  *		transaction names nobody.  Two windows in a row above the budget name a view,
  *		two in a row below half of it take that back.  A view without company holds
@@ -27,6 +29,7 @@
 #include "utils/builtins.h"
 
 #include "view/maintain/tick_internal.h"
+#include "workers/workers.h"
 
 #define WINDOW_MS 3000
 #define WINDOW_TICKS 3
@@ -70,10 +73,21 @@ whole_of(const TdKeeper *k, TdMember *m)
 	return m;
 }
 
+/* Of the tick's time, that in which no other process had our CPU: a machine that is saturated, and to which we give way, is no view's fault. */
+static double
+own_share(const TdKeeper *k)
+{
+	double		all_ms = (GetCurrentTimestamp() - k->pace.started) / 1000.0;
+	double		waited_ms = td_worker_kept_waiting() - k->pace.kept_waiting;
+
+	return all_ms > 0 && waited_ms > 0 ? Max(all_ms - waited_ms, 0) / all_ms : 1;
+}
+
 /* A tick is committed. */
 void
 td_budget_tick(TdKeeper *k)
 {
+	double		share = own_share(k);
 	ListCell   *lc;
 
 	if (k->window_ticks++ == 0)
@@ -82,7 +96,7 @@ td_budget_tick(TdKeeper *k)
 	{
 		TdMember   *m = lfirst(lc);
 
-		whole_of(k, m)->spent_ms += m->tick_ms;
+		whole_of(k, m)->spent_ms += m->tick_ms * share;
 	}
 }
 

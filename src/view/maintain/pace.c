@@ -23,6 +23,7 @@
 #include "utils/timestamp.h"
 
 #include "view/maintain/tick_internal.h"
+#include "workers/workers.h"
 
 #define HORIZON_EVERY_MS 50		/* how often the horizon is looked at */
 #define HELD_MIN_MS 100			/* a horizon that stands for less is an ordinary transaction */
@@ -70,6 +71,7 @@ void
 td_pace_started(TdKeeper *k)
 {
 	k->pace.started = GetCurrentTimestamp();
+	k->pace.kept_waiting = td_worker_kept_waiting();
 }
 
 /* took: something of what waited, or there was nothing. */

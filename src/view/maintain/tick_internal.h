@@ -232,6 +232,7 @@ typedef struct TdPace
 {
 	TimestampTz started;		/* of the last tick */
 	double		last_ms;
+	double		kept_waiting;	/* for a CPU, when it started: td_worker_kept_waiting */
 	TransactionId horizon;
 	TimestampTz horizon_since;	/* it has not moved */
 	TimestampTz horizon_read;
