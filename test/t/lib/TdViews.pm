@@ -250,15 +250,21 @@ sub refused_or_die
 	die "create_view: $state $message\nquery: $query\n";
 }
 
+# As text, but not the digits behind: which of 1 and 1.0 is the greatest is open, and their texts differ.
+sub text_of { my ($column, $type) = @_; return $type eq 'numeric' ? "trim_scale($column)::text" : "${column}::text" }
+
 sub over_views
 {
 	my ($schema, $views, $dbh) = @_;
 	my $v = pick(@$views);
-	my @columns = map { $_->[0] } @{ $dbh->selectall_arrayref("SELECT attname FROM pg_attribute WHERE attrelid = '$schema.$v'::regclass AND attnum > 0 AND NOT attisdropped") };
-	my $c = pick(@columns);
+	my $columns = sub { return $dbh->selectall_arrayref("SELECT attname, format_type(atttypid, NULL) FROM pg_attribute WHERE attrelid = '$schema.$_[0]'::regclass AND attnum > 0 AND NOT attisdropped ORDER BY attnum") };
+	my ($c, $type) = @{ pick(@{ $columns->($v) }) };
+	my $text = text_of("w.$c", $type);
+	my $other = pick(@$views);
+	my $first = text_of('u.c1', $columns->($other)->[0][1]);
 	return pick("SELECT count(*) AS c1, count(w.$c) AS c2 FROM $schema.$v w", "SELECT w.$c AS c1, count(*) AS c2 FROM $schema.$v w GROUP BY w.$c",
-		"SELECT DISTINCT w.$c AS c1 FROM $schema.$v w", "SELECT w.$c AS c1, q.id AS c2 FROM $schema.$v w, $schema.t1 q WHERE w.${c}::text = q.a::text",
-		"SELECT min(w.${c}::text) AS c1, u.c1 AS c2 FROM $schema.$v w, $schema." . pick(@$views) . ' u WHERE u.c1::text = w.c1::text GROUP BY u.c1');
+		"SELECT DISTINCT w.$c AS c1 FROM $schema.$v w", "SELECT w.$c AS c1, q.id AS c2 FROM $schema.$v w, $schema.t1 q WHERE $text = q.a::text",
+		"SELECT min($text) AS c1, u.c1 AS c2 FROM $schema.$v w, $schema.$other u WHERE $first = " . text_of('w.c1', $columns->($v)->[0][1]) . ' GROUP BY u.c1');
 }
 
 # ---- verdicts ----
