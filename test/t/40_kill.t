@@ -101,6 +101,15 @@ sub caught_up
 	return "not caught up in 120 s: $error";
 }
 
+# A server whose process was killed a moment ago may still answer, and go down then.
+sub make_again
+{
+	my ($view) = @_;
+	my $until = time + 60;
+	until (eval { pg_again()->do('SELECT tapdata.create_view($1, $2)', undef, $view, $over_mirror{$view}); 1 } || $@ =~ /already exists/) { die $@ if time > $until; sleep 0.2 }
+	return;
+}
+
 # Every view, once it has caught up: '' = exact.  Failures on the way are part of the test, `failed` is not.
 sub inexact_views
 {
@@ -137,7 +146,7 @@ sub round
 	sleep $when[0];
 	ok($strike{$victim}->(), "$name: struck during the load");
 	my $error = caught_up();
-	for my $view (sort keys %over_mirror) { pg_again()->do('SELECT tapdata.create_view($1, $2)', undef, $view, $over_mirror{$view}) }
+	make_again($_) for sort keys %over_mirror;
 	sleep $when[1];
 	ok($strike{$victim}->(), "$name: struck while streaming");
 	sleep 1;
