@@ -13,9 +13,9 @@
  *		An autogroup's can be taken back by those who have no privilege, so a worker
  *		need not starve: view and capture workers give way until they have been busy
  *		for LONG_MS without a pause, and then compete as a session does until they
- *		have nothing to do.  A fill is long by nature: it competes at first, and gives
- *		way, half as much, when it turns out to be long.  A process's own can't be taken
- *		back, so that is half as much for all.
+ *		have nothing to do.  A process's own can't be taken back, so that is half as
+ *		much.  A fill does not give way: it would take from the writers what it takes
+ *		anyway (bench view_fill), but for longer, and hold back VACUUM meanwhile.
  *
  *		Of all those who are not privileged the kernel takes one change of an
  *		autogroup each 100 ms, EAGAIN else: the timer comes again.
@@ -43,7 +43,6 @@
 int			td_nice = 10;
 
 static TimeoutId timer = MAX_TIMEOUTS;	/* of those that give way */
-static bool is_fill;
 static bool busy = false;
 static volatile sig_atomic_t told = 0;	/* nice value that the kernel took last; -1 = it has none to set */
 
@@ -53,13 +52,11 @@ static void tell(int nice);
 void
 td_worker_give_way(TdWorkerKind kind)
 {
-	if (kind != TD_WORKER_VIEW && kind != TD_WORKER_CAPTURE && kind != TD_WORKER_FILL)
+	if (kind != TD_WORKER_VIEW && kind != TD_WORKER_CAPTURE)
 		return;
 	if (td_nice > 0)
 		(void) setpriority(PRIO_PROCESS, 0, td_nice / 2);
 	timer = RegisterTimeout(USER_TIMEOUT, long_busy);
-	is_fill = kind == TD_WORKER_FILL;
-	td_worker_busy(is_fill);
 }
 
 /*
@@ -108,7 +105,7 @@ td_worker_kept_waiting(void)
 static void
 long_busy(void)
 {
-	tell(is_fill ? td_nice / 2 : 0);
+	tell(0);
 }
 
 /* In handlers, too: system calls that are safe there.  Not taken now, it is told again when the next pause or the timer comes. */

@@ -115,7 +115,7 @@ td_worker_begin(Datum main_arg, TdWorkerKind kind)
 	MemoryContextSwitchTo(TopMemoryContext);
 }
 
-/* A fill has one parallel worker at most: those have the priority of sessions, and it may take long. */
+/* A fill may take long, and a busy machine is its writers': one parallel worker at most. */
 static void
 fewer_processes(void)
 {

@@ -1,6 +1,5 @@
 # A new view over 10 M rows while four clients write: their TPS against that without, and the time from create_view to
-# streaming against CREATE TABLE AS of the same query (under the same writers).  "meek" is that CREATE TABLE AS with the priority and the parallel
-# workers that a fill has: what two cores that are full without it leave at best.
+# streaming against CREATE TABLE AS of the same query (under the same writers).
 use strict;
 use warnings;
 use FindBin;
@@ -18,15 +17,7 @@ my $query = 'SELECT bid, count(*) AS accounts, sum(abalance) AS balance, min(aba
 my %take = (
 	none => sub { sleep 8; return 8 },
 	view => sub { return timed(sub { live_view($p, 'branch_sums', $query) }) },
-	table => sub { return timed(sub { $p->do("CREATE TABLE sums AS $query") }) },
-	meek => sub {
-		my $meek = pg($pg);
-		open my $group, '>', "/proc/$meek->{pg_pid}/autogroup" or die "autogroup: $!";
-		print $group '5';
-		close $group or die "autogroup: $!";
-		$meek->do('SET max_parallel_workers_per_gather = 1');
-		return timed(sub { $meek->do("CREATE TABLE sums AS $query") });
-	});
+	table => sub { return timed(sub { $p->do("CREATE TABLE sums AS $query") }) });
 
 # What one thing costs and how long it takes while the four write: TPS over the time of the thing itself.
 sub under_load
@@ -54,13 +45,13 @@ my (%took, %tps);
 $p->do('SELECT count(*) FROM pgbench_accounts');
 for my $round (1 .. rounds(3))
 {
-	for my $name (qw(none view table meek)) { my ($took, $tps) = under_load($name); push @{ $took{$name} }, $took; push @{ $tps{$name} }, $tps }
+	for my $name (qw(none view table)) { my ($took, $tps) = under_load($name); push @{ $took{$name} }, $took; push @{ $tps{$name} }, $tps }
 }
-my %share = map { $_ => median(@{ $tps{$_} }) / median(@{ $tps{none} }) } qw(view table meek);
+my %share = map { $_ => median(@{ $tps{$_} }) / median(@{ $tps{none} }) } qw(view table);
 my $time = median(@{ $took{view} }) / median(@{ $took{table} });
 row('a new view over 10 M rows while 4 clients write: their TPS / without; its time / CREATE TABLE AS', sprintf('%.2f of the TPS, %.2f of the time', $share{view}, $time),
 	'>= 0.8, <= 2', $share{view} >= 0.8 && $time <= 2,
-	sprintf('%d rows, %.1f s to streaming; CREATE TABLE AS %.1f s and %.2f of the TPS, with the priority and parallel workers of a fill %.1f s and %.2f; %.0f tx/s without', $scale * 100_000,
-		median(@{ $took{view} }), median(@{ $took{table} }), $share{table}, median(@{ $took{meek} }), $share{meek}, median(@{ $tps{none} })));
+	sprintf('%d rows, %.1f s to streaming; CREATE TABLE AS %.1f s and %.2f of the TPS; %.0f tx/s without', $scale * 100_000,
+		median(@{ $took{view} }), median(@{ $took{table} }), $share{table}, median(@{ $tps{none} })));
 $p->disconnect;
 drop_server('pg', 'bench');
