@@ -27,7 +27,7 @@ sub itself
 		$p->do($_) for ("SET enable_nestloop = $loops", sprintf('SET statement_timeout = %d', 1000 * $best + 1));
 		my $took = eval { timed(sub { $p->do("CREATE TEMP TABLE itself AS $query") }) };
 		die $@ if !$took && $p->state ne '57014';
-		$p->do($_) for ('DROP TABLE IF EXISTS itself', 'RESET enable_nestloop', 'RESET statement_timeout');
+		$p->do($_) for ('RESET statement_timeout', 'DROP TABLE IF EXISTS itself', 'RESET enable_nestloop');
 		$best = $took if $took && $took < $best;
 	}
 	return $best;
