@@ -27,7 +27,8 @@ sub itself
 		$p->do($_) for ("SET enable_nestloop = $loops", sprintf('SET statement_timeout = %d', 1000 * $best + 1));
 		my $took = eval { timed(sub { $p->do("CREATE TEMP TABLE itself AS $query") }) };
 		die $@ if !$took && $p->state ne '57014';
-		$p->do($_) for ('RESET statement_timeout', 'DROP TABLE IF EXISTS itself', 'RESET enable_nestloop');
+		eval { $p->do('RESET statement_timeout'); 1 } or $p->do('RESET statement_timeout');    # a timeout in the last moment ends the next statement
+		$p->do($_) for ('DROP TABLE IF EXISTS itself', 'RESET enable_nestloop');
 		$best = $took if $took && $took < $best;
 	}
 	return $best;
