@@ -121,7 +121,7 @@ tell(int nice)
 	fd = open("/proc/self/autogroup", O_WRONLY | O_CLOEXEC);
 	if (fd >= 0 && write(fd, word, sizeof(word)) == sizeof(word))
 		told = nice;
-	else if (fd < 0 || errno != EAGAIN)
+	else if (told == 0 && errno != EAGAIN)	/* one that gave way must be able to stop it: tries for ever */
 		told = -1;
 	if (fd >= 0)
 		close(fd);

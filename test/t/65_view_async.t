@@ -63,4 +63,5 @@ execute('postgres', "SELECT tapdata.wait_view('by_g', '60 s')");
 is(value('postgres', 'SELECT n FROM by_g WHERE g = 7'), 50, 'the last ones');
 is(plain(), '', 'plain SQL finds nothing');
 is(value('postgres', q{SELECT count(*) FROM tapdata.views WHERE status <> 'streaming' OR NOT exact}), 0, 'all stream');
+finish();
 done_testing();
