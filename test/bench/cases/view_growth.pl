@@ -4,7 +4,7 @@ use warnings;
 use FindBin;
 use lib "$FindBin::Bin/../lib";
 use TdBench qw(drop_server pg rounds row median say_now);
-use TdBenchTpch qw(tpch_server tpch_tables try_view follow);
+use TdBenchTpch qw(tpch_server tpch_memory tpch_tables try_view follow);
 
 my @names = $ENV{TD_BENCH_QUERIES} ? split(' ', $ENV{TD_BENCH_QUERIES}) : qw(q04 q05 q07 q08 q09 q20 q22);
 my $sf = $ENV{TD_BENCH_SCALE} || 1;
@@ -25,6 +25,6 @@ for my $name (@names)
 	push @told, sprintf '%s %.2f (%.1f, %.1f ms)', $name, $large / $small, $small, $large;
 }
 row('the same changes to tables ten times as large: time to view exact', sprintf('at most %.2f times', $worst), '< 1.6', $worst < 1.6 && !$refused,
-	sprintf 'TPC-H at SF %s and SF %s, about 4,000 changed rows, decoding included: %s', $sf / 10, $sf, join(', ', @told));
+	sprintf 'TPC-H at SF %s and SF %s, about 4,000 changed rows, %s, decoding included: %s', $sf / 10, $sf, tpch_memory(), join(', ', @told));
 $p->disconnect;
 drop_server('pg', 'bench');

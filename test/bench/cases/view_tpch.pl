@@ -6,7 +6,7 @@ use warnings;
 use FindBin;
 use lib "$FindBin::Bin/../lib";
 use TdBench qw(drop_server pg rounds row timed median say_now);
-use TdBenchTpch qw(tpch_server tpch_tables try_view follow);
+use TdBenchTpch qw(tpch_server tpch_memory tpch_tables try_view follow);
 
 my $sf = $ENV{TD_BENCH_SCALE} || 1;
 my @names = $ENV{TD_BENCH_QUERIES} ? split(' ', $ENV{TD_BENCH_QUERIES}) : map { sprintf 'q%02d', $_ } 1 .. 22;
@@ -55,6 +55,6 @@ sub measure
 measure($_) for @names;
 row("TPC-H SF $sf, about 4,000 changed rows: commit to view exact, against the query itself", sprintf('%d of %d <= 0.1 or 10 ms, %d > 1.0', $good, scalar @names, $bad), '20 of 22 <= 0.1 (or 10 ms), none > 1.0',
 	$good >= @names - 2 && $bad == 0,
-	'each view alone, decoding included, ratio (ms/ms): ' . join(', ', @told) . '; CREATE TABLE AS of the query, in parallel, by the better of two plans; indexes: primary keys and what explain_query wants: ' . join(', ', @{ $t->{indexes} }));
+	'each view alone, decoding included, ratio (ms/ms): ' . join(', ', @told) . '; ' . tpch_memory() . '; CREATE TABLE AS of the query, in parallel, by the better of two plans; indexes: primary keys and what explain_query wants: ' . join(', ', @{ $t->{indexes} }));
 $p->disconnect;
 drop_server('pg', 'bench');

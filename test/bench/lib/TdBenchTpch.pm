@@ -7,10 +7,32 @@ use TdBench qw(pg_server pg timed quiet say_now live_view exact_view fresh);
 use TdTpch qw(make_tpch tpch_queries tpch_batch);
 use Time::HiRes qw(time);
 
-our @EXPORT_OK = qw(tpch_server tpch_tables try_view follow);
+our @EXPORT_OK = qw(tpch_server tpch_memory tpch_tables try_view follow);
 
-# A server for tables of some GB: they are in memory for views and queries alike.
-sub tpch_server { return pg_server('bench', 'shared_buffers = 3GB', 'work_mem = 64MB', 'effective_cache_size = 12GB', 'jit = off', 'max_worker_processes = 32') }
+my $buffers = 3;    # GB
+my ($reserved, $before, $huge) = '/proc/sys/vm/nr_hugepages';
+
+# A server for tables of some GB: they are in memory for views and queries alike, and that memory in huge pages if the kernel gives them to root, as PostgreSQL's manual
+# wants it for such a size.  With pages of 4 kB each probe into a large table misses the TLB several times, and a new process takes a page fault for each page that it comes to.
+sub tpch_server
+{
+	my $wanted = int $buffers * 1024 * 1.08 / 2;
+	if (-w $reserved) { $before = pages(); pages($before + $wanted); $huge = pages() >= $before + $wanted }
+	return pg_server('bench', "shared_buffers = ${buffers}GB", 'work_mem = 64MB', 'effective_cache_size = 12GB', 'jit = off', 'max_worker_processes = 32');
+}
+
+# What RESULTS.md says of it.
+sub tpch_memory { return "shared_buffers = $buffers GB in pages of " . ($huge ? '2 MB' : '4 kB') }
+
+# How many huge pages are reserved; sets that.
+sub pages
+{
+	open my $f, @_ ? '>' : '<', $reserved or die "$reserved: $!";
+	if (@_) { print $f "$_[0]\n"; close $f or die "$reserved: $!"; return }
+	return 0 + readline $f;
+}
+
+END { pages($before) if defined $before }
 
 # The schema with primary keys and what explain_query wants for these queries, and nothing else.
 sub tpch_tables
