@@ -181,6 +181,7 @@ extern char *td_order_text(Oid relid, const List *order, int n);	/* the first n 
 
 /* Are two values of this type that are equal, by the equality of GROUP BY, the same in every respect (1.0 and 1.00 are not)? */
 extern bool td_equal_is_same(Oid type, int32 typmod, Oid collation);
+extern void td_keyed_late(Query *query);	/* in place: conditions that cost come after probes; the key is a column of the query around it */
 
 /*
  * Of a view that keeps old rows: columns of one table, the first nkeys of which are a key.  Keyed by them: which rows may have changed is all

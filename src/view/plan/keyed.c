@@ -190,6 +190,7 @@ td_plan_keyed(const TdPlan *plan, uint32 null_mask)
 	Restricting r = {keyed, null_mask, 0};
 	Query	   *restricted = (Query *) restrict_mutator((Node *) keyed->private->marked, &r);
 
+	td_keyed_late(restricted);
 	fence(restricted);
 	return td_query_sql(beside_k(keyed, restricted));
 }
