@@ -315,7 +315,7 @@ add_hint(List *mentions, char *rows_hint, MemoryContext caller)
 	MemoryContextSwitchTo(caller);
 	edata = CopyErrorData();
 	if (edata->detail && (edata->sqlerrcode == ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST || edata->sqlerrcode == ERRCODE_FEATURE_NOT_SUPPORTED))
-		hint = hint_of(edata->detail, mentions);
+		hint = hint_of(edata->detail_log ? edata->detail_log : edata->detail, mentions);	/* of more than a hundred only the log has all */
 	if (edata->detail == NULL && edata->hint == NULL && edata->sqlerrcode == ERRCODE_FEATURE_NOT_SUPPORTED)
 		hint = rows_hint;
 	if (hint == NULL)
