@@ -7,10 +7,13 @@ CREATE TABLE tapdata.view_group (            -- views kept by one worker, always
     home text NOT NULL DEFAULT tapdata.home()   -- where it was made or adopted: elsewhere it is fenced
 );
 
+-- A CHECK of the table would be compiled and evaluated at each tick, whatever column it writes; that of a type only where the status is set.
+CREATE DOMAIN tapdata.group_status AS text CHECK (VALUE IN ('created', 'starting', 'streaming', 'stopping', 'stopped',
+    'retrying', 'waiting_for_worker', 'failed', 'fenced'));
+
 CREATE TABLE tapdata.group_state (           -- the checkpoint: written in the transaction of the tick
     view_group integer PRIMARY KEY REFERENCES tapdata.view_group ON DELETE CASCADE,
-    status text NOT NULL DEFAULT 'created' CHECK (status IN ('created', 'starting', 'streaming', 'stopping', 'stopped',
-        'retrying', 'waiting_for_worker', 'failed', 'fenced')),
+    status tapdata.group_status NOT NULL DEFAULT 'created',
     since timestamptz NOT NULL DEFAULT now(),
     snapshot pg_snapshot,                    -- every view that streams equals its query under it; NULL = no tick yet
     snapshot_time timestamptz,

@@ -36,7 +36,12 @@ COMMENT ON FUNCTION tapdata.group_decoded(integer) IS 'Of which moment the WAL i
 CREATE FUNCTION tapdata.group_standing(id integer, OUT standing text, OUT sqlstate text, OUT error text, OUT hint text)
     LANGUAGE c STRICT VOLATILE SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'td_sql_group_standing';
-COMMENT ON FUNCTION tapdata.group_standing(integer) IS 'What a group of views, by its id, that streams as the catalog has it does here and now: null where it does stream, else standby, starting, stopped, or waiting_for_worker with the error: no worker is free for the supervisor of this database';
+COMMENT ON FUNCTION tapdata.group_standing(integer) IS 'What a group of views, by its id, that streams as the catalog has it does here and now: null where it does stream, else standby, starting, or with the error why no worker of this database can run stopped or waiting_for_worker';
+
+CREATE FUNCTION tapdata.pipeline_standing(id integer, OUT standing text, OUT sqlstate text, OUT error text, OUT hint text)
+    LANGUAGE c STRICT VOLATILE SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'td_sql_pipeline_standing';
+COMMENT ON FUNCTION tapdata.pipeline_standing(integer) IS 'What a pipeline, by its id, that is to run does where nobody writes that into the catalog: null where it runs or the supervisor of this database does, else as group_standing()';
 
 CREATE FUNCTION tapdata.extension_created() RETURNS void
     LANGUAGE c SET search_path = pg_catalog, pg_temp

@@ -7,26 +7,31 @@ COMMENT ON FUNCTION tapdata.doctor() IS 'Every setting and part that tapdata nee
 
 -- Nothing else in a row is shown to somebody whose rights it does not pass: security_barrier.
 CREATE VIEW tapdata.pipelines WITH (security_barrier) AS
-    SELECT p.name, pg_catalog.pg_get_userbyid(p.owner) AS owner, p.connection,
-        CASE WHEN s.status IS NULL OR p.home <> tapdata.home() THEN 'fenced'
-            WHEN p.desired = 'running' AND s.status IN ('created', 'stopped') THEN 'starting'
-            ELSE s.status END AS status,
-        coalesce(s.exact, false) AS exact, s.since, s.position, s.source_time,
-        CASE WHEN s.status <> 'streaming' THEN NULL
+    SELECT p.name, pg_catalog.pg_get_userbyid(p.owner) AS owner, p.connection, x.status,
+        coalesce(s.exact, false) AS exact, CASE WHEN NOT k.starved THEN s.since END AS since, s.position, s.source_time,
+        CASE WHEN x.status <> 'streaming' THEN NULL
             WHEN tapdata.pipeline_caught_up(p.id) THEN interval '0'
             ELSE greatest(pg_catalog.clock_timestamp() - s.source_time, interval '0') END AS lag,
         s.rows_loaded, s.rows_applied,
-        s.sqlstate, s.error,
-        CASE WHEN s.status IS NULL OR p.home <> tapdata.home() THEN 'If the copy shall run on its own, let the owner of the database call SELECT tapdata.adopt_database()' ELSE s.hint END AS hint, s.retry_at, p.options
+        CASE WHEN k.starved THEN h.sqlstate ELSE s.sqlstate END AS sqlstate, CASE WHEN k.starved THEN h.error ELSE s.error END AS error,
+        CASE WHEN x.status = 'fenced' THEN 'If the copy shall run on its own, let the owner of the database call SELECT tapdata.adopt_database()'
+            WHEN k.starved THEN h.hint ELSE s.hint END AS hint, s.retry_at, p.options
     FROM tapdata.pipeline p LEFT JOIN tapdata.pipeline_state s ON s.pipeline = p.id
+        CROSS JOIN LATERAL tapdata.pipeline_standing(p.id) h
+        CROSS JOIN LATERAL (SELECT p.desired = 'running' AND coalesce(s.status, 'fenced') NOT IN ('completed', 'failed', 'fenced') AND p.home = tapdata.home() AS wanted) w
+        CROSS JOIN LATERAL (SELECT w.wanted AND coalesce(h.standing IN ('stopped', 'waiting_for_worker'), false) AS starved) k
+        CROSS JOIN LATERAL (SELECT CASE WHEN s.status IS NULL OR s.status = 'fenced' OR p.home <> tapdata.home() THEN 'fenced'
+            WHEN w.wanted AND h.standing IS NOT NULL AND (h.standing <> 'starting' OR s.status IN ('snapshot', 'streaming', 'stopping')) THEN h.standing
+            WHEN w.wanted AND s.status IN ('created', 'stopped') THEN 'starting'
+            ELSE s.status END AS status) x
     WHERE pg_catalog.pg_has_role(p.owner, 'USAGE') OR pg_catalog.pg_has_role('pg_monitor', 'USAGE');
 COMMENT ON VIEW tapdata.pipelines IS 'The pipelines and how they stand';
 COMMENT ON COLUMN tapdata.pipelines.name IS 'Name of the pipeline';
 COMMENT ON COLUMN tapdata.pipelines.owner IS 'Role that created it and whose rights it uses';
 COMMENT ON COLUMN tapdata.pipelines.connection IS 'Connection it reads from';
-COMMENT ON COLUMN tapdata.pipelines.status IS 'created, starting, snapshot, streaming, stopping, stopped, completed, retrying, waiting_for_worker, failed or fenced';
+COMMENT ON COLUMN tapdata.pipelines.status IS 'created, starting, snapshot, streaming, stopping, stopped (error says why, if nobody has stopped it), completed, retrying, waiting_for_worker, failed, fenced or standby (this server is one)';
 COMMENT ON COLUMN tapdata.pipelines.exact IS 'The tables are as the source was at the position: published, and no row was skipped';
-COMMENT ON COLUMN tapdata.pipelines.since IS 'When it got this status';
+COMMENT ON COLUMN tapdata.pipelines.since IS 'When it got this status; null where no worker of this database can run, as error says';
 COMMENT ON COLUMN tapdata.pipelines.position IS 'Where the source is applied up to';
 COMMENT ON COLUMN tapdata.pipelines.source_time IS 'Time at the source of the last transaction applied';
 COMMENT ON COLUMN tapdata.pipelines.lag IS 'How far behind the source, while streaming: 0 when all that came is applied, else how long ago source_time was';
@@ -98,7 +103,7 @@ CREATE VIEW tapdata.views WITH (security_barrier) AS
                 pg_catalog.to_regclass(pg_catalog.format('tapdata_views.%I', v.twin_name)) AS twin) o ON v.home <> tapdata.home()
         LEFT JOIN pg_catalog.pg_class c ON c.oid = v.relation
         CROSS JOIN LATERAL tapdata.group_standing(g.id) h
-        CROSS JOIN LATERAL (SELECT h.standing = 'waiting_for_worker' AND gs.status NOT IN ('failed', 'fenced') AS starved) k
+        CROSS JOIN LATERAL (SELECT h.standing IN ('stopped', 'waiting_for_worker') AND gs.status NOT IN ('failed', 'fenced') AS starved) k
         CROSS JOIN LATERAL (SELECT CASE WHEN gs.status = 'streaming' OR k.starved THEN h.standing ELSE gs.status END AS standing) w
         CROSS JOIN LATERAL (SELECT w.standing,
             k.starved AND s.status IS NOT NULL AND v.home = tapdata.home() AND (s.status <> 'failed' OR v.fills <> s.fills) AS starved,
@@ -118,7 +123,7 @@ COMMENT ON COLUMN tapdata.views.owner IS 'Role that created it and whose rights 
 COMMENT ON COLUMN tapdata.views.group_name IS 'Views of a group are always at one snapshot';
 COMMENT ON COLUMN tapdata.views.status IS 'created, snapshot (being filled), streaming or failed; or the status of its group where that does not stream: starting, stopping, stopped, standby (this server is one), retrying, waiting_for_worker, failed or fenced';
 COMMENT ON COLUMN tapdata.views.exact IS 'Equals its query under the snapshot; not said of an unlogged view where its group does not stream: a crash may have emptied it';
-COMMENT ON COLUMN tapdata.views.since IS 'When it got this status';
+COMMENT ON COLUMN tapdata.views.since IS 'When it got this status; null where no worker of this database can run, as error says';
 COMMENT ON COLUMN tapdata.views.snapshot IS 'Snapshot that it equals its query at';
 COMMENT ON COLUMN tapdata.views.freshness IS 'How old what it shows is, while streaming: 0 when nothing waits to be taken in and the log is decoded (up to a second ago), else how long ago the last moment was when this was so, or the snapshot was taken if that was later';
 COMMENT ON COLUMN tapdata.views.ticks IS 'Ticks that changed it, or computed all of it anew';

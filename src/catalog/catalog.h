@@ -117,7 +117,7 @@ typedef struct TdView
 	bool		unlogged, writable, changes, allow_full;	/* options */
 	int			timeout_ms, fill_timeout_ms;	/* options "timeout", of one tick of it, and "fill_timeout"; 0 = none */
 	char	   *status, *snapshot;	/* state */
-	bool		exact, filled;
+	bool		exact, filled, given;	/* given: of td_views_follow, it has another owner now */
 	double		whole_ms;		/* what computing it took last; 0 = not known */
 	TdError    *error;			/* NULL = none */
 } TdView;

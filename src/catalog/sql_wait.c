@@ -207,15 +207,18 @@ raise_failure(const TdPipeline *p)
 static void
 raise_timeout(const TdPipeline *p, bool with_position)
 {
-	TdError		err;
-	bool		troubled = read_error(p->id, &err, NULL);
+	TdError		err = {0};
+	bool		alone = !td_worker_runs(TD_WORKER_SUPERVISOR, 0) && !td_worker_runs(TD_WORKER_PIPELINE, p->id);
+	const char *standing = alone ? td_database_standing(&err) : NULL;	/* which nobody could write down */
+	bool		troubled = standing ? err.message[0] != '\0' : read_error(p->id, &err, NULL);
+	const char *status = standing ? standing : p->status;
 
 	ereport(ERROR,
 			(errcode(ERRCODE_QUERY_CANCELED),
 			 troubled ? errmsg("pipeline \"%s\" did not get there in time, its last error is: %s", p->name, err.message) :
 			 errmsg("pipeline \"%s\" did not get there in time", p->name),
-			 troubled && err.detail[0] ? errdetail("Its status is \"%s\".  %s", p->status, err.detail) :
-			 errdetail("Its status is \"%s\".", p->status),
+			 troubled && err.detail[0] ? errdetail("Its status is \"%s\".  %s", status, err.detail) :
+			 errdetail("Its status is \"%s\".", status),
 			 troubled && err.hint[0] ? errhint("%s", err.hint) :
 			 with_position ? errhint("Is the position one that the source has reached?  Or wait longer with timeout => '10 min'.") :
 			 errhint("Wait longer with timeout => '10 min', or look at tapdata.pipelines and tapdata.doctor().")));

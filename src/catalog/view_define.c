@@ -192,7 +192,7 @@ td_views_follow(void)
 		"WITH gone AS (DELETE FROM tapdata.view v WHERE v.home = $1 AND NOT EXISTS (SELECT FROM pg_class c WHERE c.oid = v.relation) "
 	"RETURNING format('%I.%I', table_schema, table_name) AS name, owner::oid, part_of) SELECT name, owner FROM gone WHERE part_of IS NULL", NULL};
 	static TdStatement changed = {
-		"SELECT v.relation FROM tapdata.view v JOIN pg_class c ON c.oid = v.relation JOIN pg_namespace n ON n.oid = c.relnamespace "
+		"SELECT v.relation, v.owner <> c.relowner::regrole FROM tapdata.view v JOIN pg_class c ON c.oid = v.relation JOIN pg_namespace n ON n.oid = c.relnamespace "
 	"WHERE v.home = $1 AND (v.owner, v.table_schema, v.table_name) IS DISTINCT FROM (c.relowner::regrole, n.nspname::text, c.relname::text)", NULL};
 	static TdStatement follow = {
 		"UPDATE tapdata.view v SET owner = c.relowner, table_schema = n.nspname, table_name = c.relname, twin_name = t.relname "
@@ -203,6 +203,7 @@ td_views_follow(void)
 	TdCatalogScope scope;
 	TdArg		home = td_arg_text(td_home());
 	List	   *moved = NIL;
+	List	   *given = NIL;
 	List	   *views = NIL;
 	ListCell   *lc;
 
@@ -211,14 +212,20 @@ td_views_follow(void)
 		log_dropped();
 	td_run(&changed, 1, &home);
 	for (uint64 i = 0; i < SPI_processed; i++)
+	{
 		moved = lappend_oid(moved, td_col_int(i, 1));
+		if (td_col_bool(i, 2))
+			given = lappend_oid(given, td_col_int(i, 1));
+	}
 	td_run(&follow, 1, &home);
 	td_identities_follow();
 	foreach(lc, moved)
 	{
 		MemoryContext inner = MemoryContextSwitchTo(caller);
+		TdView	   *view = td_view_of(lfirst_oid(lc), false);
 
-		views = lappend(views, td_view_of(lfirst_oid(lc), false));
+		view->given = list_member_oid(given, lfirst_oid(lc));
+		views = lappend(views, view);
 		MemoryContextSwitchTo(inner);
 	}
 	td_catalog_leave(&scope);

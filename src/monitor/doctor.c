@@ -41,6 +41,7 @@
 
 #define TD_PROCESS_TRIES 30
 #define WORKERS_OF_GROUP 3		/* view, capture, and now and then fill */
+#define WANTED_PIPELINES "status NOT IN ('created', 'completed', 'failed', 'fenced') AND (status <> 'stopped' OR since IS NULL)"	/* null: nothing runs here, or all of them would */
 #define TD_LIBRARY_VERSION "0.1"	/* must be default_version of tapdata.control */
 
 static void take_a_break(void);
@@ -259,7 +260,7 @@ static void
 check_workers(ReturnSetInfo *result)
 {
 	int			wanted = ask_number("SELECT count(*)::int FROM tapdata.pipelines "
-									"WHERE status NOT IN ('created', 'stopped', 'completed', 'failed', 'fenced')") +
+									"WHERE " WANTED_PIPELINES) +
 		WORKERS_OF_GROUP * ask_number("SELECT count(DISTINCT group_name)::int FROM tapdata.views WHERE status <> 'fenced'");
 	int			others = ask_number("SELECT count(*)::int FROM pg_catalog.pg_stat_activity "
 									"WHERE backend_type <> ALL ('{client backend,checkpointer,background writer,walwriter,startup,archiver,"
@@ -285,7 +286,7 @@ check_origins(ReturnSetInfo *result)
 	const char *name = setting ? "max_active_replication_origins" : "max_replication_slots";
 	int			limit = setting ? pg_strtoint32(setting) : max_replication_slots;
 	int			origins = ask_number("SELECT count(*)::int FROM pg_catalog.pg_replication_origin WHERE roname !~ '^tapdata_[0-9]+_rows$'");	/* no session's own */
-	int			wanted = ask_number("SELECT count(*)::int FROM tapdata.pipelines WHERE status NOT IN ('created', 'stopped', 'completed', 'failed', 'fenced')");
+	int			wanted = ask_number("SELECT count(*)::int FROM tapdata.pipelines WHERE " WANTED_PIPELINES);
 	int			ours = ask_number("SELECT count(*)::int FROM pg_catalog.pg_replication_origin WHERE roname LIKE 'tapdata\\_%' AND roname !~ '_rows$'");
 	int			needed = origins - ours + Max(ours, wanted);
 

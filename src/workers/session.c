@@ -24,10 +24,13 @@
 #include "access/xact.h"
 #include "access/xlog.h"
 #include "miscadmin.h"
+#include "util/util.h"
 #include "utils/guc.h"
 #include "utils/wait_event.h"
 
 #include "workers/workers_internal.h"
+
+#define LAUNCHER_MS 10000		/* in which it comes, once the server is up */
 
 /* What the end of the transaction does. */
 static struct
@@ -44,20 +47,28 @@ static void at_end_of_transaction(XactEvent event, void *arg);
 static void release_holds(void);
 static bool enter_hold(Oid database);
 
-/* Raises unless the library was loaded at server start; says the line to write. */
-void
-td_workers_require(void)
+/* How it comes to be loaded at server start: the line to write. */
+static void
+not_loaded(TdError *err)
 {
 	const char *libraries = GetConfigOption("shared_preload_libraries", true, false);
 
+	(void) td_error_set(err, "55000", "tapdata is not loaded at server start");
+	(void) td_error_detail(err, "Its processes run only when the library is in shared_preload_libraries.");
+	(void) td_error_hint(err, "Set this in postgresql.conf and restart the server: shared_preload_libraries = '%s%stapdata'",
+						 libraries ? libraries : "", libraries && libraries[0] ? "," : "");
+}
+
+/* Raises unless the library was loaded at server start. */
+void
+td_workers_require(void)
+{
+	TdError		err = {0};
+
 	if (td_shared != NULL)
 		return;
-	ereport(ERROR,
-			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-			 errmsg("tapdata is not loaded at server start"),
-			 errdetail("Its processes run only when the library is in shared_preload_libraries."),
-			 errhint("Set this in postgresql.conf and restart the server: shared_preload_libraries = '%s%stapdata'",
-					 libraries ? libraries : "", libraries && libraries[0] ? "," : "")));
+	not_loaded(&err);
+	td_error_raise(&err);
 }
 
 /* ---- waking ---- */
@@ -202,6 +213,46 @@ td_supervisor_starved(TdError *why)
 		pfree(hint);
 	}
 	return starved;
+}
+
+/* The server has no place for it in max_worker_processes; it says so in its log only. */
+static bool
+has_no_launcher(void)
+{
+	bool		none;
+
+	LWLockAcquire(td_shared->lock, LW_SHARED);
+	none = td_shared->launcher_starts == 0;
+	LWLockRelease(td_shared->lock);
+	return none && TimestampDifferenceExceeds(td_shared->made, GetCurrentTimestamp(), LAUNCHER_MS);
+}
+
+/* What no worker can write into the catalog. */
+const char *
+td_database_standing(TdError *why)
+{
+	if (RecoveryInProgress())
+		return "standby";
+	if (td_shared == NULL)
+	{
+		not_loaded(why);
+		return "stopped";
+	}
+	if (!td_enabled)
+	{
+		(void) td_error_set(why, "55000", "tapdata.enabled is off");
+		(void) td_error_hint(why, "ALTER SYSTEM SET tapdata.enabled = on; SELECT pg_reload_conf();");
+		return "stopped";
+	}
+	if (td_supervisor_starved(why))
+		return "waiting_for_worker";
+	if (has_no_launcher())
+	{
+		(void) td_error_set(why, "53000", "the launcher of tapdata was not started");
+		(void) td_error_hint(why, "The server log says why. Raise max_worker_processes (now %d) and restart the server.", max_worker_processes);
+		return "stopped";
+	}
+	return NULL;
 }
 
 /* Asks a worker of this database to stop; it acts on it without waiting for our commit. */

@@ -103,6 +103,7 @@ td_slots_startup(void)
 	{
 		memset(td_shared, 0, shared_size());
 		td_shared->lock = &GetNamedLWLockTranche("tapdata")->lock;
+		td_shared->made = GetCurrentTimestamp();
 		td_shared->nworkers = max_worker_processes;
 		td_shared->nslots = max_worker_processes + TD_HOST_SLOTS;
 		ConditionVariableInit(&td_shared->gone);

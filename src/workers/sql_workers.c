@@ -32,6 +32,7 @@
 
 #define COLUMNS 9
 
+static Datum standing_row(FunctionCallInfo fcinfo, const char *standing, const TdError *why);
 static TimestampTz caught_up(TdWorkerKind kind, int32 object);
 static TdWorkerSlot *copy_slots(int *n);
 static bool may_see(const TdWorkerSlot *slot);
@@ -42,6 +43,7 @@ PG_FUNCTION_INFO_V1(td_sql_extension_created);
 PG_FUNCTION_INFO_V1(td_sql_pipeline_caught_up);
 PG_FUNCTION_INFO_V1(td_sql_group_caught_up);
 PG_FUNCTION_INFO_V1(td_sql_group_standing);
+PG_FUNCTION_INFO_V1(td_sql_pipeline_standing);
 PG_FUNCTION_INFO_V1(td_sql_group_decoded);
 
 /* The last line of the install script: once it is committed, the launcher looks here. */
@@ -77,9 +79,34 @@ td_sql_group_caught_up(PG_FUNCTION_ARGS)
 	PG_RETURN_TIMESTAMPTZ(until);
 }
 
+/* One row: what the catalog can't say, and why. */
+static Datum
+standing_row(FunctionCallInfo fcinfo, const char *standing, const TdError *why)
+{
+	Datum		values[4] = {0};
+	bool		nulls[4] = {true, true, true, true};
+	TupleDesc	desc;
+
+	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	if (standing)
+	{
+		values[0] = CStringGetTextDatum(standing);
+		nulls[0] = false;
+	}
+	if (why->sqlstate[0])
+	{
+		values[1] = CStringGetTextDatum(why->sqlstate);
+		values[2] = CStringGetTextDatum(why->message);
+		values[3] = CStringGetTextDatum(why->hint);
+		nulls[1] = nulls[2] = nulls[3] = false;
+	}
+	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls));
+}
+
 /*
  * What "streaming" of a group (its id) in the catalog means here and now: null = just that.  After a crash, and on a standby, the catalog says what
- * was so elsewhere or before; nothing is so until a worker has looked at it.  That none can is known to the launcher alone: waiting_for_worker, with the error.
+ * was so elsewhere or before; nothing is so until a worker has looked at it.  That none can is said by nobody else: stopped or waiting_for_worker, with the error.
  */
 Datum
 td_sql_group_standing(PG_FUNCTION_ARGS)
@@ -87,33 +114,32 @@ td_sql_group_standing(PG_FUNCTION_ARGS)
 	const char *standing = NULL;
 	uint64		keeping = 0;
 	TdError		why = {0};
-	Datum		values[4] = {0};
-	bool		nulls[4] = {true, true, true, true};
-	TupleDesc	desc;
 
-	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
-		elog(ERROR, "return type must be a row type");
 	if (td_shared != NULL)
 		(void) td_worker_covers(TD_WORKER_VIEW, PG_GETARG_INT32(0), 0, &keeping);
-	if (RecoveryInProgress())
-		standing = "standby";
-	else if (keeping == 0 && td_supervisor_starved(&why))
-		standing = "waiting_for_worker";
-	else if (keeping == 0)
-		standing = td_shared != NULL && td_enabled ? "starting" : "stopped";
-	if (standing)
+	if (keeping == 0 || RecoveryInProgress())
 	{
-		values[0] = CStringGetTextDatum(standing);
-		nulls[0] = false;
+		standing = td_database_standing(&why);
+		if (standing == NULL)
+			standing = "starting";
 	}
-	if (why.sqlstate[0])
+	return standing_row(fcinfo, standing, &why);
+}
+
+/* The same of a pipeline (its id): null where it runs, or a supervisor is there to write what becomes of it. */
+Datum
+td_sql_pipeline_standing(PG_FUNCTION_ARGS)
+{
+	const char *standing = NULL;
+	TdError		why = {0};
+
+	if (td_shared == NULL || (!td_worker_runs(TD_WORKER_SUPERVISOR, 0) && !td_worker_runs(TD_WORKER_PIPELINE, PG_GETARG_INT32(0))))
 	{
-		values[1] = CStringGetTextDatum(why.sqlstate);
-		values[2] = CStringGetTextDatum(why.message);
-		values[3] = CStringGetTextDatum(why.hint);
-		nulls[1] = nulls[2] = nulls[3] = false;
+		standing = td_database_standing(&why);
+		if (standing == NULL)
+			standing = "starting";
 	}
-	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls)));
+	return standing_row(fcinfo, standing, &why);
 }
 
 /*

@@ -155,6 +155,7 @@ extern void td_worker_wake_at_commit(TdWorkerKind kind, int32 object);	/* the su
  * Is there no supervisor in this database because no background worker is free for it?  It can't say so itself: why (53000) and what helps.
  */
 extern bool td_supervisor_starved(TdError *why);
+extern const char *td_database_standing(TdError *why);	/* why nothing of this database can run: "standby", "stopped" or "waiting_for_worker", with an error but for the first; NULL = it can */
 extern bool td_worker_request_stop(TdWorkerKind kind, int32 object, bool force);	/* force: SIGTERM at once.  false = none running */
 extern bool td_worker_wait_gone(TdWorkerKind kind, int32 object, int timeout_ms);	/* interruptible; true = no such worker */
 extern bool td_worker_mark(TdWorkerKind kind, int32 object, const char *position, uint64 *number);	/* asks for a mark; position NULL = now; false = not running */

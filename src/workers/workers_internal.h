@@ -61,6 +61,7 @@ typedef struct TdShared
 	int			nworkers;		/* slots [0, nworkers) are for workers, the rest for hosts */
 	int			nslots;
 	int			launcher_starts;	/* since shared memory was made */
+	TimestampTz made;			/* when that was */
 	ConditionVariable gone;		/* broadcast when any slot is freed */
 	pg_atomic_uint64 next_mark;
 	/* for the launcher */

@@ -61,6 +61,7 @@ FROM (VALUES
     ('view_tick', 'view regclass', 'bigint'),
     ('group_caught_up', 'id integer', 'timestamp with time zone'),
     ('group_decoded', 'id integer, OUT at timestamp with time zone, OUT lsn pg_lsn', 'record'),
+    ('pipeline_standing', 'id integer, OUT standing text, OUT sqlstate text, OUT error text, OUT hint text', 'record'),
     ('group_standing', 'id integer, OUT standing text, OUT sqlstate text, OUT error text, OUT hint text', 'record'),
     ('row_hash', 'VARIADIC "any"', 'bigint')
 ) AS v(f, a, r);

@@ -304,4 +304,7 @@ REVOKE ALL ON SCHEMA public FROM tv_anna;
 DROP OWNED BY tv_anna, tv_bob;
 DROP ROLE tv_anna, tv_bob, tv_watch;
 
+-- the checkpoint of each tick is an UPDATE of tapdata.group_state
+SELECT is(count(*), 0::bigint, 'no constraint is evaluated at each tick') FROM pg_constraint WHERE conrelid = 'tapdata.group_state'::regclass AND contype = 'c';
+SELECT alike(public.failure($$UPDATE tapdata.group_state SET status = 'strange'$$), '23514: %', 'a status is checked all the same, when it is set');
 SELECT * FROM finish();

@@ -367,6 +367,21 @@ like($error, qr/ALTER ROLE nobody LOGIN/, '... and is told how it could');
 	is(value('postgres', q{SELECT count(*) FROM tapdata.view WHERE table_name IN ('by two', 'by_by_two', 'by_f')}), 0, 'the views too');
 }
 
+# ---- more views than PostgreSQL lists: the hint counts all of them ----
+{
+	execute('postgres', 'CREATE DATABASE many');
+	execute('many', 'CREATE EXTENSION tapdata', 'CREATE TABLE b (id int PRIMARY KEY, a int, x int)',
+		q{SELECT tapdata.create_view(format('v%s', i), format('SELECT id, a FROM b WHERE a > %s', i)) FROM generate_series(1, 120) i},
+		q{SELECT tapdata.create_view(format('w%s', i), format('SELECT a, stddev(x) AS s FROM b WHERE a > %s GROUP BY ROLLUP (a)', i), '{"allow_full": true}') FROM generate_series(1, 5) i});
+	for my $drop ('EXTENSION tapdata', 'TABLE b', 'SCHEMA tapdata')
+	{
+		my $said = try_do(psql('many'), "DROP $drop");
+		like($said, qr/^2BP01 .*HINT: .*125 live views are made of it: .*and so for 120 more/s, "DROP $drop: all of 125 views are counted");
+	}
+	TdProcs::close_all();
+	ok(eventually(sub { try_do(psql('postgres'), 'DROP DATABASE many WITH (FORCE)') eq '' }, 30), 'gone');
+}
+
 # ---- whatever takes the extension along sets back what its views changed ----
 execute('postgres', 'CREATE ROLE boss SUPERUSER');
 for my $drop ('DROP EXTENSION tapdata CASCADE', 'DROP SCHEMA tapdata CASCADE', 'DROP OWNED BY boss CASCADE')

@@ -150,7 +150,7 @@ sub view { my ($name, $column) = @_; return value('postgres', "SELECT $column FR
 		execute('postgres', "UPDATE tb SET name = name || 'x'", 'UPDATE ta SET v = v + 1');
 		exact("$way: others go on", 'other');
 		is(view('joined', 'status') . ' ' . view('joined', 'sqlstate'), 'snapshot 55P03', "$way: the view is set aside");
-		like(view('joined', 'error'), $way eq 'session' ? qr/locked by process $pid/ : qr/locked by a prepared transaction/, "$way: and says why");
+		like(view('joined', 'error'), $way eq 'session' ? qr/^relation public\.tc is locked by process $pid$/ : qr/^relation public\.tc is locked by a prepared transaction$/, "$way: and says why");
 		is(view('above_joined', 'status'), 'snapshot', "$way: and the one above it");
 		create("new_$pid", 'SELECT id, name FROM tb') if $way eq 'session';
 		exact("$way: others are filled", "new_$pid") if $way eq 'session';
@@ -162,6 +162,17 @@ sub view { my ($name, $column) = @_; return value('postgres', "SELECT $column FR
 		exact("$way: all of them, once it is released", 'joined', 'above_joined', 'other');
 		is(view('joined', 'status'), 'streaming', "$way: streaming");
 	}
+
+	# not a table, but an index, which only a statement meets
+	execute('postgres', 'CREATE INDEX of_joined ON joined (v)', "UPDATE tb SET name = name || 'i'");
+	exact('an index', 'joined', 'above_joined', 'other');
+	$holder->do('BEGIN'); $holder->do('ALTER INDEX of_joined SET TABLESPACE pg_default');
+	my $pid = $holder->{pg_pid};
+	execute('postgres', "UPDATE tb SET name = name || 'j'", 'UPDATE ta SET v = v + 1');
+	ok(eventually(sub { (view('joined', 'error') // '') =~ /^relation public\.of_joined is locked by process $pid$/ }, 20), 'a view whose statement waits for an index names that') or diag view('joined', 'error');
+	exact('others go on', 'other');
+	$holder->do('COMMIT');
+	exact('all of them, once it is released', 'joined', 'above_joined', 'other');
 	$holder->disconnect;
 }
 

@@ -13,8 +13,8 @@ execute('postgres', 'CREATE EXTENSION tapdata', 'CREATE TABLE t (id int PRIMARY 
 	q{SELECT tapdata.create_view('sums', 'SELECT g, count(*) AS n, sum(v) AS s FROM t GROUP BY g')}, q{SELECT tapdata.create_view('others', 'SELECT g, max(v) AS m FROM u GROUP BY g')});
 execute('postgres', map { "SELECT tapdata.wait_view('$_', '60 s')" } qw(sums others));
 
-# Bytes that the view worker gave the system to write while this was taken in.
-sub written { my ($pid) = worker_pids('view'); open my $f, '<', "/proc/$pid/io" or die "io: $!"; my ($n) = map { /^wchar: (\d+)/ } <$f>; return $n }
+# Bytes that the view worker gave the system to write while this was taken in: asked as the server's own user, who may read that wherever this runs.
+sub written { my ($pid) = worker_pids('view'); return value('postgres', "SELECT substring(pg_read_file('/proc/$pid/io') FROM 'wchar: ([0-9]+)')::bigint") }
 sub writes
 {
 	my (@sql) = @_;
@@ -25,15 +25,12 @@ sub writes
 	return $n;
 }
 
-SKIP: {
-	skip 'the io of another user\'s process can\'t be read', 1 if !eval { written(); 1 };
-	writes("UPDATE t SET v = v + 1 WHERE id <= $rows") for 1 .. 2;
-	my $n = writes("UPDATE t SET v = v + 1 WHERE id <= $rows");
-	cmp_ok($n, '<', 400_000, "what fits stays in memory ($n bytes written)");
-	$n = writes("UPDATE t SET v = v + 1 WHERE id <= $rows / 2", "INSERT INTO u SELECT id % 10, id FROM t LIMIT $rows");
-	cmp_ok($n, '<', 400_000, "of two tables as well ($n bytes)");
-	$n = writes("UPDATE t SET v = v + 1");
-	cmp_ok($n, '>', 4_000_000, "what does not is written ($n bytes)");
-}
+writes("UPDATE t SET v = v + 1 WHERE id <= $rows") for 1 .. 2;
+my $n = writes("UPDATE t SET v = v + 1 WHERE id <= $rows");
+cmp_ok($n, '<', 400_000, "what fits stays in memory ($n bytes written)");
+$n = writes("UPDATE t SET v = v + 1 WHERE id <= $rows / 2", "INSERT INTO u SELECT id % 10, id FROM t LIMIT $rows");
+cmp_ok($n, '<', 400_000, "of two tables as well ($n bytes)");
+$n = writes("UPDATE t SET v = v + 1");
+cmp_ok($n, '>', 4_000_000, "what does not is written ($n bytes)");
 finish();
 done_testing();

@@ -117,6 +117,20 @@ ok(eventually(sub { value('postgres', q{SELECT status || coalesce(replacing, '')
 execute('postgres', 'UPDATE t SET x = 0 WHERE id = 2');
 exact('exact', 'f');
 
+execute('postgres', 'CREATE TABLE zero (id int PRIMARY KEY, x int)', 'INSERT INTO zero VALUES (1, 1)', "SELECT tapdata.create_view('z', 'SELECT id, 100 / x AS y FROM zero WHERE x < 1 + (SELECT avg(x) FROM zero)')",
+	"SELECT tapdata.create_view('zz', 'SELECT sum(y) AS s FROM z')", "SELECT tapdata.wait_view('zz')", 'UPDATE zero SET x = 0');
+my $stand = q{SELECT string_agg(status, ' ' ORDER BY view::text) FROM tapdata.views WHERE view IN ('z'::regclass, 'zz'::regclass)};
+ok(eventually(sub { value('postgres', $stand) eq 'failed failed' }, 30), 'a view and one above it fail');
+is(replace('zz', 'SELECT sum(y) AS s FROM z'), '', 'the same query again, of the upper one,');
+like(try_do(psql('postgres'), "SELECT tapdata.wait_view('zz')"), qr/has failed/, 'while the cause is there');
+execute('postgres', 'UPDATE zero SET x = 4');
+is(replace('z', 'SELECT id, 100 / x AS y FROM zero WHERE x < 1 + (SELECT avg(x) FROM zero)'), '', 'the same query again, of the lower one, when it is gone,');
+value('postgres', "SELECT tapdata.wait_view('zz', '30 s')");
+is(value('postgres', $stand), 'streaming streaming', 'revives both');
+exact('exact', 'z', 'zz');
+is(value('postgres', 'SELECT count(*) FROM tapdata.view WHERE replaces IS NOT NULL'), 0, 'nothing was made beside them');
+execute('postgres', 'DROP TABLE zero CASCADE');
+
 # ---- somebody reads it all the time; another definition comes; it is dropped ----
 my $reader = $connect->();
 $reader->begin_work;

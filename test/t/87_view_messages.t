@@ -252,12 +252,27 @@ is(rows('postgres', 'SELECT v FROM t ORDER BY v OFFSET 2'), rows('postgres', 'SE
 	is(failure('ALTER TABLE owned OWNER TO stranger'), '', 'who may not read its tables');
 	has_failed('owned');
 	like(column('hint', 'owned'), qr/^Grant SELECT on public\.b to stranger/, '... has it failed, with what to do');
+	create('over_owned', 'SELECT count(*) AS n FROM owned');
+	has_failed('over_owned');
+	execute('postgres', 'ALTER TABLE owned RENAME TO owned_2', 'ALTER TABLE owned_2 RENAME TO owned');
+	ok(quiet(0.5, sub { column('status', 'owned') eq 'failed' }), 'another name makes no difference');
+	is(failure('ALTER TABLE owned OWNER TO heir'), '', 'given to one who may');
+	exact('it is tried again, with what is above it', 'owned', 'over_owned');
+	is(column('error', 'owned'), '', '... and nothing is left of the error');
+	execute('postgres', q{SELECT tapdata.drop_view('over_owned')});
+	is(failure('ALTER TABLE owned OWNER TO stranger'), '', 'and back');
+	has_failed('owned');
 	execute('postgres', 'GRANT SELECT ON b TO stranger', q{SELECT tapdata.refresh_view('owned')});
 	exact('mended', 'owned');
 	execute('postgres', 'REASSIGN OWNED BY stranger TO mute');
 	execute('postgres', q{SELECT tapdata.refresh_view('owned')});
 	has_failed('owned');
 	like(column('error', 'owned'), qr/^role "mute" may not log in/, 'by REASSIGN OWNED: as soon as it is filled');
+	execute('postgres', 'REVOKE SELECT ON b FROM stranger', 'REASSIGN OWNED BY mute TO stranger');
+	ok(eventually(sub { column('error', 'owned') =~ /^the owner of view public\.owned may not read/ }), '... tried again, and the error is that of the new owner') or diag(column('error', 'owned'));
+	unlike(column('error', 'owned') . column('hint', 'owned'), qr/mute/, '... not of the old one');
+	execute('postgres', 'REASSIGN OWNED BY stranger TO heir');
+	exact('reassigned to one who may', 'owned');
 	execute('postgres', q{SELECT tapdata.drop_view('owned')}, q{SELECT tapdata.drop_view('after')});
 }
 

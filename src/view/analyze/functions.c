@@ -58,9 +58,9 @@ static const Oid reads_settings[] = {
 	F_WEBSEARCH_TO_TSQUERY_TEXT, F_TS_HEADLINE_TEXT_TSQUERY_TEXT, F_TS_HEADLINE_TEXT_TSQUERY, F_TS_HEADLINE_JSONB_TSQUERY_TEXT,
 	F_TS_HEADLINE_JSONB_TSQUERY, F_TS_HEADLINE_JSON_TSQUERY_TEXT, F_TS_HEADLINE_JSON_TSQUERY, F_TS_MATCH_TQ, F_TS_MATCH_TT, F_XML,
 	F_XML_IS_WELL_FORMED, F_AGE_TIMESTAMPTZ_TIMESTAMPTZ, F_QUOTE_IDENT, F_JSON_BUILD_ARRAY_, F_JSON_BUILD_OBJECT_, F_JSONB_BUILD_ARRAY_, F_JSONB_BUILD_OBJECT_,
-	F_FORMAT_TEXT,
-	/* since 16 and 17: date_add and date_subtract with interval, timezone(timestamptz) and (timestamp), that is AT LOCAL */
-	6221, 6223, 6334, 6335
+	F_FORMAT_TEXT, F_GENERATE_SERIES_TIMESTAMPTZ_TIMESTAMPTZ_INTERVAL, F_JSONB_PATH_QUERY_TZ,
+	/* since 16 and 17: date_add and date_subtract with interval, timezone(timestamptz) and (timestamp), that is AT LOCAL, generate_series in a time zone */
+	6221, 6223, 6334, 6335, 6274
 };
 
 /* Make text of values of any type. */

@@ -15,8 +15,11 @@
  */
 #include "postgres.h"
 
+#include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
 #include "optimizer/clauses.h"
+#include "parser/parse_coerce.h"
+#include "utils/typcache.h"
 
 #include "view/analyze/keyed_internal.h"
 
@@ -50,16 +53,30 @@ td_keyed_bound_to(const TdCandidate *c, int n, int key)
 	return n > 0 ? list_nth(c->bound[n - 1], key) : NULL;
 }
 
+/* As a value of the key's type, if that is nothing but another name of the type and values are equal by the same operator; NULL = it is not. */
+static Node *
+as_key(Node *expr, const Node *key)
+{
+	if (exprType(expr) == exprType(key))
+		return expr;
+	if (!IsBinaryCoercible(exprType(expr), exprType(key)) ||
+		lookup_type_cache(exprType(expr), TYPECACHE_EQ_OPR)->eq_opr != lookup_type_cache(exprType(key), TYPECACHE_EQ_OPR)->eq_opr)
+		return NULL;
+	return (Node *) makeRelabelType((Expr *) expr, exprType(key), -1, exprCollation(key), COERCE_EXPLICIT_CAST);
+}
+
 /* Does it say something new? */
 static bool
 bind_to(TdCandidate *c, int n, int key, Node *expr)
 {
-	if (n == 0 || td_keyed_bound_to(c, n, key) || exprType(expr) != exprType(list_nth(c->exprs, key)))
+	const Node *wanted = list_nth(c->exprs, key);
+	Node	   *bound;
+
+	if (n == 0 || td_keyed_bound_to(c, n, key) || (bound = as_key(expr, wanted)) == NULL)
 		return false;
-	if (exprCollation(expr) != exprCollation(list_nth(c->exprs, key)) &&
-		!(td_deterministic(exprCollation(expr)) && td_deterministic(exprCollation(list_nth(c->exprs, key)))))
+	if (exprCollation(expr) != exprCollation(wanted) && !(td_deterministic(exprCollation(expr)) && td_deterministic(exprCollation(wanted))))
 		return false;
-	lfirst(list_nth_cell(c->bound[n - 1], key)) = expr;
+	lfirst(list_nth_cell(c->bound[n - 1], key)) = bound;
 	return true;
 }
 
@@ -194,7 +211,7 @@ bind_across(TdCandidate *c, int key, const TdConjunct *conjunct, Node *mine, Nod
 	int			n = only_one(mine);
 	int			other = only_one(its);
 
-	return n && other && bms_is_member(n, conjunct->reduces) && td_keyed_bound_to(c, n, key) == NULL && equal(td_keyed_bound_to(c, other, key), its) &&
+	return n && other && bms_is_member(n, conjunct->reduces) && td_keyed_bound_to(c, n, key) == NULL && equal(td_keyed_bare(td_keyed_bound_to(c, other, key)), its) &&
 		bind_to(c, n, key, mine);
 }
 

@@ -427,6 +427,21 @@ refuse_set(const Query *query, TdError *err)
 }
 
 static bool
+reads_functions_only(const Query *query)
+{
+	ListCell   *lc;
+
+	foreach(lc, query->rtable)
+	{
+		RTEKind		kind = lfirst_node(RangeTblEntry, lc)->rtekind;
+
+		if (kind == RTE_RELATION || kind == RTE_SUBQUERY)
+			return false;
+	}
+	return true;
+}
+
+static bool
 refuse_keyless(const Query *query, TdError *err)
 {
 	List	   *exprs = td_keyed_has_groups(query) ? grouping_expressions(query) : NIL;
@@ -449,6 +464,8 @@ refuse_keyless(const Query *query, TdError *err)
 		return td_refuse(err, TD_NOT_KEYLESS_GROUPS, NULL);
 	if (query->jointree->fromlist == NIL)
 		return td_refuse(err, TD_NOT_KEYLESS_VALUES, NULL);
+	if (!query->windowClause && reads_functions_only(query))
+		return td_refuse(err, TD_NOT_KEYLESS_FUNCTIONS, NULL);
 	return td_refuse(err, query->windowClause ? TD_NOT_WHOLE_WINDOW : TD_NOT_KEYLESS, NULL);
 }
 
@@ -477,7 +494,10 @@ td_keyed_best(const TdKeyedWalk *walk, TdError *err)
 		refuse_keyless(query, err);
 	else if (!best->scores[0])
 	{
-		td_refuse(err, TD_NOT_ALL_FULL, NULL);
+		if (query->setOperations)
+			refuse_set(query, err);
+		else
+			td_refuse(err, TD_NOT_ALL_FULL, NULL);
 		best = NULL;
 	}
 	return best;

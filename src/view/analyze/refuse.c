@@ -132,6 +132,8 @@ static const Refusal refusals[] = {
 	"Select a column of another type as well, or cast it to one with an order, such as text or jsonb."},
 	{TD_NOT_KEYLESS, "a query in which no table is preserved by all outer joins", "The rows that a change touches can't be told.",
 	"Let a table stand outside of the nullable sides of all outer joins, or FULL JOIN on the equality of two columns of the same type."},
+	{TD_NOT_KEYLESS_FUNCTIONS, "subqueries over nothing but functions or VALUES in FROM", "No table leads from a changed row to the rows that it touches.",
+	"Join what the subquery reads: SELECT s, count(t.id) FROM generate_series(1, 10) s LEFT JOIN t ON t.n = s GROUP BY s."},
 	{TD_NOT_KEYLESS_VALUES, "subqueries without a FROM around them", "Each of their tables could change the one row.",
 	"Join them instead: SELECT a.n, b.n FROM (SELECT count(*) AS n FROM ...) a, (SELECT count(*) AS n FROM ...) b."},
 	{TD_NOT_ALL_FULL, "a query in which a change of any table touches every row", "No equality leads from a changed row to the rows of the result that it touches.",

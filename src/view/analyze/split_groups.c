@@ -6,8 +6,8 @@
  * NOTES
  *		As split_rules.c.
  *
- *		 expanded	set-returning functions that are grouped by, or made distinct:
- *					the rows that they make, before that is done
+ *		 expanded	set-returning functions and subqueries that are grouped by, or
+ *					made distinct: the rows that they make, before that is done
  *		 sets		GROUPING SETS, ROLLUP, CUBE: a part for each set, and all of
  *					them together
  *		 groups		GROUP BY below windows, DISTINCT, and HAVING with subqueries
@@ -241,7 +241,10 @@ collect_expanded(Node *node, Expanded *e)
 	return expression_tree_walker(node, collect_expanded, e);
 }
 
-/* GROUP BY unnest(x), SELECT DISTINCT unnest(x): it makes rows first.  All that do so stand in one list before and after, as they go side by side. */
+/*
+ * GROUP BY unnest(x), SELECT DISTINCT unnest(x): it makes rows first.  All that do so stand in one list before and after, as they go side by side.
+ * GROUP BY (SELECT ...): the rows with what it gives.
+ */
 Query *
 td_split_expanded(Query *query, int variant, List **holes)
 {
@@ -252,13 +255,13 @@ td_split_expanded(Query *query, int variant, List **holes)
 	Query	   *part;
 	ListCell   *lc;
 
-	if (variant > 0 || query->setOperations || !query->hasTargetSRFs || query->constraintDeps || td_split_is_cut(query))
+	if (variant > 0 || query->setOperations || query->constraintDeps || td_split_is_cut(query) || query->jointree->fromlist == NIL)
 		return NULL;
 	foreach(lc, clauses)
 	{
 		Node	   *key = get_sortgroupclause_expr(lfirst_node(SortGroupClause, lc), query->targetList);
 
-		if (expression_returns_set(key))
+		if (expression_returns_set(key) || (!query->groupingSets && checkExprHasSubLink(key)))
 			e.exprs = list_append_unique(e.exprs, key);
 	}
 	if (e.exprs == NIL)
@@ -272,7 +275,7 @@ td_split_expanded(Query *query, int variant, List **holes)
 	part = copyObject(query);
 	td_split_strip(part);
 	part->targetList = td_split_columns(e.exprs, query);
-	part->hasTargetSRFs = true;
+	part->hasTargetSRFs = expression_returns_set((Node *) part->targetList);
 	td_split_note_sublinks(part);
 	above = (List *) td_split_replace((Node *) above, e.exprs, 0, 1);
 	query->targetList = linitial(above);

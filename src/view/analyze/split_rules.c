@@ -344,6 +344,50 @@ join_scalar(Node *node, Scalars *s)
 	return expression_tree_mutator(node, join_scalar, s);
 }
 
+/* Keys that are another expression now, in all places where they stand. */
+typedef struct NewKeys
+{
+	List	   *old, *new;
+} NewKeys;
+
+static Node *
+put_keys(Node *node, NewKeys *k)
+{
+	ListCell   *lo,
+			   *ln;
+
+	if (node == NULL)
+		return NULL;
+	forboth(lo, k->old, ln, k->new)
+		if (equal(node, lfirst(lo)))
+			return copyObject(lfirst(ln));
+	if (IsA(node, Aggref) || IsA(node, SubLink))
+		return node;
+	return expression_tree_mutator(node, put_keys, k);
+}
+
+/* GROUP BY x > (SELECT avg(x) ...): what else is selected may be such a key, or computed of it. */
+static void
+join_scalars_of_keys(Query *query, Scalars *s)
+{
+	NewKeys		k = {NIL, NIL};
+	ListCell   *lc;
+
+	foreach(lc, query->groupClause)
+	{
+		Node	   *key = get_sortgroupclause_expr(lfirst_node(SortGroupClause, lc), query->targetList);
+
+		if (!checkExprHasSubLink(key))
+			continue;
+		k.old = lappend(k.old, copyObject(key));
+		k.new = lappend(k.new, join_scalar(copyObject(key), s));
+	}
+	if (k.old == NIL)
+		return;
+	query->targetList = (List *) put_keys((Node *) query->targetList, &k);
+	query->havingQual = put_keys(query->havingQual, &k);
+}
+
 static Query *
 scalar_rule(Query *query, int variant, List **holes)
 {
@@ -354,6 +398,8 @@ scalar_rule(Query *query, int variant, List **holes)
 	query->jointree->quals = join_scalar(query->jointree->quals, &s);
 	if (!td_split_is_grouped(query))
 		query->targetList = (List *) join_scalar((Node *) query->targetList, &s);
+	else if (!query->groupingSets)
+		join_scalars_of_keys(query, &s);
 	td_split_note_sublinks(query);
 	return *holes ? query : NULL;
 }

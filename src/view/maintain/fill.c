@@ -686,7 +686,12 @@ try_snapshot(const TdView *view, List *bases, TdMember *noted, TimestampTz *end,
 		return td_share_import(IMPORT_TIMEOUT_MS);
 	}
 	if (GetCurrentTimestamp() >= *end)
-		ereport(ERROR, (errcode(ERRCODE_LOCK_NOT_AVAILABLE), errmsg("a relation that the view reads is locked")));
+	{
+		TdError		err = {0};
+
+		td_lock_error(noted, &err);
+		td_error_raise(&err);
+	}
 	return false;
 }
 
@@ -779,10 +784,7 @@ leave_fill_error(int32 id, const TdFilling *filling, ErrorData *edata)
 	td_transaction_begin();
 	view = td_view_load(id);
 	if (edata->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE)
-	{
-		td_error_set(&err, "55P03", "a relation that the view reads is locked");
 		td_error_hint(&err, "The view is filled, by itself, once the lock is released; pg_locks shows who has it.");
-	}
 	if (view != NULL && late)
 	{
 		td_error_set(&err, "57014", "a fill of view %s took longer than its option \"fill_timeout\" allows, %d ms", view->name, view->fill_timeout_ms);

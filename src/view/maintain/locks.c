@@ -39,6 +39,7 @@
 
 #include "access/table.h"
 #include "access/xact.h"
+#include "catalog/index.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_inherits.h"
 #include "miscadmin.h"
@@ -48,6 +49,7 @@
 #include "storage/lmgr.h"
 #include "storage/lock.h"
 #include "util/util.h"
+#include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
@@ -289,17 +291,59 @@ void
 td_lock_error(const TdMember *m, TdError *err)
 {
 	char	   *name = get_rel_name(m->busy_relid);
+	char	   *schema = get_namespace_name(get_rel_namespace(m->busy_relid));
 	int			pid = find_holder(m->busy_relid, m->busy_mode);
+	const char *what = name && schema ? psprintf("relation %s", quote_qualified_identifier(schema, name)) : "a relation that the view reads";
 
 	if (pid > 0)
-		td_error_set(err, "55P03", "a relation that the view reads is locked by process %d", pid);
+		td_error_set(err, "55P03", "%s is locked by process %d", what, pid);
 	else if (pid == 0)
-		td_error_set(err, "55P03", "a relation that the view reads is locked by a prepared transaction");
+		td_error_set(err, "55P03", "%s is locked by a prepared transaction", what);
 	else
-		td_error_set(err, "55P03", "a relation that the view reads is locked");
-	if (name)
-		td_error_detail(err, "It is \"%s\".", name);
+		td_error_set(err, "55P03", "%s is locked", what);
 	td_error_hint(err, "The view is filled anew, by itself, once the lock is released; pg_locks shows who has it.");
+}
+
+/* How a statement of the view locks an index; NoLock = it is none of its tables'. */
+static LOCKMODE
+mode_of_index(const TdMember *m, Oid relid)
+{
+	Oid			table = IndexGetRelation(relid, true);
+	ListCell   *lc;
+
+	if (!OidIsValid(table))
+		return NoLock;
+	if (table == m->view->relation || table == m->run->state_relid)
+		return RowExclusiveLock;
+	if (td_member_reads(m, table))
+		return AccessShareLock;
+	foreach(lc, td_tables_above(table))
+		if (td_member_reads(m, lfirst_oid(lc)))
+			return AccessShareLock;
+	return NoLock;
+}
+
+/* A statement of the view has waited for a lock in vain: if somebody has an index of its tables locked, the error names that. */
+void
+td_lock_error_within(TdMember *m, TdError *err)
+{
+	LockData   *data = GetLockStatusData();
+
+	for (int i = 0; i < data->nelements; i++)
+	{
+		const LOCKTAG *tag = &data->locks[i].locktag;
+		LOCKMODE	mode;
+
+		if (tag->locktag_type != LOCKTAG_RELATION || tag->locktag_field1 != MyDatabaseId || data->locks[i].pid == MyProcPid)
+			continue;
+		mode = mode_of_index(m, tag->locktag_field2);
+		if (mode == NoLock || find_holder(tag->locktag_field2, mode) < 0)
+			continue;
+		m->busy_relid = tag->locktag_field2;
+		m->busy_mode = mode;
+		td_lock_error(m, err);
+		return;
+	}
 }
 
 /* ---- all that a view reads, by its twin ---- */

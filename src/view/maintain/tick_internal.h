@@ -310,7 +310,8 @@ extern bool td_footing_holds(TdKeeper *k);	/* after the views: is what they were
 extern bool td_lock_queue(TdKeeper *k);	/* between ticks; true = what was missing can be had now */
 extern bool td_lock_to_plan(TdMember *m);	/* false = a lock is not to be had now, see td_lock_error */
 extern bool td_member_is_aside(const TdMember *m);
-extern void td_lock_error(const TdMember *m, TdError *err); /* who is in the way */
+extern void td_lock_error(const TdMember *m, TdError *err); /* what is locked, and who is in the way */
+extern void td_lock_error_within(TdMember *m, TdError *err);	/* likewise of an index that a statement has waited for; else the error stays */
 extern bool td_lock_first(const TdMember *m);	/* in a transaction */
 extern bool td_lock_wait(const TdMember *m);	/* for the lock that was not to be had, for a moment */
 extern bool td_lock_to_fill(const TdView *view, List *bases, TdMember *noted);

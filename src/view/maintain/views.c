@@ -497,7 +497,11 @@ try_member(TdKeeper *k, TdMember *m, TdDeltas *deltas, TdError *err)
 			ReThrowError(edata);
 		td_error_from_edata(err, edata);
 		if (m->run->own_error && edata->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE)
+		{
+			if (edata->hint == NULL)	/* of the server: it does not say what it has waited for */
+				td_lock_error_within(m, err);
 			td_error_hint(err, "The view is filled anew, by itself, once the lock is released; pg_locks shows who has it.");
+		}
 		else if (m->run->own_error)
 		{
 			td_error_set(err, "57014", "a tick of view %s took longer than its option \"timeout\" allows, %d ms", m->view->name, m->view->timeout_ms);

@@ -184,14 +184,22 @@ Datum
 td_sql_refresh_view(PG_FUNCTION_ARGS)
 {
 	TdView	   *view = td_view_owned(td_required_oid(fcinfo, 0, "view"), AccessShareLock);
-	ListCell   *lc;
 
 	td_workers_require();
 	td_home_require();
-	foreach(lc, views_to_refill(view))
-		td_view_refill(((TdView *) lfirst(lc))->id);
+	td_view_fill_anew(view);
 	td_view_wake(view);
 	PG_RETURN_VOID();
+}
+
+/* It and all that goes with it, by its worker, which the caller wakes. */
+void
+td_view_fill_anew(TdView *view)
+{
+	ListCell   *lc;
+
+	foreach(lc, views_to_refill(view))
+		td_view_refill(((TdView *) lfirst(lc))->id);
 }
 
 /*

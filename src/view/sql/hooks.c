@@ -82,6 +82,7 @@ static void tell_identity(Node *statement);
 static bool may_drop_extension(Node *statement);
 static void follow(void);
 static void twin_follows(const TdView *view);
+static void try_again(TdView *view);
 
 void
 td_view_hooks_init(void)
@@ -315,7 +316,7 @@ add_hint(List *mentions, char *rows_hint, MemoryContext caller)
 	MemoryContextSwitchTo(caller);
 	edata = CopyErrorData();
 	if (edata->detail && (edata->sqlerrcode == ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST || edata->sqlerrcode == ERRCODE_FEATURE_NOT_SUPPORTED))
-		hint = hint_of(edata->detail, mentions);
+		hint = hint_of(edata->detail_log ? edata->detail_log : edata->detail, mentions);	/* of more than a hundred only the log has all */
 	if (edata->detail == NULL && edata->hint == NULL && edata->sqlerrcode == ERRCODE_FEATURE_NOT_SUPPORTED)
 		hint = rows_hint;
 	if (hint == NULL)
@@ -551,6 +552,7 @@ follow(void)
 			{
 				twin_follows(lfirst(lc));
 				td_parts_follow(lfirst(lc));
+				try_again(lfirst(lc));
 			}
 	}
 	PG_FINALLY();
@@ -582,4 +584,12 @@ twin_follows(const TdView *view)
 		td_run_as_caller(psprintf("ALTER VIEW %s RENAME TO %s", twin, quote_identifier(td_twin_name(schema, table))));
 	td_catalog_leave(&scope);
 	CommandCounterIncrement();
+}
+
+/* What it has failed of may have been its owner; who gives it to another one is not to call refresh_view, too. */
+static void
+try_again(TdView *view)
+{
+	if (view->given && strcmp(view->status, "failed") == 0)
+		td_view_fill_anew(view);
 }

@@ -41,6 +41,7 @@ static List *options_of_new(const TdView *old, List *options);
 static bool is_defined_so(const TdView *view, Query *query, bool allow_full, List *options);
 static char *text_of_twin(Oid twin);
 static void give_up(const TdView *pending);
+static void keep_definition(TdView *old, bool given_up);
 static TdView *make(const TdView *old, const TdViewName *name, Query *query, List *options, bool allow_full);
 static void require_columns(const TdView *old, const TdShape *shape);
 static bool same_column(Form_pg_attribute a, const TdViewColumn *column);
@@ -86,8 +87,7 @@ td_view_replace(Oid existing, const TdViewName *name, const char *sql, List *opt
 	if (is_defined_so(old, query, allow_full, options))
 	{
 		td_views_tidy();
-		ereport(NOTICE, (pending ? errmsg("live view %s keeps its definition, the other one is given up", old->name) :
-						 errmsg("live view %s has this definition already", old->name)));
+		keep_definition(old, pending != NULL);
 	}
 	else
 	{
@@ -211,6 +211,20 @@ give_up(const TdView *pending)
 	PG_END_TRY();
 	CommandCounterIncrement();
 	(void) td_views_follow();
+}
+
+/* There is nothing to be made; but who says once more what a view shall be wants it to be that. */
+static void
+keep_definition(TdView *old, bool given_up)
+{
+	bool		failed = strcmp(old->status, "failed") == 0;
+
+	if (failed)
+		td_view_fill_anew(old);
+	ereport(NOTICE,
+			(given_up ? errmsg("live view %s keeps its definition, the other one is given up", old->name) :
+			 errmsg("live view %s has this definition already", old->name),
+			 failed ? errdetail("It had failed, and is filled anew as by refresh_view().") : 0));
 }
 
 /* ---- the new definition ---- */

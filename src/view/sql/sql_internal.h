@@ -110,6 +110,7 @@ extern char *td_drop_calls(const List *names);	/* for a hint: the calls, the fir
 extern List *td_views_on_column(Oid relation, AttrNumber attnum);	/* of TdView *: whose SQL views depend on it */
 extern List *td_names_reading(List *relations);	/* of char *: views that read one of them directly, each once */
 extern void td_view_set_options(const TdView *view, List *options);
+extern void td_view_fill_anew(TdView *view);	/* what refresh_view asks for */
 extern void td_view_wake(const TdView *view);	/* its worker rereads the catalog after commit */
 
 /* ---- end_fill.c ---- */

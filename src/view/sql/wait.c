@@ -298,7 +298,8 @@ raise_timeout(const TdView *view)
 	TdView	   *now = td_view_load(view->id);
 	TdGroup    *group = td_group_load(view->group);
 	TdError		none = {0};
-	bool		starved = !td_worker_runs(TD_WORKER_VIEW, view->group) && td_supervisor_starved(&none);
+	const char *standing = td_worker_runs(TD_WORKER_VIEW, view->group) ? NULL : td_database_standing(&none);
+	bool		starved = none.message[0] != '\0';
 	TdError    *err = starved ? &none : group && group->error ? group->error : now ? now->error : NULL;
 	bool		of_worker = starved || (group && group->error);
 	bool		stopped = group && strcmp(group->status, "stopped") == 0;
@@ -308,7 +309,7 @@ raise_timeout(const TdView *view)
 			(errcode(ERRCODE_QUERY_CANCELED),
 			 err ? errmsg("view %s did not get there in time, the last error of %s is: %s", view->name, of_worker ? "its worker" : "it", err->message) :
 			 errmsg("view %s did not get there in time", view->name),
-			 errdetail("Its status is \"%s\", that of its worker \"%s\"%s%s.", now ? now->status : "gone", starved ? "waiting_for_worker" : group ? group->status : "gone",
+			 errdetail("Its status is \"%s\", that of its worker \"%s\"%s%s.", now ? now->status : "gone", starved ? standing : group ? group->status : "gone",
 					   new ? psprintf(", that of its new definition \"%s\"", new->status) : "", capture_behind(view)),
 			 err && err->hint[0] ? errhint("%s", err->hint) :
 			 stopped ? errhint("Its worker does not run: SELECT * FROM tapdata.doctor() WHERE NOT ok shows why.") :
