@@ -8,7 +8,9 @@
  *		A block is kept as uint32 length and its bytes.  The first memory_limit
  *		bytes lie in chunks of memory, what follows in a file without a name,
  *		written and read a megabyte at a time; memory in use is therefore at
- *		most memory_limit, two buffers, and the largest block.
+ *		most memory_limit, two buffers, and the largest block.  Blocks that wait in
+ *		a buffer when the disk is full are read from there: what was appended can
+ *		always be read.
  *
  *		An append that fails leaves the spool as it was: it may be tried again
  *		when there is room, or the spool reset.  Nothing is synced: a spool
@@ -58,6 +60,8 @@ struct TdSpool
 
 	int			fd;				/* -1 = no file yet */
 	uint64_t	written;		/* bytes in the file */
+	Chunk	   *tail;			/* behind these, what could not be written any more when reading began */
+	size_t		tail_offset;	/* where the reader is there */
 	uint8_t    *buffer;			/* what is to be written, or has been read from the file */
 	size_t		cap;
 	size_t		used;
@@ -169,6 +173,21 @@ flush(TdSpool *s, TdError *err)
 	if (!write_file(s, s->buffer, s->used, err))
 		return false;
 	s->used = 0;
+	return true;
+}
+
+/* The buffer's blocks stay in memory: nothing else could be read of a spool whose disk is full. */
+static bool
+keep_tail(TdSpool *s)
+{
+	Chunk	   *c = malloc(sizeof(Chunk) + s->used);
+
+	if (c == NULL)
+		return false;
+	c->next = NULL;
+	c->len = c->cap = s->used;
+	memcpy(c->data, s->buffer, s->used);
+	s->tail = c;
 	return true;
 }
 
@@ -313,9 +332,10 @@ td_spool_on_disk(const TdSpool *s)
 bool
 td_spool_rewind(TdSpool *s, TdError *err)
 {
-	if (!s->reading && !flush(s, err))
+	if (!s->reading && !flush(s, err) && !keep_tail(s))
 		return false;
 	s->reading = true;
+	s->tail_offset = 0;
 	s->at = s->first;
 	s->offset = 0;
 	s->used = 0;
@@ -337,6 +357,18 @@ read_memory(TdSpool *s, TdBytes *block)
 	block->len = td_load32(s->at->data + s->offset);
 	block->data = s->at->data + s->offset + BLOCK_HEADER;
 	s->offset += BLOCK_HEADER + (size_t) block->len;
+	return true;
+}
+
+/* The next block of what stayed behind the file; false = there is none left. */
+static bool
+read_tail(TdSpool *s, TdBytes *block)
+{
+	if (s->tail == NULL || s->tail_offset >= s->tail->len)
+		return false;
+	block->len = td_load32(s->tail->data + s->tail_offset);
+	block->data = s->tail->data + s->tail_offset + BLOCK_HEADER;
+	s->tail_offset += BLOCK_HEADER + (size_t) block->len;
 	return true;
 }
 
@@ -382,7 +414,7 @@ td_spool_read(TdSpool *s, TdBytes *block, TdError *err)
 		s->offset = 0;
 	}
 	if (s->file_offset - (s->used - s->offset) >= s->written)
-		return 0;
+		return read_tail(s, block) ? 1 : 0;
 	if (!fill(s, BLOCK_HEADER, err))
 		return -1;
 	block->len = td_load32(s->buffer + s->offset);
@@ -417,6 +449,8 @@ td_spool_reset(TdSpool *s)
 	if (s->fd >= 0)
 		close(s->fd);
 	s->fd = -1;
+	free(s->tail);
+	s->tail = NULL;
 	free(s->buffer);
 	s->buffer = NULL;
 	s->cap = 0;

@@ -31,19 +31,31 @@ sqlstate_code(const char *s)
 	return MAKE_SQLSTATE(s[0], s[1], s[2], s[3], s[4]);
 }
 
-/* Raises an error value; it comes from another process, so it is read as UTF-8 and converted. */
-void
-td_error_raise(const TdError *err)
+static void
+raise_texts(const char *sqlstate, const char *message, const char *detail, const char *hint)
 {
-	char	   *message = pg_any_to_server(err->message, strlen(err->message), PG_UTF8);
-	char	   *detail = pg_any_to_server(err->detail, strlen(err->detail), PG_UTF8);
-	char	   *hint = pg_any_to_server(err->hint, strlen(err->hint), PG_UTF8);
-
 	ereport(ERROR,
-			(errcode(sqlstate_code(err->sqlstate)),
+			(errcode(sqlstate_code(sqlstate)),
 			 errmsg_internal("%s", message[0] ? message : "unknown error"),
 			 detail[0] ? errdetail_internal("%s", detail) : 0,
 			 hint[0] ? errhint("%s", hint) : 0));
+	pg_unreachable();
+}
+
+/* Raises an error value of another process, which is read as UTF-8 and converted. */
+void
+td_error_raise(const TdError *err)
+{
+	raise_texts(err->sqlstate, pg_any_to_server(err->message, strlen(err->message), PG_UTF8), pg_any_to_server(err->detail, strlen(err->detail), PG_UTF8),
+		  pg_any_to_server(err->hint, strlen(err->hint), PG_UTF8));
+	pg_unreachable();
+}
+
+/* One of the server itself: in its encoding, whatever that is. */
+void
+td_error_raise_own(const TdError *err)
+{
+	raise_texts(err->sqlstate, err->message, err->detail, err->hint);
 	pg_unreachable();
 }
 

@@ -18,7 +18,8 @@
 #include "stream/stream.h"
 #include "utils/jsonb.h"
 
-extern void td_error_raise(const TdError *err) pg_attribute_noreturn();	/* ereport(ERROR) with its sqlstate, detail, hint */
+extern void td_error_raise(const TdError *err) pg_attribute_noreturn();	/* ereport(ERROR) with its sqlstate, detail, hint; from a connector: UTF-8 */
+extern void td_error_raise_own(const TdError *err) pg_attribute_noreturn();	/* the same of what was said in the server's encoding */
 extern void td_error_from_edata(TdError *err, const ErrorData *edata);	/* what was caught, as a value; context goes to detail when that is empty */
 extern ErrorData *td_caught_in_subtransaction(MemoryContext caller, ResourceOwner owner);	/* in PG_CATCH: rolls it back; a cancel or shutdown goes on */
 extern bool td_sqlstate_retryable(const char *sqlstate);	/* classes 08, 40, 53, 57 */

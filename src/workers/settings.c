@@ -58,7 +58,7 @@ td_settings_init(void)
 							"max_worker_processes is a limit as well.",
 							&td_max_workers, td_max_workers, 1, 10000, PGC_SIGHUP, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable("tapdata.max_wal_kept", "WAL that the replication slot of a group of live views may keep.",
-							"A slot that keeps more is given up, and its views are filled anew; -1 sets no limit.",
+							"A slot that keeps more is given up, and its views are filled anew; -1 or 0 sets no limit.",
 							&td_max_wal_kept, td_max_wal_kept, -1, INT_MAX, PGC_SIGHUP, GUC_UNIT_MB, NULL, NULL, NULL);
 	DefineCustomIntVariable("tapdata.nice", "How far the workers of live views give way to sessions on a saturated machine, as a nice value.",
 							"0: they have the priority of sessions.  Workers that are behind for long have it anyway.  Linux only.",

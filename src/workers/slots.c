@@ -61,6 +61,7 @@ static const char *const kind_names[] = {
 };
 
 static bool is_child(TdWorkerKind kind);
+static void release(TdWorkerSlot *slot, uint32 generation, bool unbegun);
 static TdWorkerSlot *take(int from, int to, const TdWorkerOrder *order);
 static int	workers_in_use(void);
 static TdLaunch reserve(const TdWorkerOrder *order, int *number, uint32 *generation);
@@ -259,16 +260,16 @@ take(int from, int to, const TdWorkerOrder *order)
 	return slot;
 }
 
-/* Frees a slot, if it still is the one meant, and tells everybody whom it may concern. */
-void
-td_slot_release(TdWorkerSlot *slot, uint32 generation)
+/* Frees a slot, if it still is the one meant (unbegun: and no worker has attached to it), and tells everybody whom it may concern. */
+static void
+release(TdWorkerSlot *slot, uint32 generation, bool unbegun)
 {
 	TdWorkerKind kind;
 	Oid			database;
 	pid_t		starter;
 
 	LWLockAcquire(td_shared->lock, LW_EXCLUSIVE);
-	if (slot->generation != generation || slot->kind == TD_WORKER_NONE)
+	if (slot->generation != generation || slot->kind == TD_WORKER_NONE || (unbegun && slot->kind != TD_WORKER_HOST && slot->pid != 0))
 	{
 		LWLockRelease(td_shared->lock);
 		return;
@@ -287,6 +288,12 @@ td_slot_release(TdWorkerSlot *slot, uint32 generation)
 		td_launcher_wake(false, InvalidOid);
 	else if (kind != TD_WORKER_LAUNCHER && kind != TD_WORKER_HOST)
 		wake_those_above(database, is_child(kind) ? starter : 0);
+}
+
+void
+td_slot_release(TdWorkerSlot *slot, uint32 generation)
+{
+	release(slot, generation, false);
 }
 
 /* The supervisor of a database, and a starter (0 = none), have seen one of theirs end. */
@@ -326,7 +333,7 @@ end_children(void)
 	LWLockRelease(td_shared->lock);
 }
 
-/* Frees what this process has entered for others: its hosts, and workers that have not begun. */
+/* Frees what this process has entered for others: its hosts, and workers that have not begun, not even since we looked. */
 void
 td_slots_release_mine(void)
 {
@@ -343,7 +350,7 @@ td_slots_release_mine(void)
 		generation = slot->generation;
 		LWLockRelease(td_shared->lock);
 		if (mine)
-			td_slot_release(slot, generation);
+			release(slot, generation, true);
 	}
 }
 

@@ -193,7 +193,7 @@ extern bool td_enabled;
 extern int	td_max_workers;
 extern int	td_worker_memory;	/* kB */
 extern char *td_spool_directory;	/* absolute after td_spool_path() */
-extern int	td_spool_limit, td_max_wal_kept;	/* MB; the latter -1 = no limit */
+extern int	td_spool_limit, td_max_wal_kept;	/* MB; the latter <= 0 = no limit */
 extern const char *td_spool_path(void);	/* made if missing */
 
 #endif							/* TD_WORKERS_H */

@@ -5,7 +5,8 @@ use FindBin;
 use lib "$FindBin::Bin/lib";
 use Test::More;
 use TdProcs;
-use Time::HiRes qw(time);
+use POSIX ();
+use Time::HiRes qw(sleep time);
 
 my $pg = start_server('viewworkers', 'max_prepared_transactions = 5', 'autovacuum = off');
 my $log = "$pg->{TD_PG_DATA}/../log/server.log";
@@ -85,6 +86,40 @@ for my $kind (qw(view capture))
 restart_server('fast');
 write_some('postgres');
 is_exact('postgres', 'sums', 'exact after a restart');
+
+# ---- a supervisor that ends just as a worker which it has started begins ----
+SKIP:
+{
+	skip 'needs gdb, here', 1 if $^O ne 'linux' || `uname -m` !~ /x86_64/ || system('gdb --version > /dev/null 2>&1') != 0;
+	my ($supervisor) = worker_pids('supervisor');
+	open my $in, '<', "$pg->{TD_PG_DATA}/postmaster.pid" or die "postmaster.pid: $!";
+	chomp(my $postmaster = <$in>);
+	my $ready = "$pg->{PGHOST}/gdb";
+	my $session = psql('postgres', fresh => 1);
+	my $seen = sub { $session->selectrow_array("SELECT count(*) FROM tapdata.workers WHERE kind = 'view' AND object = 'raced'") };
+	my $gdb = fork() // die "fork: $!";
+	if ($gdb == 0)
+	{
+		open STDOUT, '>', "$ready.log";
+		open STDERR, '>&', \*STDOUT;
+		# it has seen that the worker has not begun, and goes on to free its entry; only then the worker can begin
+		exec('gdb', '-q', '-batch', '-p', $supervisor, map { ('-ex', $_) } 'set pagination off', 'handle SIGTERM SIGUSR1 SIGURG nostop noprint pass', 'break td_slots_release_mine',
+			"shell touch $ready", 'continue', 'break LWLockAcquire if $esi == 0', 'continue', 'continue', "shell kill -CONT $postmaster", 'shell sleep 2', 'delete', 'detach') or POSIX::_exit(1);
+	}
+	ok(eventually(sub { -e $ready }), 'a supervisor is watched');
+	sleep 0.5;
+	kill 'STOP', $postmaster;
+	$session->do(q{SELECT tapdata.create_view('raced', 'SELECT count(*) AS n FROM base', '{"group": "raced"}')});
+	ok(eventually($seen), 'it starts a worker');
+	$session->do("SELECT pg_terminate_backend($supervisor)");
+	waitpid $gdb, 0;
+	kill 'CONT', $postmaster;
+	is_exact('postgres', 'raced', 'which works');
+	is($session->selectrow_array("SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'tapdata view'"), 2, 'one for each group');
+	is($seen->(), 1, 'and is seen');
+	$session->do(q{SELECT tapdata.drop_view('raced')});
+	ok(eventually(sub { !$seen->() }), 'and stopped');
+}
 
 # ---- tapdata.enabled, and a fill worker that takes its time ----
 {

@@ -52,6 +52,12 @@ execute('postgres', q{SELECT tapdata.wait_view('m')}, q{SELECT tapdata.create_vi
 unlike(said(q{SELECT tapdata.create_view('m', 'SELECT n.k FROM nokey n JOIN wide w ON w.v = n.k', or_replace => true)}), qr/NOTICE/, 'nor before that of a replacement');
 execute('postgres', q{SELECT tapdata.drop_view('over_m')}, q{SELECT tapdata.drop_view('m')});
 
+# ---- another encoding than that in which connectors speak ----
+execute('postgres', q{CREATE DATABASE latin ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0});
+execute('latin', 'CREATE EXTENSION tapdata', qq{CREATE TABLE "gr\x{f6}\x{df}e" (id int)}, qq{CREATE FUNCTION "f\x{fc}r"(int) RETURNS int LANGUAGE sql VOLATILE AS 'SELECT \$1'});
+like(said('\\c latin', q{SET client_encoding = 'UTF8'}, qq{SELECT tapdata.create_view('m', 'SELECT "f\xc3\xbcr"(id) AS x FROM "gr\xc3\xb6\xc3\x9fe"')}),
+	qr/ERROR:  0A000: .*f\xc3\xbcr/, 'names in a refusal are in the encoding of the database');
+
 # ---- what stands before pg_catalog in search_path ----
 execute('postgres', 'CREATE FUNCTION public.upper(text) RETURNS text LANGUAGE sql IMMUTABLE AS $$SELECT \'mine: \' || $1$$', 'CREATE FUNCTION loud(int) RETURNS text LANGUAGE plpgsql IMMUTABLE AS $$BEGIN RETURN upper($1::text || \'a\'); END$$');
 my $path = 'SET search_path = public, pg_catalog';

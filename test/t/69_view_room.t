@@ -32,5 +32,28 @@ $n = writes("UPDATE t SET v = v + 1 WHERE id <= $rows / 2", "INSERT INTO u SELEC
 cmp_ok($n, '<', 400_000, "of two tables as well ($n bytes)");
 $n = writes("UPDATE t SET v = v + 1");
 cmp_ok($n, '>', 4_000_000, "what does not is written ($n bytes)");
+
+# ---- views that come and go: what capture told of rows for views that were is forgotten ----
+sub inbox
+{
+	my ($pid) = worker_pids('view');
+	my $sizes = sub { my $top = $ENV{TD_TOP} || "$FindBin::Bin/../.."; return map { /\[$pid\].*tapdata inbox: (\d+) total/ ? $1 : () } `$top/test/servers/pg log room` };
+	my $n = () = $sizes->();
+	value('postgres', 'SELECT pg_log_backend_memory_contexts(?)', $pid);
+	execute('postgres', "UPDATE wide SET c1 = c1 + 1");
+	ok(eventually(sub { my $m = () = $sizes->(); $m > $n }), 'memory is told');
+	return ($sizes->())[-1];
+}
+execute('postgres', 'CREATE TABLE wide (id int PRIMARY KEY, ' . join(', ', map { "c$_ int" } 1 .. 200) . ')', 'INSERT INTO wide (id, c1) VALUES (1, 1)', 'CREATE TABLE other (id int PRIMARY KEY, ' . join(', ', map { "c$_ int" } 1 .. 60) . ')',
+	q{SELECT tapdata.create_view('widest', 'SELECT * FROM wide')}, q{SELECT tapdata.wait_view('widest')});
+my $first;
+for my $i (1 .. 60)
+{
+	execute('postgres', "SELECT tapdata.create_view('comes', 'SELECT id, c$i FROM other')", q{SELECT tapdata.wait_view('comes')}, 'UPDATE wide SET c1 = c1 + 1', q{SELECT tapdata.wait_view('widest')}, q{SELECT tapdata.drop_view('comes')});
+	$first = inbox() if $i == 10;
+}
+cmp_ok(inbox() - $first, '<', 100_000, 'nothing is left of fifty views');
+is(rows('postgres', q{SELECT * FROM tapdata.check_view('widest')}), '', 'exact');
+
 finish();
 done_testing();

@@ -9,6 +9,9 @@ use TdProcs;
 use POSIX ();
 use Time::HiRes qw(sleep time);
 
+my $full = '';    # a small tmpfs, where we may mount one
+END { my $status = $?; if ($full) { system("umount -l '$full'"); rmdir $full } $? = $status }
+
 my @conf = ('max_worker_processes = 32', 'tapdata.worker_memory = 1MB', 'tapdata.spool_limit = 1MB', 'max_prepared_transactions = 5');
 start_server('spool', @conf);
 execute('postgres', 'CREATE EXTENSION tapdata', 'SET synchronous_commit = local', 'CREATE TABLE doc (id int PRIMARY KEY, t text)', 'INSERT INTO doc VALUES (0, \'\')',
@@ -170,6 +173,35 @@ sub goes_on { my ($what) = @_; execute('postgres', "UPDATE doc SET t = t || 'z' 
 	execute('postgres', 'UPDATE bad_t SET v = 1', q(SELECT tapdata.refresh_view('bad')));
 	ok(eventually(sub { status('over_bad') eq 'streaming' }), 'both are revived by a refresh of the lower one');
 	is(value('postgres', 'SELECT s FROM over_bad'), 1, 'and right');
+}
+
+# ---- a disk that is full, while what waits can't be taken ----
+SKIP:
+{
+	my $dir = "/var/tmp/tapdata-full-$$";
+	mkdir $dir or die "$dir: $!";
+	my $mounted = $> == 0 && system("mount -t tmpfs -o size=2m,mode=1777 tmpfs '$dir' 2>/dev/null") == 0;
+	$full = $mounted ? $dir : '';
+	rmdir $dir unless $mounted;
+	fail('no tmpfs could be mounted') if $ENV{CI} && !$mounted;
+	skip 'needs root and a tmpfs', 1 unless $mounted;
+	restart_server('fast', @conf, 'tapdata.spool_limit = 1GB', "tapdata.spool_directory = '$dir'");
+	$query{twofold} = 'SELECT d.id, length(d.t) AS n, b.v FROM full_t d JOIN bad_t b ON b.id = d.id % 2';
+	execute('postgres', 'SET synchronous_commit = local', 'CREATE TABLE full_t (id int PRIMARY KEY, t text)');
+	create('twofold');
+	exact('a view', 'twofold');
+	my ($lost, $ended) = map { logged($_) } 'do not fit into the spool', 'the session with the capture worker of the views ended';
+	my $holder = psql('postgres', fresh => 1);
+	$holder->do('BEGIN');
+	$holder->do('LOCK TABLE bad_t IN ACCESS EXCLUSIVE MODE');
+	execute('postgres', 'DO $$ BEGIN FOR i IN 1 .. 300 LOOP INSERT INTO full_t SELECT i * 10 + k, repeat(md5(k::text), 200) FROM generate_series(1, 5) k; COMMIT; END LOOP; END $$');
+	ok(eventually(sub { logged('do not fit into the spool') > $lost }), 'more than the disk takes');
+	$holder->do('COMMIT');
+	exact('computed anew', 'twofold', 'docs');
+	is(value('postgres', 'SELECT count(*) FROM twofold'), 900, 'with all of it');
+	is(logged('the session with the capture worker of the views ended'), $ended, 'once, and not again and again');
+	execute('postgres', "INSERT INTO full_t VALUES (1, 'x')");
+	exact('and goes on', 'twofold');
 }
 
 is(logged('file leak|not closed|snapshot reference leak|refcount leak'), 0, 'nothing was left open');

@@ -57,6 +57,8 @@ for (['one', '--exit-on-error'], ['parallel', '--exit-on-error', '-j', '2'])
 	is(value($db, "SELECT count(*) FROM tapdata.views WHERE hint !~ 'adopt_database' OR hint IS NULL"), 0, "$db: with what to do");
 	like(try_do(psql($db), "SELECT tapdata.wait_view('delta', '2 s')"), qr/^55000 .*copy/s, "$db: wait_view says so");
 	like(try_do(psql($db), "SELECT * FROM tapdata.changes('delta', 0)"), qr/^55000 .*copy/s, "$db: changes says so");
+	my $early = psql($db, fresh => 1);
+	$early->do($_) for 'SET tapdata.read_your_writes = on', 'CREATE TABLE early ()', 'SELECT FROM delta';
 	{
 		my @said;
 		local $SIG{__WARN__} = sub { push @said, @_ };
@@ -67,6 +69,12 @@ for (['one', '--exit-on-error'], ['parallel', '--exit-on-error', '-j', '2'])
 	}
 	execute($db, 'INSERT INTO t (g, v) VALUES (1, 1)');
 	is(inexact_views($db), '', "$db: adopted, exact by itself");
+	my $missed = grep { $early->do("INSERT INTO t (g, v) VALUES ($_, 1)"); !$early->selectrow_array("SELECT n FROM delta WHERE g = $_") } -20 .. -1;
+	is($missed, 0, "$db: who has looked before reads his writes now");
+	$early->do('DELETE FROM t WHERE g < 0');
+	$early->do('DROP TABLE early');
+	$early->disconnect;
+	is(inexact_views($db), '', "$db: exact after that");
 	is(anatomy($db), $anatomy, "$db: made of the same parts");
 	my $mine = { %$copy };
 	is(apply_changes($db, 'delta', $mine), '', "$db: the feed goes on");

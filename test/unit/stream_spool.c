@@ -148,6 +148,46 @@ test_full_disk(void)
 	free(block);
 }
 
+/* What was appended is read all the same when its end can't be written any more: small blocks wait in a buffer. */
+static void
+test_full_disk_read(void)
+{
+	TdError		err;
+	TdSpool    *s = td_spool_create(directory, 65536, 0, &err);
+	uint8_t		block[1000] = {0};
+	struct rlimit before,
+				small = {4000000, RLIM_INFINITY};
+	TdBytes		got;
+	int			n = 0;
+
+	signal(SIGXFSZ, SIG_IGN);
+	getrlimit(RLIMIT_FSIZE, &before);
+	small.rlim_max = before.rlim_max;
+	setrlimit(RLIMIT_FSIZE, &small);
+	for (; n < 100000; n++)
+	{
+		memcpy(block, &n, sizeof(n));
+		if (!td_spool_append(s, block, sizeof(block), &err))
+			break;
+	}
+	is(err.sqlstate, "53100", "a full disk, between small blocks");
+	for (int round = 0; round < 2; round++)
+	{
+		int			back = 0;
+
+		ok(td_spool_rewind(s, &err), "rewound all the same");
+		while (td_spool_read(s, &got, &err) == 1 && got.len == sizeof(block) && memcmp(got.data, &back, sizeof(back)) == 0)
+			back++;
+		ok(back == n, "all of it can be read, in order: %d of %d", back, n);
+		ok(td_spool_read(s, &got, &err) == 0, "and no more");
+	}
+	td_spool_reset(s);
+	ok(td_spool_size(s) == 0 && td_spool_append(s, block, sizeof(block), &err), "there is room after a reset");
+	ok(td_spool_rewind(s, &err) && td_spool_read(s, &got, &err) == 1 && td_spool_read(s, &got, &err) == 0, "for one block");
+	setrlimit(RLIMIT_FSIZE, &before);
+	td_spool_destroy(s);
+}
+
 /* A real full file system, where one can be mounted. */
 static void
 test_full_tmpfs(void)
@@ -231,6 +271,7 @@ main(void)
 	test_order(0, "all on disk");
 	test_disk_limit();
 	test_full_disk();
+	test_full_disk_read();
 	test_full_tmpfs();
 	test_no_directory();
 	ok(rmdir(directory) == 0, "nothing is left");

@@ -276,7 +276,7 @@ make_backlog(TdKeeper *k)
 	if (fill->backlog == NULL)
 	{
 		MemoryContextDelete(fill->context);
-		td_error_raise(&err);
+		td_error_raise_own(&err);
 	}
 }
 
@@ -592,7 +592,7 @@ td_fill_join(TdKeeper *k, TdDeltas *deltas)
 			td_rows_copy(k, own, lfirst(lc));
 	}
 	if (!td_spool_rewind(fill->backlog, &err))
-		td_error_raise(&err);
+		td_error_raise_own(&err);
 	while ((rc = td_spool_read(fill->backlog, &block, &err)) > 0)
 	{
 		KeptHead	head;
@@ -601,7 +601,7 @@ td_fill_join(TdKeeper *k, TdDeltas *deltas)
 		td_rows_add(k, own, list_nth(fill->layouts, head.layout), (MinimalTuple) (block.data + sizeof(KeptHead)));
 	}
 	if (rc < 0)
-		td_error_raise(&err);
+		td_error_raise_own(&err);
 	return own;
 }
 

@@ -59,6 +59,7 @@ static void log_full(const TdError *err);
 static void make_room(TdInbox *inbox);
 static void forget_ended(TdInbox *inbox);
 static void learn_layout(TdInbox *inbox, const TdCaptureMessage *m);
+static void forget_layouts(TdInbox *inbox);
 static bool copy_blocks(TdSpool *from, TdSpool *to, TdError *err);
 static void rewind_spool(TdInboxReader *r, TdSpool *spool);
 static void damaged(void) pg_attribute_noreturn();
@@ -73,7 +74,7 @@ new_spool(void)
 										(uint64_t) td_spool_limit * 1024 * 1024, &err);
 
 	if (spool == NULL)
-		td_error_raise(&err);
+		td_error_raise_own(&err);
 	return spool;
 }
 
@@ -124,7 +125,7 @@ damaged(void)
 
 /* ---- layouts ---- */
 
-/* Kept for the whole session: capture tells each of them once. */
+/* Kept until the wanted set is another one, and no row of it is left: capture tells each of them once. */
 static void
 learn_layout(TdInbox *inbox, const TdCaptureMessage *m)
 {
@@ -142,6 +143,27 @@ learn_layout(TdInbox *inbox, const TdCaptureMessage *m)
 	layout->columns = MemoryContextAlloc(inbox->context, Max(size, 1));
 	if (size > 0)
 		memcpy(layout->columns, m->columns, size);
+	inbox->newest_layout = m->layout;
+}
+
+/* Where views come and go all day, each new wanted set has layouts of its own.  No row is left. */
+static void
+forget_layouts(TdInbox *inbox)
+{
+	HASH_SEQ_STATUS scan;
+	TdRowLayout *layout;
+
+	if (inbox->old_layouts == 0)
+		return;
+	hash_seq_init(&scan, inbox->layouts);
+	while ((layout = hash_seq_search(&scan)) != NULL)
+		if (layout->number <= inbox->old_layouts)
+		{
+			pfree(layout->columns);
+			(void) hash_search(inbox->layouts, &layout->number, HASH_REMOVE, NULL);
+		}
+	inbox->last = NULL;
+	inbox->old_layouts = 0;
 }
 
 TdRowLayout *
@@ -266,6 +288,11 @@ take_message(TdInbox *inbox, const TdCaptureMessage *m, const uint8_t **run)
 			inbox->open_xid = m->xid;
 			inbox->open_lsn = m->lsn;
 			inbox->open_version = m->version;
+			if (m->version > inbox->newest_version)
+			{
+				inbox->newest_version = m->version;
+				inbox->old_layouts = inbox->newest_layout;
+			}
 			break;
 		case TD_CAPTURE_ROW:
 			layout = td_inbox_layout(inbox, m->layout);
@@ -496,7 +523,7 @@ rewind_spool(TdInboxReader *r, TdSpool *spool)
 	r->spool = spool;
 	r->block.p = r->block.end = NULL;
 	if (!td_spool_rewind(spool, &err))
-		td_error_raise(&err);
+		td_error_raise_own(&err);
 }
 
 /* To the first message; may be done again. */
@@ -516,7 +543,7 @@ next_block(TdInboxReader *r)
 	int			rc = td_spool_read(r->spool, &block, &err);
 
 	if (rc < 0)
-		td_error_raise(&err);
+		td_error_raise_own(&err);
 	if (rc == 0)
 		return false;
 	if (block.len < PREFIX)
@@ -585,6 +612,8 @@ td_inbox_taken(TdInbox *inbox, const TdSeen *seen, int64 carried, List *touched)
 	inbox->lost = false;
 	inbox->lost_open |= inbox->full && inbox->in_transaction;	/* its beginning was forgotten */
 	inbox->full = false;
+	if (carried == 0 && !inbox->in_transaction)
+		forget_layouts(inbox);
 	if (inbox->in_transaction || n > 0)
 		return;
 	list_free(inbox->touched);
@@ -608,7 +637,7 @@ td_inbox_return(TdInbox *inbox)
 	if (!copy_blocks(inbox->whole, inbox->spare, &err))
 	{
 		td_spool_reset(inbox->spare);
-		td_error_raise(&err);
+		td_error_raise_own(&err);
 	}
 	inbox->whole = inbox->spare;
 	inbox->spare = old;

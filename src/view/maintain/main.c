@@ -246,7 +246,7 @@ run_sessions(TdKeeper *k)
 			break;
 		failures = k->tick > first ? 1 : failures + 1;
 		if (err.message[0] && (!err.retryable || failures > SESSIONS_IN_A_ROW))
-			td_error_raise(&err);
+			td_error_raise_own(&err);
 		ereport(LOG, (errmsg("the session with the capture worker of the views ended, another one begins"),
 					  err.message[0] ? errdetail_internal("%s", err.message) : 0));
 		for (TimestampTz begin = GetCurrentTimestamp(); !td_worker_should_stop() && until(begin, td_backoff_ms(failures)) > 0;)

@@ -63,7 +63,7 @@ plan_view(TdViewRun *run)
 	td_require_casts(question.query);
 	run->shape = td_analyze_counting(&question, &proofs, &err);
 	if (run->shape == NULL)
-		td_error_raise(&err);
+		td_error_raise_own(&err);
 	td_shape_require_execute(run->shape, run->view->owner);
 	td_shape_learn(run->shape, run->view->id);
 	run->plan = td_plan(run->shape);

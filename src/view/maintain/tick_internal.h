@@ -102,6 +102,9 @@ typedef struct TdInbox
 	uint32		version;		/* of all that comes from now on */
 	HTAB	   *layouts;
 	TdRowLayout *last;			/* the one looked up last */
+	uint32		newest_layout;	/* numbers of them ascend */
+	uint32		newest_version; /* of the transactions so far */
+	uint32		old_layouts;	/* numbers up to this one are of versions before; 0 = there are none, or they are forgotten */
 	uint8	   *scratch;		/* a block with the prefix that keeps it aligned in a spool */
 	size_t		scratch_size;
 } TdInbox;

@@ -345,7 +345,7 @@ lock_to_plan(TdMember *m)
 		return;
 	m->run->own_error = true;
 	td_lock_error(m, &err);
-	td_error_raise(&err);
+	td_error_raise_own(&err);
 }
 
 /*

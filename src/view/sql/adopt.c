@@ -21,6 +21,7 @@
 #include "catalog/pg_authid.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
+#include "utils/inval.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
 #include "util/util.h"
@@ -53,6 +54,7 @@ td_sql_adopt_database(PG_FUNCTION_ARGS)
 		TdView	   *view = td_view_load(lfirst_int(lc));
 
 		views += view->part_of == 0;
+		CacheInvalidateRelcacheByRelid(view->relation); /* who has looked before took it for an ordinary table (read_writes.c) */
 		try_to_protect(view);
 	}
 	ereport(NOTICE,

@@ -85,7 +85,7 @@ td_view_require_owner(Oid role, const char *otherwise)
 	TdError		err = {0};
 
 	if (!td_owner_connects(role, otherwise, &err))
-		td_error_raise(&err);
+		td_error_raise_own(&err);
 }
 
 static void

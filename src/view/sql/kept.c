@@ -226,7 +226,7 @@ make_keeper(const TdView *view, const TdNeed *need, const char *draft_schema, Li
 	TdShape    *shape = td_analyze_keeper(query, view->owner, bms_num_members(need->key), &err);
 
 	if (shape == NULL)
-		td_error_raise(&err);
+		td_error_raise_own(&err);
 	options = td_view_options_for(options, 'k');
 	keeper->id = linitial_int(td_view_reserve(1));
 	keeper->part_of = keeper->id;

@@ -346,7 +346,7 @@ shape_of(const TdView *view, Oid owner, Query *query)
 	TdShape    *shape = td_analyze_counting(&question, &proofs, &err);
 
 	if (shape == NULL)
-		td_error_raise(&err);
+		td_error_raise_own(&err);
 	td_shape_require_execute(shape, owner);
 	td_shape_learn(shape, view->id);
 	shape->made = true;

@@ -75,7 +75,7 @@ td_query_analyse(const char *sql)
 	(void) refuse_unnamed((Node *) query, &views);
 	td_require_execute((Node *) query, GetUserId());
 	if (!td_check_rows(query, &err) || !td_check_domains(query, &err))
-		td_error_raise(&err);
+		td_error_raise_own(&err);
 	require_plan(query, sql);
 	return query;
 }
@@ -341,7 +341,7 @@ td_query_total(Query *query, List **proofs)
 	TdError		err = {0};
 
 	if (!td_make_total(query, proofs, &err))
-		td_error_raise(&err);
+		td_error_raise_own(&err);
 	return query;
 }
 
@@ -367,12 +367,12 @@ td_query_shape(Query *query, Oid owner, bool allow_full)
 	TdShape    *full = shape == NULL ? td_analyze_full(query, owner, &unused) : NULL;
 
 	if (shape == NULL && full == NULL)
-		td_error_raise(&err);
+		td_error_raise_own(&err);
 	if (shape == NULL && !allow_full)
 	{
 		td_error_hint(&err, "%s%s Or let all of it be computed anew whenever a table in it changes, with the option {\"allow_full\": true}.", pstrdup(err.hint),
 					  reads_ordinary_view((Node *) query, NULL) ? " Or make the ordinary view a live one: a query over tables and live views can be split, one over ordinary views can't." : "");
-		td_error_raise(&err);
+		td_error_raise_own(&err);
 	}
 	if (shape == NULL)
 		shape = full;

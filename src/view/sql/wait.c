@@ -225,7 +225,7 @@ wait_once(int32 group, uint64 *number, int left_ms, TimestampTz *reached)
 	}
 	state = td_worker_mark_wait(*number, left_ms, reached, &err);
 	if (state == TD_MARK_FAILED)
-		td_error_raise(&err);
+		td_error_raise_own(&err);
 	if (state == TD_MARK_LOST)
 		*number = 0;
 	return state == TD_MARK_REACHED;
