@@ -323,6 +323,15 @@ td_flatten_group_exprs_compat(Query *query)
 #endif
 }
 
+/* Since 16 a column says which outer joins may make it null where it stands, so that one is not equal to the same elsewhere. */
+static inline void
+td_forget_nulling_compat(Var *var)
+{
+#if PG_VERSION_NUM >= 160000
+	var->varnullingrels = NULL;
+#endif
+}
+
 /* Since 18 a NOT NULL constraint may hold for new rows only. */
 static inline bool
 td_attribute_not_null_compat(TupleDesc desc, AttrNumber attnum)
