@@ -36,9 +36,7 @@ DATA        = $(filter-out $(DATA_built),$(wildcard sql/tapdata--*--*.sql))
 
 # The same warnings everywhere: connectors/pdk/flags.mk is read by the connectors too.
 include connectors/pdk/flags.mk
-# PostgreSQL 18 renamed pg_attribute_noreturn() and moved it before the declaration; compat.h can't give it back to headers that don't read it.
-NORETURN    = $(if $(filter-out 15 16 17,$(MAJORVERSION)),-D'pg_attribute_noreturn()=__attribute__((noreturn))')
-PG_CPPFLAGS = $(TD_INCLUDES) $(NORETURN)
+PG_CPPFLAGS = $(TD_INCLUDES) $(TD_NORETURN)
 PG_CFLAGS   = -std=gnu11 $(TD_WARNINGS) -MMD -MP $(EXTRA)
 EXTRA_CLEAN = $(OBJS:.o=.d) $(OBJS:.o=.bc) build results regression.diffs regression.out output_iso
 
@@ -80,7 +78,7 @@ build/connectors/bad/%.so: connectors/bad/%.c $(wildcard src/stream/*.[ch] conne
 unit: $(patsubst test/unit/%.c,build/unit/%,$(wildcard test/unit/*.c))
 build/unit/%: test/unit/%.c $(wildcard src/stream/*.[ch] connectors/pdk/*.h connectors/host/*.[ch] test/unit/*.h)
 	@mkdir -p $(@D)
-	$(CC) $(TD_CFLAGS) -Itest/unit -I$(includedir_server) $(NORETURN) -fsanitize=address,undefined -fno-sanitize-recover=undefined -o $@ $< src/stream/*.c \
+	$(CC) $(TD_CFLAGS) -Itest/unit -I$(includedir_server) $(TD_NORETURN) -fsanitize=address,undefined -fno-sanitize-recover=undefined -o $@ $< src/stream/*.c \
 		$$(sed -n 's/.*unit-link: *//p' $< | sed 's/\*\/.*//') -lpthread
 
 install: install-host install-connectors

@@ -36,7 +36,43 @@ INSERT INTO l.query VALUES
         FROM l.sale s JOIN l.customer c ON c.id = s.customer GROUP BY ROLLUP (c.region, s.day), GROUPING SETS ((s.weight + 1), ()) HAVING count(*) > grouping(c.region)'),
     (19, 'ranked_sets', 'SELECT s.day, s.weight, count(*) AS n, rank() OVER (PARTITION BY s.day ORDER BY count(*), s.weight, grouping(s.weight)) AS r FROM l.sale s GROUP BY CUBE (s.day, s.weight)'),
     (20, 'all_sales', 'SELECT count(DISTINCT s.customer) AS customers, sum(DISTINCT s.weight) FILTER (WHERE s.id > 9) AS w, count(*) AS n FROM l.sale s GROUP BY ()'),
-    (21, 'numbers', 'SELECT generate_series(1, s.weight % 3) AS k, s.day, count(*) AS n FROM l.sale s GROUP BY ROLLUP (generate_series(1, s.weight % 3), s.day)');
+    (21, 'numbers', 'SELECT generate_series(1, s.weight % 3) AS k, s.day, count(*) AS n FROM l.sale s GROUP BY ROLLUP (generate_series(1, s.weight % 3), s.day)'),
+    (22, 'all_customers', 'SELECT customer, c.region, count(*) AS n FROM l.customer c (customer) FULL JOIN l.sale s USING (customer) GROUP BY customer, c.region'),
+    (23, 'all_days', 'SELECT day, count(*) AS n, sum(s.weight) AS weight FROM l.sale s FULL JOIN l.per_day d USING (day) GROUP BY day');
+
+-- what is new in 17
+INSERT INTO l.query VALUES
+    (101, 'any_day', 'SELECT s.customer, any_value(s.day ORDER BY s.id) AS day FROM l.sale s GROUP BY s.customer');
+CREATE FUNCTION l.merge(i integer) RETURNS bigint LANGUAGE sql AS $$
+    WITH m AS (
+        MERGE INTO l.sale s USING (SELECT i AS id UNION ALL SELECT i + 1) x ON x.id = s.id
+        WHEN MATCHED AND s.weight > 6 THEN DELETE
+        WHEN MATCHED THEN UPDATE SET weight = s.weight + 1, day = s.day - 1
+        WHEN NOT MATCHED THEN INSERT (id, customer, weight) VALUES (x.id, i % 25, 4)
+        RETURNING merge_action(), s.id)
+    SELECT count(*) FROM m
+$$;
+
+-- and in 18: a key over periods, a virtual column, a NOT NULL that old rows need not have
+SELECT current_setting('server_version_num')::integer >= 180000 AS since_18 \gset
+\if :since_18
+CREATE EXTENSION btree_gist;
+CREATE TABLE l.rate (region text, valid daterange, rate integer CONSTRAINT rated NOT NULL, twice integer GENERATED ALWAYS AS (rate * 2) VIRTUAL, first integer,
+    PRIMARY KEY (region, valid WITHOUT OVERLAPS));
+INSERT INTO l.rate SELECT 'r' || i % 4, daterange(date '2026-01-01' + i / 4 * 10, date '2026-01-08' + i / 4 * 10), i FROM generate_series(0, 15) i;
+ALTER TABLE l.rate ADD CONSTRAINT first_known NOT NULL first NOT VALID;
+INSERT INTO l.query VALUES
+    (102, 'rates', 'SELECT r.region, r.valid, r.rate, r.first FROM l.rate r'),
+    (103, 'per_first', 'SELECT r.first, count(*) AS n, sum(r.rate) AS rate FROM l.rate r GROUP BY r.first'),
+    (104, 'rated', 'SELECT c.id, r.rate, r.valid FROM l.customer c LEFT JOIN l.rate r ON r.region = c.region AND r.valid @> date ''2026-01-03'''),
+    (105, 'one_rate', 'SELECT r.region, r.valid, r.rate, count(s.id) AS n FROM l.rate r LEFT JOIN l.sale s ON r.valid @> s.day AND s.customer = r.rate GROUP BY r.region, r.valid');
+CREATE FUNCTION l.newer(i integer) RETURNS void LANGUAGE sql AS $$
+    UPDATE l.rate SET rate = i % 25, valid = daterange(lower(valid), lower(valid) + 1 + i % 9), first = coalesce(first, i % 5) WHERE region = 'r' || i % 4 AND rate % 3 = i % 3;
+    DELETE FROM l.rate WHERE first = i % 50
+$$;
+\else
+CREATE FUNCTION l.newer(i integer) RETURNS void LANGUAGE sql AS $$ SELECT NULL::void $$;
+\endif
 
 CREATE PROCEDURE l.churn(changes integer) LANGUAGE plpgsql AS $$
 DECLARE
@@ -53,6 +89,8 @@ BEGIN
             ELSIF r < 0.75 THEN UPDATE l.sale SET id = 301 - id WHERE id = i;   -- into the other partition
             ELSIF r < 0.9 THEN UPDATE l.customer SET region = nullif('r' || i % 4, 'r3'), note = repeat('long' || i, 900) WHERE id = i % 25;
             ELSIF r < 0.95 THEN DELETE FROM l.customer WHERE id = i % 25;
+            ELSIF r < 0.96 THEN PERFORM l.merge(i);
+            ELSIF r < 0.98 THEN PERFORM l.newer(i);
             ELSE INSERT INTO l.customer VALUES (i % 25, 'c' || i % 25, 'r0');
             END IF;
         EXCEPTION WHEN unique_violation OR deadlock_detected OR serialization_failure THEN NULL;
@@ -75,3 +113,23 @@ BEGIN
 END $$;
 
 SELECT tapdata.create_view('l.' || view, query) FROM l.query ORDER BY n;
+
+-- What can't be kept is refused by name.
+CREATE PROCEDURE l.refused(sqlstate text, command text) LANGUAGE plpgsql AS $$
+BEGIN
+    BEGIN
+        EXECUTE command;
+    EXCEPTION WHEN OTHERS THEN
+        IF SQLSTATE = refused.sqlstate THEN RETURN; END IF;
+        RAISE;
+    END;
+    RAISE EXCEPTION 'not refused: %', command;
+END $$;
+CALL l.refused('0A000', $$SELECT tapdata.create_view('l.no', 'SELECT j.day FROM l.sale s, JSON_TABLE(to_jsonb(s), ''$'' COLUMNS (day text PATH ''$.day'')) j')$$);
+CALL l.refused('0A000', $$SELECT tapdata.create_view('l.no', 'SELECT s.id, JSON_VALUE(to_jsonb(s), ''$.day'') AS day FROM l.sale s')$$);
+\if :since_18
+CALL l.refused('0A000', $$SELECT tapdata.create_view('l.no', 'SELECT r.region, r.twice FROM l.rate r')$$);
+CALL l.refused('0A000', $$SELECT tapdata.create_view('l.no', 'SELECT r.region, to_jsonb(r) AS row FROM l.rate r')$$);
+CALL l.refused('0A000', $$SELECT tapdata.create_view('l.no', 'SELECT s.id, uuidv7() AS u FROM l.sale s')$$);
+CALL l.refused('2BP01', 'ALTER TABLE l.rate DROP CONSTRAINT rated');
+\endif

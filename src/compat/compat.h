@@ -20,6 +20,7 @@
 #include "access/htup_details.h"
 #include "access/tableam.h"
 #include "catalog/index.h"
+#include "catalog/pg_constraint.h"
 #include "catalog/pg_namespace.h"
 #include "catalog/pg_proc.h"
 #include "commands/tablecmds.h"
@@ -36,6 +37,7 @@
 #include "utils/guc.h"
 #include "utils/guc_tables.h"
 #include "utils/rel.h"
+#include "utils/syscache.h"
 #if PG_VERSION_NUM >= 180000
 #include "storage/waiteventset.h"
 #endif
@@ -321,6 +323,15 @@ td_flatten_group_exprs_compat(Query *query)
 #endif
 }
 
+/* Since 16 a column says which outer joins may make it null where it stands, so that one is not equal to the same elsewhere. */
+static inline void
+td_forget_nulling_compat(Var *var)
+{
+#if PG_VERSION_NUM >= 160000
+	var->varnullingrels = NULL;
+#endif
+}
+
 /* Since 18 a NOT NULL constraint may hold for new rows only. */
 static inline bool
 td_attribute_not_null_compat(TupleDesc desc, AttrNumber attnum)
@@ -330,6 +341,26 @@ td_attribute_not_null_compat(TupleDesc desc, AttrNumber attnum)
 #else
 	return TupleDescAttr(desc, attnum - 1)->attnotnull;
 #endif
+}
+
+/* Since 18 a NOT NULL of a table is a constraint with a name: its column; 0 = the constraint is another one. */
+static inline AttrNumber
+td_not_null_column_compat(Oid constraint)
+{
+	AttrNumber	attnum = InvalidAttrNumber;
+#if PG_VERSION_NUM >= 180000
+	HeapTuple	tuple = SearchSysCache1(CONSTROID, ObjectIdGetDatum(constraint));
+
+	if (HeapTupleIsValid(tuple))
+	{
+		Form_pg_constraint row = (Form_pg_constraint) GETSTRUCT(tuple);
+
+		if (row->contype == CONSTRAINT_NOTNULL && OidIsValid(row->conrelid))
+			attnum = extractNotNullColumn(tuple);
+		ReleaseSysCache(tuple);
+	}
+#endif
+	return attnum;
 }
 
 /* Since 16 the permissions of a query are apart from its range table. */

@@ -52,6 +52,14 @@ SELECT is(public.failure('ALTER TABLE t DROP CONSTRAINT t_pkey'),
 SELECT is(public.failure('ALTER TABLE t ALTER a DROP NOT NULL'), '2BP01: column "a" of table "t" must stay NOT NULL because live views read it /  / '
     'Drop what reads it first, and create it again afterwards: SELECT tapdata.drop_view(''d.g''); SELECT tapdata.drop_view(''d.v'').', 'columns that are never null');
 SELECT is(public.failure('ALTER TABLE t ALTER b DROP NOT NULL'), 'none', 'others may be');
+CREATE TABLE above (id integer NOT NULL, n integer NOT NULL);
+CREATE TABLE under () INHERITS (above);
+SELECT is(tapdata.create_view('of_child', 'SELECT id FROM under')::text, 'of_child', 'a view of a child');
+SELECT is(public.failure('ALTER TABLE above ALTER id DROP NOT NULL'), '2BP01: column "id" of table "under" must stay NOT NULL because a live view reads it /  / '
+    'Drop what reads it first, and create it again afterwards: SELECT tapdata.drop_view(''d.of_child'').', 'columns of a child by their parent');
+SELECT is(public.failure('ALTER TABLE above ALTER n DROP NOT NULL'), 'none', 'others may be');
+SELECT is(public.failure('ALTER TABLE ONLY above ALTER id DROP NOT NULL'), 'none', 'or without the child');
+SELECT lives_ok($$SELECT tapdata.drop_view('of_child')$$, 'dropped');
 SELECT is(public.failure('DROP INDEX w_row_hash_idx'), '2BP01: cannot drop index w_row_hash_idx because table w requires it /  / You can drop table w instead.', 'the index of a view without a key');
 SELECT isnt(tapdata.wait_view('w'), NULL, 'it is filled');
 DELETE FROM u WHERE x = 1;

@@ -363,13 +363,28 @@ prepare(Query *query, Preparing *p)
 	return !query_tree_walker(query, prepare_walker, p, QTW_IGNORE_JOINALIASES);
 }
 
+/* The analysis knows by itself where a column may be null, and compares columns of ON with those above the join. */
+static bool
+forget_nulling(Node *node, void *context)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, Var))
+		td_forget_nulling_compat((Var *) node);
+	if (IsA(node, Query))
+		return query_tree_walker((Query *) node, forget_nulling, context, 0);
+	return expression_tree_walker(node, forget_nulling, context);
+}
+
 /* In place. */
 bool
 td_keyed_prepare(Query *query, Oid owner, List **views, TdError *err)
 {
 	Preparing	p = {owner, views, err};
+	bool		prepared = prepare(query, &p);
 
-	return prepare(query, &p);
+	(void) forget_nulling((Node *) query, NULL);
+	return prepared;
 }
 
 /* ---- what it calls ---- */

@@ -160,12 +160,11 @@ image_bytes(const TdNormal *normal, Datum value, Size *len, void **owner)
 	struct varlena *whole;
 
 	*owner = NULL;
-	if (normal->len > 0)
-		*len = normal->len;
-	else if (normal->len == -2)
-		*len = strlen(DatumGetCString(value)) + 1;
 	if (normal->len != -1)
+	{
+		*len = normal->len == -2 ? strlen(DatumGetCString(value)) + 1 : normal->len;
 		return DatumGetPointer(value);
+	}
 	whole = normal->deep ? (struct varlena *) DatumGetPointer(td_normal_deep(normal->type, value)) : PG_DETOAST_DATUM_PACKED(value);
 	if ((Pointer) whole != DatumGetPointer(value) && !normal->deep)
 		*owner = whole;			/* a composite one is not a chunk of its own */

@@ -87,7 +87,7 @@ static void try_again(TdView *view);
 void
 td_view_hooks_init(void)
 {
-	next_utility = ProcessUtility_hook;
+	next_utility = ProcessUtility_hook ? ProcessUtility_hook : standard_ProcessUtility;
 	ProcessUtility_hook = utility;
 	next_access = object_access_hook;
 	object_access_hook = access_object;
@@ -98,7 +98,6 @@ static void
 utility(PlannedStmt *pstmt, const char *query, bool read_only, ProcessUtilityContext context, ParamListInfo params,
 		QueryEnvironment *env, DestReceiver *dest, QueryCompletion *qc)
 {
-	ProcessUtility_hook_type next = next_utility ? next_utility : standard_ProcessUtility;
 	Node	   *statement = pstmt->utilityStmt;
 	MemoryContext caller = CurrentMemoryContext;
 	List	   *mentions;
@@ -108,7 +107,7 @@ utility(PlannedStmt *pstmt, const char *query, bool read_only, ProcessUtilityCon
 
 	if (td_view_ddl || !may_concern(statement))
 	{
-		next(pstmt, query, read_only, context, params, env, dest, qc);
+		next_utility(pstmt, query, read_only, context, params, env, dest, qc);
 		return;
 	}
 	td_view_refuse_ddl(statement);
@@ -119,7 +118,7 @@ utility(PlannedStmt *pstmt, const char *query, bool read_only, ProcessUtilityCon
 	td_views_end_fills(statement);
 	PG_TRY();
 	{
-		next(pstmt, query, read_only, context, params, env, dest, qc);
+		next_utility(pstmt, query, read_only, context, params, env, dest, qc);
 	}
 	PG_CATCH();
 	{

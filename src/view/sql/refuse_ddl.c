@@ -25,6 +25,9 @@
 #include "catalog/namespace.h"
 #include "catalog/pg_attribute.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_constraint.h"
+#include "catalog/pg_inherits.h"
+#include "compat/compat.h"
 #include "nodes/makefuncs.h"
 #include "nodes/parsenodes.h"
 #include "utils/acl.h"
@@ -117,7 +120,9 @@ static bool changes_columns(AlterTableType type);
 static void refuse_alter(AlterTableStmt *statement, Oid relation);
 static void refuse_owner(Oid relation, RoleSpec *role);
 static void refuse_guard_off(Oid relation);
-static void refuse_nulls(Oid relation, const char *column);
+static const char *not_null_column(Oid relation, const char *constraint);
+static void refuse_nulls(Oid relation, const char *column, bool below);
+static void refuse_nulls_in(Oid relation, const char *column);
 static void refuse_unlogged(Oid relation);
 static void refuse_create(CreateStmt *statement);
 static void refuse_constraints(List *constraints);
@@ -388,7 +393,10 @@ refuse_alter(AlterTableStmt *statement, Oid relation)
 				refuse_owner(relation, cmd->newowner);
 				break;
 			case AT_DropNotNull:
-				refuse_nulls(relation, cmd->name);
+				refuse_nulls(relation, cmd->name, statement->relation->inh);
+				break;
+			case AT_DropConstraint:
+				refuse_nulls(relation, not_null_column(relation, cmd->name), statement->relation->inh);
 				break;
 			default:
 				break;
@@ -505,11 +513,32 @@ refuse_unlogged(Oid relation)
 			 errhint("Drop them first, and create them again when the table is logged: %s.", td_drop_calls(td_names_down(views)))));
 }
 
+/* The column that may be null without the constraint; NULL = none. */
+static const char *
+not_null_column(Oid relation, const char *constraint)
+{
+	AttrNumber	attnum = OidIsValid(relation) ? td_not_null_column_compat(get_relation_constraint_oid(relation, constraint, true)) : InvalidAttrNumber;
+
+	return attnum != InvalidAttrNumber ? get_attname(relation, attnum, true) : NULL;
+}
+
+/* What is below the table loses its own NOT NULL with it. */
+static void
+refuse_nulls(Oid relation, const char *column, bool below)
+{
+	ListCell   *lc;
+
+	if (!OidIsValid(relation) || column == NULL)
+		return;
+	foreach(lc, below ? find_all_inheritors(relation, NoLock, NULL) : list_make1_oid(relation))
+		refuse_nulls_in(lfirst_oid(lc), column);
+}
+
 /* A view's columns, and its key, may count on it. */
 static void
-refuse_nulls(Oid relation, const char *column)
+refuse_nulls_in(Oid relation, const char *column)
 {
-	HeapTuple	tuple = OidIsValid(relation) ? SearchSysCacheAttName(relation, column) : NULL;
+	HeapTuple	tuple = SearchSysCacheAttName(relation, column);
 	AttrNumber	attnum = InvalidAttrNumber;
 	List	   *views;
 	List	   *names;
