@@ -21,7 +21,7 @@ use POSIX ();
 use Time::HiRes qw(time);
 
 # Constructs of which at least one view must have been made; for those that have none yet the run is up to twice as long.
-my @must = ('inner join', 'LEFT JOIN', 'RIGHT JOIN', 'FULL JOIN', 'USING', 'EXISTS', 'NOT EXISTS', 'IN', 'NOT IN', 'row IN', 'ANY or ALL', 'scalar in SELECT', 'scalar in WHERE', 'scalar in HAVING', 'LATERAL', 'function in FROM', 'derived table',
+my @must = ('inner join', 'LEFT JOIN', 'RIGHT JOIN', 'FULL JOIN', 'USING', 'alias of a join', 'EXISTS', 'NOT EXISTS', 'IN', 'NOT IN', 'row IN', 'ANY or ALL', 'scalar in SELECT', 'scalar in WHERE', 'scalar in HAVING', 'LATERAL', 'function in FROM', 'derived table',
 	'CTE', 'CTE used twice', 'MATERIALIZED', 'set-returning in SELECT', 'nested document', 'ARRAY(SELECT)', 'whole row', 'GROUP BY', 'HAVING', 'aggregates without GROUP BY', 'FILTER', 'WITHIN GROUP', 'aggregate DISTINCT', 'aggregate ORDER BY',
 	'aggregate over aggregate', 'GROUPING SETS', 'ROLLUP', 'CUBE', 'GROUPING()', 'set-returning in GROUP BY', 'DISTINCT', 'DISTINCT ON', 'UNION', 'UNION ALL', 'INTERSECT', 'INTERSECT ALL', 'EXCEPT', 'EXCEPT ALL', 'window', 'window frame', 'EXCLUDE', 'window over groups',
 	'partitioned table', 'inherited table', 'inherited table, ONLY', 'child table', 'ordinary view', 'ordinary view of more', 'view over view', 'user function', 'four deep and more');

@@ -3,6 +3,7 @@
 #
 # lib/constructs.txt has a query and, before it, what is to become of it: the strategy (`, whole` where a change of some table computes all of it), or the
 # error, `0A000 full:` where {"allow_full": true} admits it.  `open` before a query: what it shows for values that are equal is open. `twin`: the order of what an aggregate shows, which the view's definition fixes.
+# What is kept by delta or by keys is so in its ticks, too: none was computed as a whole because the delta failed, or changes were not known.
 # Exact is: check_view() finds nothing, and the table is the query's result by plain SQL, as values and as text, or that of the twin where LIMIT leaves open which rows.
 #
 # TD_SEED=n repeats a run; TD_CONSTRUCTS='...' takes the queries that match; TD_CONSTRUCTS_ROUNDS more transactions; TD_CONSTRUCTS_TELL=1 prints what became of each.
@@ -64,6 +65,15 @@ sub inexact
 	return ($q->{open} ? '' : $found) . differs($dbh, $q->{view}, $oracle, $q->{open});
 }
 
+# Ticks that computed the view, or a part of it, as a whole, although it is said to be kept otherwise; '' = none.  What is measured (cost) may be.
+sub computed_whole
+{
+	my ($q) = @_;
+	return '' if $q->{verdict} =~ /whole|full/;
+	return join ', ', map { "$_->[0] $_->[1]" } @{ $dbh->selectall_arrayref("SELECT how, sum(n) FROM tapdata.view_run JOIN tapdata.view v ON v.id = view_run.view LEFT JOIN tapdata.view w ON w.id = v.part_of
+		WHERE coalesce(w.relation, v.relation) = '$q->{view}'::regclass AND how IN ('full', 'error', 'unknown') GROUP BY how ORDER BY how") };
+}
+
 my $n = 0;
 while (my @some = splice @queries, 0, $at_once)
 {
@@ -81,6 +91,7 @@ while (my @some = splice @queries, 0, $at_once)
 		for (grep { !$_->{wrong} } @kept) { $_->{wrong} = inexact($_) and fail("round $round: $_->{sql}\n$_->{wrong}") }
 	}
 	ok(!grep({ $_->{wrong} } @kept), "exact: views up to v$n (" . @kept . ')');
+	is(join('', map { my $whole = computed_whole($_); $whole && "$whole: $_->{sql}\n" } @kept), '', '... by what has changed');
 	$dbh->do("SELECT tapdata.drop_view('$_->{view}')") for reverse @kept;
 }
 

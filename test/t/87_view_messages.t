@@ -59,6 +59,21 @@ has_failed(qw(low up top up_part up_kept));
 execute('postgres', 'UPDATE b SET v = 3 WHERE id = 3', q{SELECT tapdata.refresh_view(view) FROM tapdata.views WHERE status = 'failed'});
 exact('and so does the call for all that have failed', qw(low up top up_part up_kept));
 
+# ---- changes that can't be taken in, of rows that nobody saw: the view is computed anew, which is told once ----
+create('tenths', 'SELECT id FROM b WHERE 10 / v > 1');
+exact('new', 'tenths');
+for (1, 2)
+{
+	my $dbh = psql('postgres');
+	$dbh->begin_work;
+	$dbh->do($_) for 'INSERT INTO b VALUES (1000, 0)', 'DELETE FROM b WHERE id = 1000';
+	$dbh->commit;
+	exact("zero has come and gone, $_", 'tenths');
+}
+ok(eventually(sub { value('postgres', q{SELECT executed->'error'->>'ticks' FROM tapdata.views WHERE view = 'tenths'::regclass}) == 2 }), 'computed anew for it');
+like(rows('postgres', q{SELECT level, message FROM tapdata.log WHERE object = 'public.tenths' AND message LIKE '%computed anew%'}), qr/^\(?warning\W.*division by zero\W*$/, 'and told, once');
+execute('postgres', q{SELECT tapdata.drop_view('tenths')});
+
 # ---- a base table stays logged ----
 execute('postgres', 'CREATE TABLE p (id int, v int) PARTITION BY RANGE (id)', 'CREATE TABLE p1 PARTITION OF p FOR VALUES FROM (0) TO (10)');
 create('of_p', 'SELECT v, count(*) AS n FROM p GROUP BY v');

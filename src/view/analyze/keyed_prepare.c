@@ -376,6 +376,42 @@ forget_nulling(Node *node, void *context)
 	return expression_tree_walker(node, forget_nulling, context);
 }
 
+/*
+ * Nothing names a join any more, but the deparser still would, where the user did; and the alias of a join hides its tables from all that is added later
+ * (keys, marks), which names these.  So joins have no alias, and columns are those of their tables in texts, too.
+ */
+static bool
+forget_join_names(Node *node, void *unused)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, Var))
+	{
+		((Var *) node)->varnosyn = 0;
+		((Var *) node)->varattnosyn = 0;
+		return false;
+	}
+	if (IsA(node, JoinExpr))
+	{
+		((JoinExpr *) node)->alias = NULL;
+		((JoinExpr *) node)->join_using_alias = NULL;
+	}
+	if (IsA(node, RangeTblEntry))
+	{
+		RangeTblEntry *rte = (RangeTblEntry *) node;
+
+		if (rte->rtekind == RTE_JOIN)
+		{
+			rte->alias = NULL;
+			rte->join_using_alias = NULL;
+		}
+		return false;
+	}
+	if (IsA(node, Query))
+		return query_tree_walker((Query *) node, forget_join_names, NULL, QTW_EXAMINE_RTES_BEFORE);
+	return expression_tree_walker(node, forget_join_names, NULL);
+}
+
 /* In place. */
 bool
 td_keyed_prepare(Query *query, Oid owner, List **views, TdError *err)
@@ -384,6 +420,8 @@ td_keyed_prepare(Query *query, Oid owner, List **views, TdError *err)
 	bool		prepared = prepare(query, &p);
 
 	(void) forget_nulling((Node *) query, NULL);
+	if (prepared)
+		(void) forget_join_names((Node *) query, NULL);
 	return prepared;
 }
 

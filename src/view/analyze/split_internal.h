@@ -37,6 +37,8 @@ extern Query *td_split_groups(Query *query, int variant, List **holes);
 extern Query *td_split_distinct(Query *query, int variant, List **holes);	/* split_distinct.c */
 extern Query *td_split_branches(Query *query, int variant, List **holes);	/* of a set operation: split_rules.c */
 
+extern Query *td_split_joins(Query *query, int variant, List **holes);	/* one within another: split_joins.c */
+
 extern void td_split_make_storable(Query *query);	/* split.c */
 
 /* split_rules.c: of what rules are made */

@@ -19,6 +19,7 @@
  *		 filter		one table of an inner join with the conditions on it that have
  *					subqueries
  *		 wrap		FROM and WHERE below GROUP BY, windows, DISTINCT
+ *		 joins		a join within a join: split_joins.c
  *
  * IDENTIFICATION
  *		src/view/analyze/split_rules.c
@@ -768,4 +769,4 @@ wrap_rule(Query *query, int variant, List **holes)
 	return query;
 }
 
-const TdSplitRule td_split_rules[] = {scalar_rule, from_rule, sublink_rule, td_split_expanded, td_split_sets, td_split_groups, td_split_distinct, td_split_branches, filter_rule, wrap_rule, NULL};
+const TdSplitRule td_split_rules[] = {scalar_rule, from_rule, sublink_rule, td_split_expanded, td_split_sets, td_split_groups, td_split_distinct, td_split_branches, filter_rule, wrap_rule, td_split_joins, NULL};

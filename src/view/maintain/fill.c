@@ -690,7 +690,7 @@ try_snapshot(const TdView *view, List *bases, TdMember *noted, TimestampTz *end,
 		TdError		err = {0};
 
 		td_lock_error(noted, &err);
-		td_error_raise(&err);
+		td_error_raise_own(&err);
 	}
 	return false;
 }

@@ -154,6 +154,7 @@ typedef struct TdMember
 	XLogRecPtr	planned;		/* insert position after the run was made: DDL before it may already be in its fingerprint */
 	TimestampTz counted;		/* when its counters were written last */
 	bool		told_waiting;	/* for a worker to fill it */
+	bool		told_delta;		/* that its delta fails */
 	bool		missing;		/* a relation of it was gone at the last attempt */
 	bool		seen;			/* mark of td_members_read */
 	int64		feed_from;		/* its feed has no ticks before this one, as far as we know */

@@ -438,6 +438,20 @@ td_members_run(TdKeeper *k, TdDeltas *deltas, bool careful)
 	}
 }
 
+/* Says, once a session, why ticks compute all of a view that is kept by delta. */
+static void
+tell_delta(TdMember *m, const TdError *why)
+{
+	TdError		entry = {0};
+
+	if (m->told_delta)
+		return;
+	m->told_delta = true;
+	td_error_set(&entry, why->sqlstate, "the changes of a tick could not be taken in one by one, the view was computed anew: %s", why->message);
+	td_error_detail(&entry, "Rows that came and went within the tick may have failed, which the query never meets. Where executed in tapdata.views counts ever more of \"error\", each tick costs the whole query.");
+	td_log("warning", "view", m->view->name, m->view->owner, &entry);
+}
+
 /*
  * One view; when careful, its failure is its own affair.  Before it is frozen it
  * is computed anew: a row that came and went within the tick may have failed,
@@ -464,6 +478,8 @@ run_member(TdKeeper *k, TdMember *m, TdDeltas *deltas, bool careful)
 			else
 				td_member_freeze(k, m, &err);
 		}
+		else
+			tell_delta(m, &err);
 	}
 	k->in_view = false;
 }

@@ -260,6 +260,19 @@ sub join_condition
 	return list('', ' AND ', 1, $eq, !$only && chance(0.25) ? ['(', fill(template($templates{cond}, [@$scope, $rel]), [@$scope, $rel], 0), ')'] : ());
 }
 
+# A join of tables under a name of its own, which hides theirs: columns are named by it, those that both have not at all.  It is made only if there is one left.
+sub aliased
+{
+	my ($from, @scope) = @_;
+	my $alias = 'q' . ++$aliases;
+	my (%n, @columns);
+	$n{ $_->[0] }++ for map { @{ $_->{columns} } } @scope;
+	$n{$1}-- if raw($from) =~ /\bUSING \((\w+)\)/;
+	for my $c (map { @{ $_->{columns} } } @scope) { push @columns, $c if $n{ $c->[0] } == 1 && !grep { $_->[0] eq $c->[0] } @columns }
+	return ($from, @scope) if !@columns;
+	return (['(', $from, ') ', tag('alias of a join'), $alias], { alias => $alias, no_row => 1, columns => \@columns, order => \@columns });
+}
+
 my @outer_join = ([' JOIN ', 'inner join'], [' JOIN ', 'inner join'], [' LEFT JOIN ', 'LEFT JOIN'], [' LEFT JOIN ', 'LEFT JOIN'], [' RIGHT JOIN ', 'RIGHT JOIN'], [' FULL JOIN ', 'FULL JOIN']);
 
 # Returns { piece => FROM clause, scope, where => [...] }.
@@ -305,8 +318,10 @@ sub from_clause
 		}
 		push @scope, $r->{rel};
 	}
+	my $from = [$first->{piece}, list('', '', 0, @items)];
+	($from, @scope) = aliased($from, @scope) if @scope > 1 && !$commas && chance(0.3) && !grep({ !exists $_->{id} } @scope);
 	push @where, correlation(\@scope, $outer) if $outer;
-	return { piece => [' FROM ', $first->{piece}, list('', '', 0, @items)], scope => \@scope, where => \@where, outer => $outer && chance(0.3) ? $outer : [] };
+	return { piece => [' FROM ', $from], scope => \@scope, where => \@where, outer => $outer && chance(0.3) ? $outer : [] };
 }
 
 sub lateral_item
