@@ -36,6 +36,7 @@ typedef enum TdConstruct
 	TD_NOT_TIES_OFFSET,
 	TD_NOT_HIDDEN_ORDER,
 	TD_NOT_SORT_OPERATOR,
+	TD_NOT_EQUALITY,
 	TD_NOT_ROW_LOCKS,
 	TD_NOT_OUTER_JOIN,
 	TD_NOT_LATERAL,
@@ -137,6 +138,9 @@ extern bool td_collect_uses(Node *node, TdUses *uses, TdError *err);	/* false = 
 extern bool td_input_takes_now(Oid input);	/* does the type with this input function know 'now'? */
 extern bool td_value_is_now(Node *node);	/* may it be 'now', 'today', ... by what the query itself says? */
 extern bool td_value_is_spelt_out(Node *node);	/* is it the same whatever the rows are? */
+
+/* equality.c: do all levels group by the default equality of each type? */
+extern bool td_check_equality(Query *query, TdError *err);
 
 /* filter.c */
 extern Node *td_filters_as_cases(Node *node, void *context);

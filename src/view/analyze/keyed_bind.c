@@ -17,6 +17,9 @@
 
 #include "nodes/nodeFuncs.h"
 #include "optimizer/clauses.h"
+#include "parser/parse_coerce.h"
+#include "utils/lsyscache.h"
+#include "utils/typcache.h"
 
 #include "view/analyze/keyed_internal.h"
 
@@ -50,11 +53,19 @@ td_keyed_bound_to(const TdCandidate *c, int n, int key)
 	return n > 0 ? list_nth(c->bound[n - 1], key) : NULL;
 }
 
+/* Is a value of the one type, as it is, one of the other, by the same equality?  varchar and text. */
+static bool
+is_same_value(Oid type, Oid key)
+{
+	return type == key || (lookup_type_cache(type, TYPECACHE_EQ_OPR)->eq_opr == lookup_type_cache(key, TYPECACHE_EQ_OPR)->eq_opr &&
+						   IsBinaryCoercible(type, getBaseType(key)));
+}
+
 /* Does it say something new? */
 static bool
 bind_to(TdCandidate *c, int n, int key, Node *expr)
 {
-	if (n == 0 || td_keyed_bound_to(c, n, key) || exprType(expr) != exprType(list_nth(c->exprs, key)))
+	if (n == 0 || td_keyed_bound_to(c, n, key) || !is_same_value(exprType(expr), exprType(list_nth(c->exprs, key))))
 		return false;
 	if (exprCollation(expr) != exprCollation(list_nth(c->exprs, key)) &&
 		!(td_deterministic(exprCollation(expr)) && td_deterministic(exprCollation(list_nth(c->exprs, key)))))

@@ -311,6 +311,7 @@ simplify_exists(Query *query)
 	if (query->setOperations || query->groupClause || query->groupingSets || query->hasAggs || query->havingQual || query->hasWindowFuncs ||
 		query->distinctClause || query->hasTargetSRFs || query->limitCount || query->limitOffset || query->sortClause)
 		return;
+	query->windowClause = NIL;	/* of windows that nothing uses, by columns that are gone */
 	query->targetList = list_make1(makeTargetEntry((Expr *) makeConst(INT4OID, -1, InvalidOid, sizeof(int32), Int32GetDatum(1), false, true), 1,
 												   pstrdup("one"), false));
 }
