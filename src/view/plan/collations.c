@@ -9,7 +9,8 @@
  *		made of it; that of a column is implicit and gives way.  An expression
  *		that is put in the place of a column (pull_up.c, keyed_resolve.c), or whose
  *		parts have become columns (a group's row), has what it had, but its text
- *		would be read otherwise: as another order, or as an error.  So what
+ *		would be read otherwise: as another order, or as an error.  Likewise where
+ *		a part of a query has become a table (split.c).  So what
  *		PostgreSQL would derive (parser/parse_collate.c) is derived here, and where
  *		that is not what the tree says, the arguments are told.
  *
@@ -63,8 +64,8 @@ with_collation(Node *arg, Oid collation)
 {
 	CollateExpr *collate;
 
-	if (arg == NULL || !type_is_collatable(exprType(arg)) || IsA(arg, CaseTestExpr))
-		return arg;
+	if (arg == NULL || !type_is_collatable(exprType(arg)) || IsA(arg, CaseTestExpr) || IsA(arg, Const))
+		return arg;				/* constants give way; some stand where syntax wants them */
 	collate = makeNode(CollateExpr);
 	collate->arg = (Expr *) arg;
 	collate->collOid = collation;
@@ -205,6 +206,21 @@ result_of(Node *node, const Derived *below)
 	return *below;
 }
 
+/* What has no collation itself: clauses, and what is in them each for itself. */
+static bool
+is_clause(const Node *node)
+{
+	static const NodeTag clauses[] = {T_FromExpr, T_JoinExpr, T_RangeTblRef, T_RangeTblFunction, T_SetOperationStmt, T_SortGroupClause, T_GroupingSet,
+		T_WindowClause, T_CommonTableExpr, T_TableSampleClause, T_TableFunc};
+
+	for (int i = 0; i < lengthof(clauses); i++)
+	{
+		if (nodeTag(node) == clauses[i])
+			return true;
+	}
+	return IsA(node, TargetEntry) && ((const TargetEntry *) node)->resjunk;
+}
+
 /* A copy; what is derived from it goes to that of what it stands among. */
 static Node *
 derive(Node *node, Derived *around)
@@ -216,7 +232,11 @@ derive(Node *node, Derived *around)
 
 	if (node == NULL)
 		return NULL;
-	if (IsA(node, List) || IsA(node, TargetEntry) || IsA(node, SortGroupClause))
+	if (IsA(node, Query))
+		return (Node *) query_tree_mutator((Query *) node, derive, &below, QTW_IGNORE_JOINALIASES);
+	if (is_clause(node))
+		return expression_tree_mutator(node, derive, &below);
+	if (IsA(node, List) || IsA(node, TargetEntry))
 		return expression_tree_mutator(node, derive, around);
 	copy = derive_below(node, &below);
 	wanted = exprInputCollation(node);
@@ -231,7 +251,7 @@ derive(Node *node, Derived *around)
 	return copy;
 }
 
-/* A copy that is read, written out, with the collations that it has. */
+/* A copy of an expression or a query that is read, written out, with the collations that it has. */
 Node *
 td_names_collated(Node *expr)
 {

@@ -186,7 +186,7 @@ td_names_columns(const TdPlanned *p, Node *expr, int occurrence)
 char *
 td_query_sql(Query *query)
 {
-	Query	   *copy = copyObject(query);
+	Query	   *copy = (Query *) td_names_collated((Node *) query);
 	RangeTblEntry *nothing = makeNode(RangeTblEntry);
 
 	nothing->rtekind = RTE_RESULT;
