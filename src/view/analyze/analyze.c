@@ -321,6 +321,7 @@ td_linear_analyze(Query *query, Oid owner, TdError *err)
 
 	td_flatten_group_exprs_compat(query);
 	td_sets_simplify(query);
+	td_forget_windows(query);
 	td_pull_up_subqueries(query);
 	shape->query = query;
 	shape->occurrences = palloc0(TD_MAX_OCCURRENCES * sizeof(TdOccurrence));

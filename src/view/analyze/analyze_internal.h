@@ -174,6 +174,9 @@ extern Oid	td_unique_index(Oid relid, bool inherited, const Bitmapset *columns);
 extern Var *td_plain_column(Node *node);	/* a column, maybe relabelled without another equality; NULL = not one */
 extern List *td_and_list(Node *quals);	/* the parts of nested ANDs */
 
+/* keyed_prepare.c */
+extern void td_forget_windows(Query *query);	/* that nothing uses; in place, this level alone */
+
 /* topk.c */
 extern TdShape *td_topk_analyze(Query *query, Oid owner, TdError *err);	/* of a query with LIMIT or OFFSET, in place */
 extern bool td_topk_served(const TdShape *shape);	/* is there an index by which the first rows are read? */
