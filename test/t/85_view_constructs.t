@@ -92,6 +92,8 @@ while (my @some = splice @queries, 0, $at_once)
 	}
 	ok(!grep({ $_->{wrong} } @kept), "exact: views up to v$n (" . @kept . ')');
 	is(join('', map { my $whole = computed_whole($_); $whole && "$whole: $_->{sql}\n" } @kept), '', '... by what has changed');
+	my @gave_up = grep { value('postgres', "SELECT executed ? 'error' FROM tapdata.views WHERE view = '$_->{view}'::regclass") } @kept;
+	is(join('', map { "$_->{sql}\n" } @gave_up), '', 'no statement of a tick failed');
 	$dbh->do("SELECT tapdata.drop_view('$_->{view}')") for reverse @kept;
 }
 

@@ -321,10 +321,11 @@ td_linear_analyze(Query *query, Oid owner, TdError *err)
 
 	td_flatten_group_exprs_compat(query);
 	td_sets_simplify(query);
+	td_forget_windows(query);
 	td_pull_up_subqueries(query);
 	shape->query = query;
 	shape->occurrences = palloc0(TD_MAX_OCCURRENCES * sizeof(TdOccurrence));
-	if (!td_check_structure(query, err) || !take_occurrences(shape, (Node *) query->jointree, err) || !check_only(shape, err))
+	if (!td_check_structure(query, err) || !td_check_equality(query, err) || !take_occurrences(shape, (Node *) query->jointree, err) || !check_only(shape, err))
 		return NULL;
 	AcquireRewriteLocks(query, true, false);
 	make_plain(query);

@@ -36,6 +36,7 @@ typedef enum TdConstruct
 	TD_NOT_TIES_OFFSET,
 	TD_NOT_HIDDEN_ORDER,
 	TD_NOT_SORT_OPERATOR,
+	TD_NOT_EQUALITY,
 	TD_NOT_ROW_LOCKS,
 	TD_NOT_OUTER_JOIN,
 	TD_NOT_LATERAL,
@@ -139,6 +140,9 @@ extern bool td_input_takes_now(Oid input);	/* does the type with this input func
 extern bool td_value_is_now(Node *node);	/* may it be 'now', 'today', ... by what the query itself says? */
 extern bool td_value_is_spelt_out(Node *node);	/* is it the same whatever the rows are? */
 
+/* equality.c: do all levels group by the default equality of each type? */
+extern bool td_check_equality(Query *query, TdError *err);
+
 /* filter.c */
 extern Node *td_filters_as_cases(Node *node, void *context);
 
@@ -170,6 +174,9 @@ extern List *td_unique_keys(Oid relid, bool inherited); /* of Bitmapset *: colum
 extern Oid	td_unique_index(Oid relid, bool inherited, const Bitmapset *columns);	/* the one that says so */
 extern Var *td_plain_column(Node *node);	/* a column, maybe relabelled without another equality; NULL = not one */
 extern List *td_and_list(Node *quals);	/* the parts of nested ANDs */
+
+/* keyed_prepare.c */
+extern void td_forget_windows(Query *query);	/* that nothing uses; in place, this level alone */
 
 /* topk.c */
 extern TdShape *td_topk_analyze(Query *query, Oid owner, TdError *err);	/* of a query with LIMIT or OFFSET, in place */

@@ -78,7 +78,7 @@ analyze(Query *query, Oid owner, bool full, int leading, TdError *err)
 		return NULL;
 	if (query->commandType == CMD_SELECT)
 		AcquireRewriteLocks(query, true, false);
-	if (!td_keyed_prepare(query, owner, &views, err))
+	if (!td_keyed_prepare(query, owner, &views, err) || (!full && !td_check_equality(query, err)))
 		return NULL;
 	td_keyed_levels(&walk, query);
 	if (walk.too_many)

@@ -53,6 +53,7 @@ not_exists(const Query *subquery, Node *condition)
 	if (condition)
 		quals = lappend(list_copy(quals), condition);
 	query->jointree->quals = quals == NIL ? NULL : list_length(quals) == 1 ? linitial(quals) : (Node *) makeBoolExpr(AND_EXPR, quals, -1);
+	query->sortClause = NIL;	/* by columns that are gone */
 	query->targetList = list_make1(makeTargetEntry((Expr *) makeConst(INT4OID, -1, InvalidOid, sizeof(int32), Int32GetDatum(1), false, true), 1,
 												   pstrdup("one"), false));
 	exists->subLinkType = EXISTS_SUBLINK;

@@ -19,6 +19,7 @@
 #include "nodes/nodeFuncs.h"
 #include "optimizer/clauses.h"
 #include "parser/parse_coerce.h"
+#include "utils/lsyscache.h"
 #include "utils/typcache.h"
 
 #include "view/analyze/keyed_internal.h"
@@ -59,7 +60,7 @@ as_key(Node *expr, const Node *key)
 {
 	if (exprType(expr) == exprType(key))
 		return expr;
-	if (!IsBinaryCoercible(exprType(expr), exprType(key)) ||
+	if (!IsBinaryCoercible(exprType(expr), getBaseType(exprType(key))) ||
 		lookup_type_cache(exprType(expr), TYPECACHE_EQ_OPR)->eq_opr != lookup_type_cache(exprType(key), TYPECACHE_EQ_OPR)->eq_opr)
 		return NULL;
 	return (Node *) makeRelabelType((Expr *) expr, exprType(key), -1, exprCollation(key), COERCE_EXPLICIT_CAST);

@@ -349,12 +349,21 @@ flatten_joins(Query *query)
 	}
 }
 
+/* Windows with a name that no function uses. */
+void
+td_forget_windows(Query *query)
+{
+	if (!query->hasWindowFuncs)
+		query->windowClause = NIL;
+}
+
 static bool
 prepare(Query *query, Preparing *p)
 {
 	check_stack_depth();
 	if (!inline_with(query, p) || !prepare_views(query, p) || !td_check_keyed_structure(query, p->err))
 		return false;
+	td_forget_windows(query);
 	td_flatten_group_exprs_compat(query);
 	if (!td_sets_check(query, p->err))
 		return false;

@@ -70,6 +70,8 @@ static const Refusal refusals[] = {
 	{TD_NOT_HIDDEN_ORDER, "%s over rows that are ordered by what they do not show", "Its order would be that of the WITH or view below it, which does not have the column that it is ordered by.",
 	"Write ORDER BY inside of the aggregate, and select what it needs below."},
 	{TD_NOT_SORT_OPERATOR, "ORDER BY ... USING with LIMIT", "Rows are read by an index with the default operators of their type.", "Order by ASC or DESC, of an expression if need be."},
+	{TD_NOT_EQUALITY, "GROUP BY, DISTINCT or PARTITION BY with operator %s", "It is the equality of ORDER BY ... USING there, not that of the type, by which groups are found.",
+	"Leave USING out, or group by an expression that is equal where these values are."},
 	{TD_NOT_ROW_LOCKS, "%s", "A view must not hold up the writers of its tables.", "Leave it out, and lock rows of the tables where you read them."},
 	{TD_NOT_OUTER_JOIN, "%s", "Only inner joins are kept.", "Use an inner JOIN, and outer-join the view in the queries that read it."},
 	{TD_NOT_LATERAL, "LATERAL", "Only tables and other views stand in FROM.", AS_A_JOIN},

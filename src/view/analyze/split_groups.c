@@ -6,8 +6,9 @@
  * NOTES
  *		As split_rules.c.
  *
- *		 expanded	set-returning functions and subqueries that are grouped by, or
- *					made distinct: the rows that they make, before that is done
+ *		 expanded	set-returning functions and subqueries that are grouped by, made
+ *					distinct, or make partitions: the rows with their values, before
+ *					that is done
  *		 sets		GROUPING SETS, ROLLUP, CUBE: a part for each set, and all of
  *					them together
  *		 groups		GROUP BY below windows, DISTINCT, and HAVING with subqueries
@@ -241,21 +242,36 @@ collect_expanded(Node *node, Expanded *e)
 	return expression_tree_walker(node, collect_expanded, e);
 }
 
+/* What makes groups, distinct rows or partitions. */
+static List *
+clauses_of(const Query *query)
+{
+	List	   *clauses = NIL;
+	ListCell   *lc;
+
+	if (td_split_is_grouped(query))
+		return query->groupClause;
+	foreach(lc, query->windowClause)
+		clauses = list_concat(clauses, lfirst_node(WindowClause, lc)->partitionClause);
+	return query->windowClause ? clauses : query->distinctClause;
+}
+
 /*
- * GROUP BY unnest(x), SELECT DISTINCT unnest(x): it makes rows first.  All that do so stand in one list before and after, as they go side by side.
- * GROUP BY (SELECT ...): the rows with what it gives.
+ * GROUP BY unnest(x), SELECT DISTINCT unnest(x): it makes rows first.  All that do so stand in one list before and after, as they go side by side.  Of
+ * GROUP BY (SELECT ...) the rows with its values.
  */
 Query *
 td_split_expanded(Query *query, int variant, List **holes)
 {
-	List	   *clauses = td_split_is_grouped(query) ? query->groupClause : query->windowClause ? NIL : query->distinctClause;
+	List	   *clauses = clauses_of(query);
 	Expanded	e = {NIL, false};
 	List	   *above;
 	List	   *more = NIL;
 	Query	   *part;
 	ListCell   *lc;
 
-	if (variant > 0 || query->setOperations || query->constraintDeps || td_split_is_cut(query) || query->jointree->fromlist == NIL)
+	if (variant > 0 || query->setOperations || !(query->hasTargetSRFs || query->hasSubLinks) || query->constraintDeps || td_split_is_cut(query) ||
+		query->jointree->fromlist == NIL)
 		return NULL;
 	foreach(lc, clauses)
 	{
@@ -275,7 +291,7 @@ td_split_expanded(Query *query, int variant, List **holes)
 	part = copyObject(query);
 	td_split_strip(part);
 	part->targetList = td_split_columns(e.exprs, query);
-	part->hasTargetSRFs = expression_returns_set((Node *) part->targetList);
+	part->hasTargetSRFs = expression_returns_set((Node *) e.exprs);
 	td_split_note_sublinks(part);
 	above = (List *) td_split_replace((Node *) above, e.exprs, 0, 1);
 	query->targetList = linitial(above);

@@ -204,7 +204,7 @@ put_conditions(StringInfo buf, const KeyedPlan *p, const List *conditions, const
 
 	foreach(lc, conditions)
 	{
-		appendStringInfo(buf, "%s%s", lead, td_names_text(td_names_collated(lfirst(lc)), p->context));
+		appendStringInfo(buf, "%s%s", lead, td_names_text(lfirst(lc), p->context));
 		lead = " AND ";
 	}
 }
@@ -220,7 +220,7 @@ put_keys(StringInfo buf, const KeyedPlan *p, const List *keys)
 	foreach(lc, keys)
 	{
 		const TdStateColumn *key = &keyed->keys[i];
-		char	   *text = td_names_text(td_names_collated(lfirst(lc)), p->context);
+		char	   *text = td_names_text(lfirst(lc), p->context);
 
 		appendStringInfo(buf, "%s(%s)::%s%s AS %s", i++ ? ", " : "", text, format_type_with_typemod(key->type, key->typmod),
 						 OidIsValid(key->collation) ? psprintf(" COLLATE %s", generate_collation_name(key->collation)) : "", quote_identifier(key->name));

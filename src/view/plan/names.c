@@ -82,74 +82,11 @@ td_names_plain(Node *expr)
 	return plain_mutator(expr, NULL);
 }
 
-/* The arguments of a node that takes a collation from them; NULL = it is none. */
-static List **
-collating_arguments(Node *node)
-{
-	switch (nodeTag(node))
-	{
-		case T_OpExpr:
-		case T_DistinctExpr:
-		case T_NullIfExpr:
-			return &((OpExpr *) node)->args;
-		case T_FuncExpr:
-			return &((FuncExpr *) node)->args;
-		case T_ScalarArrayOpExpr:
-			return &((ScalarArrayOpExpr *) node)->args;
-		case T_MinMaxExpr:
-			return &((MinMaxExpr *) node)->args;
-		default:
-			return NULL;
-	}
-}
-
-static Node *
-with_collation(Node *arg, Oid collation)
-{
-	CollateExpr *collate;
-
-	if (!type_is_collatable(exprType(arg)) || exprCollation(arg) == collation)
-		return arg;
-	collate = makeNode(CollateExpr);
-	collate->arg = (Expr *) arg;
-	collate->collOid = collation;
-	collate->location = -1;
-	return (Node *) collate;
-}
-
-static Node *
-collated_mutator(Node *node, void *unused)
-{
-	Node	   *copy;
-	List	  **args;
-	ListCell   *lc;
-
-	if (node == NULL)
-		return NULL;
-	copy = expression_tree_mutator(node, collated_mutator, unused);
-	args = collating_arguments(copy);
-	if (args == NULL || !OidIsValid(exprInputCollation(copy)))
-		return copy;
-	foreach(lc, *args)
-		lfirst(lc) = with_collation(lfirst(lc), exprInputCollation(copy));
-	return copy;
-}
-
-/*
- * A copy that says each collation.  Over the row of a group a COLLATE inside of an aggregate is not to be seen any more: what was
- * explicit would be read as implicit, and conflict with others.
- */
-Node *
-td_names_collated(Node *expr)
-{
-	return collated_mutator(expr, NULL);
-}
-
 /* The expression, an implicit cast on its top shown. */
 char *
 td_names_text(Node *expr, List *context)
 {
-	return deparse_expression(expr, context, true, true);
+	return deparse_expression(td_names_collated(expr), context, true, true);
 }
 
 /* The expression with its type made certain; the cast of what has the type already is nothing. */
@@ -249,7 +186,7 @@ td_names_columns(const TdPlanned *p, Node *expr, int occurrence)
 char *
 td_query_sql(Query *query)
 {
-	Query	   *copy = copyObject(query);
+	Query	   *copy = (Query *) td_names_collated((Node *) query);
 	RangeTblEntry *nothing = makeNode(RangeTblEntry);
 
 	nothing->rtekind = RTE_RESULT;

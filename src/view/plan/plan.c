@@ -311,12 +311,6 @@ group_context(const TdPlanned *p)
 	return td_names_context(1, &g);
 }
 
-static Node *
-group_expr(Node *expr)
-{
-	return td_names_collated(td_names_plain(expr));
-}
-
 static char *
 make_output(const TdPlanned *p)
 {
@@ -331,13 +325,13 @@ make_output(const TdPlanned *p)
 	foreach(lc, shape->outputs)
 	{
 		const TdViewColumn *c = &shape->columns[i++];
-		Node	   *expr = group_expr((Node *) lfirst_node(TargetEntry, lc)->expr);
+		Node	   *expr = td_names_plain((Node *) lfirst_node(TargetEntry, lc)->expr);
 
 		appendStringInfo(&buf, "%s AS %s, ", td_names_typed(expr, c->type, c->typmod, context), quote_identifier(c->name));
 	}
 	appendStringInfo(&buf, "g." TD_W "\nFROM (%s) g", results_text(p));
 	if (shape->having)
-		appendStringInfo(&buf, "\nWHERE %s", td_names_text(group_expr(shape->having), context));
+		appendStringInfo(&buf, "\nWHERE %s", td_names_text(td_names_plain(shape->having), context));
 	return buf.data;
 }
 

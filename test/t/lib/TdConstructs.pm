@@ -32,6 +32,24 @@ sub make_types
 		'CREATE TYPE c.pair AS (p int, q text)', q{CREATE FUNCTION c.twice(int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT $1 * 2'}, q{CREATE FUNCTION c.upto(int) RETURNS SETOF int LANGUAGE sql IMMUTABLE AS 'SELECT generate_series(1, $1 % 4)'},
 		q{CREATE FUNCTION c.strict_fn(int, int DEFAULT 3) RETURNS int LANGUAGE plpgsql IMMUTABLE STRICT AS 'BEGIN RETURN $1 + $2; END'},
 		q{CREATE FUNCTION c.many(VARIADIC int[]) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT coalesce(sum(v), 0)::int FROM unnest($1) v'});
+	make_equality($dbh);
+	return;
+}
+
+# A family of operators to which -1 and 1 are one value: c.<#, c.=#, ...
+sub make_equality
+{
+	my ($dbh) = @_;
+	my @names = ('<#', '<=#', '=#', '>=#', '>#');
+	for my $name (@names)
+	{
+		(my $sql = $name) =~ s/#//;
+		my $function = 'c.abs' . { '<' => 'lt', '<=' => 'le', '=' => 'eq', '>=' => 'ge', '>' => 'gt' }->{$sql};
+		$dbh->do("CREATE FUNCTION $function(bigint, bigint) RETURNS boolean LANGUAGE sql IMMUTABLE STRICT AS 'SELECT abs(\$1) $sql abs(\$2)'");
+		$dbh->do("CREATE OPERATOR c.$name (LEFTARG = bigint, RIGHTARG = bigint, FUNCTION = $function" . ($sql eq '=' ? ', COMMUTATOR = OPERATOR(c.=#), MERGES)' : ')'));
+	}
+	$dbh->do(q{CREATE FUNCTION c.abscmp(bigint, bigint) RETURNS int LANGUAGE sql IMMUTABLE STRICT AS 'SELECT sign(abs($1) - abs($2))::int'});
+	$dbh->do('CREATE OPERATOR CLASS c.abs_ops FOR TYPE bigint USING btree AS ' . join(', ', map { 'OPERATOR ' . ($_ + 1) . " c.$names[$_]" } 0 .. $#names) . ', FUNCTION 1 c.abscmp(bigint, bigint)');
 	return;
 }
 

@@ -160,6 +160,7 @@ sub one
 	return key($scope, undef, $e > 0 && chance(0.2) ? 1 : 0) if $what eq 'key';
 	return list('', ', ', 0, total($scope)) if $what eq 'total';
 	if ($what eq 'row') { my @r = grep { !$_->{no_row} } @$scope; return @r ? [tag('whole row'), pick(@r)->{alias}] : 'ROW(1)' }
+	return leaf($scope, 'text') if $what eq 'textcol';
 	if ($what eq 'any') { my @c = columns_of($scope); return @c ? pick(@c)->[0] : '1::int' }
 	return !chance(0.2) ? '' : list('', '', 0, [tag('FILTER'), ' FILTER (WHERE ', expr($scope, 'cond', 1), ')']) if $what eq 'F';
 	return expr($scope, $what, $e, $d);
@@ -203,7 +204,9 @@ sub subquery_condition
 		return [tag('ANY or ALL'), '(', leaf($scope, $type), pick(' = ANY', ' <> ALL'), ' (ARRAY(', $q, ')))'];
 	}
 	return [tag($what), '(', leaf($scope, $type), pick(' = ', ' < ', ' >= ', ' IS DISTINCT FROM '), scalar_subquery($scope, $type, $d, 1), ')'] if $what =~ /scalar/;
-	my $q = select_query($d - 1, outer => $scope, correlated => 0.3, types => [$type], kinds => [qw(plain plain plain group distinct setop)])->{sql};
+	my $ordered = chance(0.12);
+	my $q = select_query($d - 1, outer => $scope, correlated => 0.3, types => [$type], kinds => [$ordered ? qw(plain plain group) : qw(plain plain plain group distinct setop)])->{sql};
+	$q = [$q, tag('ORDER BY in IN'), ' ORDER BY 1'] if $ordered;
 	my $op = $what eq 'ANY or ALL' ? pick(' = ANY', ' < ANY', ' > ALL', ' <> ALL', ' <= ALL') : " $what";
 	return [tag($what), '(', leaf($scope, $type), $op, ' (', $q, '))'];
 }
@@ -432,9 +435,10 @@ sub plain
 	my $tail = '';
 	if ($kind eq 'first') { $tail = [tag('first row'), ' ORDER BY ', join(', ', total($f->{scope})), ' LIMIT 1'] }
 	elsif ($kind eq 'topk') { $tail = limit(total($f->{scope})) }
+	my $idle = chance(0.04) ? [tag('WINDOW without use'), ' WINDOW idle AS (PARTITION BY ', raw(key($f->{scope})), ')'] : '';
 	my $distinct = '';
 	if ($kind eq 'distinct') { $distinct = { any => [tag('DISTINCT') . ' DISTINCT', ''] }; $tail = limit(map { "c$_" } 1 .. @types) if chance(0.1) && !$refused{'top-k'} }
-	return { sql => ['SELECT', $distinct, targets(@targets), $f->{piece}, where($f, $d), $tail], columns => named(@types) };
+	return { sql => ['SELECT', $distinct, targets(@targets), $f->{piece}, where($f, $d), list('', '', 0, $idle), $tail], columns => named(@types) };
 }
 
 sub distinct_on

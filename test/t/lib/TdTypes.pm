@@ -1,7 +1,7 @@
 # The types of the fuzzer of views: what columns hold, and expressions, aggregates and window functions of each type.
 #
 # All of them raise no error on any data and give the same, digit for digit, by every plan.  In a template $type is an expression of
-# it and $type:1 the same each time; $cond, $any (a column), $key (any key type); $F = maybe FILTER; $total = a total order; $P = PARTITION BY; $fn = a user function, $S = the schema, $row = a whole row.
+# it and $type:1 the same each time; $cond, $any (a column), $textcol (one of text: what an explicit collation elsewhere may overrule), $key (any key type); $F = maybe FILTER; $total = a total order; $P = PARTITION BY; $fn = a user function, $S = the schema, $row = a whole row.
 package TdTypes;
 use strict;
 use warnings;
@@ -18,14 +18,14 @@ our %values = (
 	ints => ["'{}'", "'{1,2}'", "'{3}'", "'{1,NULL,1}'"], float => ['0.5', '0.25', '-2', '3', "'NaN'"], span => ["'1 day'", "'2 hours'", "'1 mon'", "'-3 days'"],
 	bytes => [q('\x'), q('\x00'), q('\xff01')], time => ["'10:30'", "'00:00'", "'23:59:59.5'"], mood => ["'sad'", "'ok'", "'happy'"], ip => ["'10.0.0.1'", "'10.0.0.0/8'", "'::1'"],
 	texts => ["'{}'", "'{x,y}'", "'{NULL,x}'", q('{"X y"}')], range => ["'[1,4)'", "'empty'", "'(,3)'", "'[2,)'"], pair => ["'(1,x)'", "'(1,)'", "'(2,y)'", "'(,)'"],
-	bp => ["'x'", "'xy'", "''", "'xyz9'"], cash => ["'1.00'", "'-2.50'", "'7.25'"], bits => ["'1010'", "'0001'", "'1111'"], raw => [q('{"k": 1}'), q('{"k":1}'), q('[1,  2]'), q('null')]);
+	vc => ["'x'", "'xy'", "''", "'y '"], bp => ["'x'", "'xy'", "''", "'xyz9'"], cash => ["'1.00'", "'-2.50'", "'7.25'"], bits => ["'1010'", "'0001'", "'1111'"], raw => [q('{"k": 1}'), q('{"k":1}'), q('[1,  2]'), q('null')]);
 our %sql_type = (int => 'int', num => 'numeric', dec => 'numeric(8,2)', text => 'text', date => 'date', ts => 'timestamp', tz => 'timestamptz', bool => 'boolean', uuid => 'uuid',
 	json => 'jsonb', ints => 'int[]', float => 'float8', span => 'interval', bytes => 'bytea', doc => 'jsonb', list => 'text[]', gap => 'interval',
-	time => 'time', mood => '$S.mood', ip => 'inet', texts => 'text[]', range => 'int4range', pair => '$S.pair', bits => 'bit(4)', bp => 'char(4)', cash => 'money', raw => 'json');
+	time => 'time', mood => '$S.mood', ip => 'inet', texts => 'text[]', range => 'int4range', pair => '$S.pair', bits => 'bit(4)', bp => 'char(4)', vc => 'varchar(5)', cash => 'money', raw => 'json');
 # A value that takes its place where equal values can look different (1.0 and 1.00, 24 hours and 1 day, numbers in jsonb).
 our %canonical = (num => 'trim_scale(%s)', doc => '(%s)::text', list => '(%s)::text', gap => '(%s)::text', raw => '(%s)::text');
 our %canonical_type = (num => 'num', doc => 'text', list => 'text', gap => 'text', raw => 'text');
-our @key_types = qw(int int int text dec date bool uuid ts tz span bytes json ints float num time mood ip texts range pair bits bp cash raw);
+our @key_types = qw(int int int text dec date bool uuid ts tz span bytes json ints float num time mood ip texts range pair bits bp vc cash raw);
 
 our %templates = (
 	int => ['($int + 1)', '($int % 5)', '(($int % 5) + ($int % 7))', 'coalesce($int, -1)', 'abs($int)', 'nullif($int, 1)', 'length($text)', 'cardinality($ints)', '($ints)[1]',
@@ -34,7 +34,7 @@ our %templates = (
 	num => ['($num + 1)', 'round($num, 1)', 'coalesce($num, 0)', '($dec * 2)', '(($int % 10) + 0.50)', 'trim_scale($num)', 'CASE WHEN $cond THEN $num ELSE $dec END', 'greatest($num, $dec)'],
 	dec => ['coalesce($dec, 0.00)', 'round($num, 2)', 'nullif($dec, 1.00)', '($dec + 1.25)'],
 	text => ['upper($text)', "(left(\$text, 3) || '-')", "coalesce(\$text, 'none')", 'left($text, 2)', 'substr(md5($text), 1, 3)', "(\$json ->> 'k')", '($int)::text', '($date)::text', '($uuid)::text',
-		"encode(\$bytes, 'hex')", 'jsonb_typeof($json)', 'CASE WHEN $cond THEN $text END', '($num)::text', "concat(\$int, '/', left(\$text, 2))",
+		"encode(\$bytes, 'hex')", 'jsonb_typeof($json)', 'CASE WHEN $cond THEN $text END', '($num)::text', "concat(\$int, '/', left(\$text, 2))", '($vc)::text', '(($text) COLLATE "C")', 'lower(($text) COLLATE "C")',
 		"to_char(\$date, 'YYYY-MM')", '($mood)::text', 'host($ip)', '($texts)[1]', '($pair).q', '($range)::text', "array_to_string(\$texts, ',', '-')", '($time)::text', "(\$raw ->> 'k')",
 		"regexp_replace(\$text, '[xy]', '-', 'g')", "coalesce(left(\$text, 4), '') || (\$int)::text", "(\$json #>> '{t,0}')", '($pair)::text'],
 	date => ['($date + (($int) % 3)::int)', '($ts)::date', "coalesce(\$date, '2000-01-01')", 'greatest($date, $date)'],
@@ -46,14 +46,15 @@ our %templates = (
 	span => ["coalesce(\$span, '1 day')"], bytes => [q{($bytes || '\x01')}, q{coalesce($bytes, '\x')}],
 	time => ["coalesce(\$time, '12:00')", "(\$time + interval '1 hour')"], mood => ["coalesce(\$mood, 'ok')", 'greatest($mood, $mood)'], ip => ['coalesce($ip, $ip)', "network(\$ip)::inet"],
 	texts => ["coalesce(\$texts, '{}')", "array_append(\$texts, left(\$text, 2))"], range => ["(\$range * '[0,3)')", "coalesce(\$range, 'empty')"], pair => ['ROW((($int) % 100)::int, left($text, 2))::$S.pair', 'coalesce($pair, $pair)'],
-	bp => ['nullif($bp, $bp)'], cash => ['($cash + $cash)', 'coalesce($cash, 1::money)', '($cash * 2)'], bits => ['($bits | B\'0001\')', '(~ $bits)'], raw => ['coalesce($raw, $raw)', "json_build_object('a', \$int)"], doc => ["jsonb_build_object('n', \$num, 'k', \$json)", 'to_jsonb($num)', 'to_jsonb($row)', 'jsonb_build_array($any, $any)'],
+	bp => ['nullif($bp, $bp)'], vc => ['nullif($vc, $vc)', '($text)::varchar(5)'], cash => ['($cash + $cash)', 'coalesce($cash, 1::money)', '($cash * 2)'], bits => ['($bits | B\'0001\')', '(~ $bits)'], raw => ['coalesce($raw, $raw)', "json_build_object('a', \$int)"], doc => ["jsonb_build_object('n', \$num, 'k', \$json)", 'to_jsonb($num)', 'to_jsonb($row)', 'jsonb_build_array($any, $any)'],
 	list => ['ARRAY[$text, $text]', 'ARRAY[($int)::text]'], gap => ['($ts - $ts)', "(\$span + interval '1 hour')"],
 	cond => ['$int > 0', '$int = $int', '$int < 3', "\$text <> 'y'", '$num IS NULL', '$any IS NOT NULL', '$bool', 'NOT $bool', "\$date > '2000-01-01'", "\$json @> '{\"k\": 1}'", '$int IN (1, 2)',
 		'$int NOT IN (1, 7)', '$int IS DISTINCT FROM $int', '1 = ANY ($ints)', "\$text LIKE 'x%'", '$ts <= $ts', '$float >= 0.5', "\$span < interval '2 days'", '$int BETWEEN 0 AND 2',
 		'($int, $int) IN ((1, 1), (2, 0), (1, 2))', q{$bytes = '\x00'}, '($cond OR $cond)', 'NOT ($cond)', '($cond AND $cond)', '$dec > 0.5', '($int > 1) IS NOT FALSE', "\$text < 'xz'",
 		'$uuid = $uuid', "\$tz > '2000-01-01 00:00+00'", 'CASE WHEN $cond THEN $int = 1 ELSE $int > 1 END',
 		'($int, $text) IS NOT DISTINCT FROM ($int, $text)', '($int, $int) < ($int, 2)', "\$mood > 'sad'", "\$range @> 2", "\$ip << '10.0.0.0/8'", "'x' = ANY (\$texts)", '$pair = $pair', "\$time < '12:00'",
-		"\$text ~ '^[xX]'", '$int = ANY (ARRAY[1, NULL, 3])', '$row IS NOT NULL', '($int = 1) IS UNKNOWN', '($text IS NULL) = ($int IS NULL)', "\$num = 'NaN'", '$any IS NOT DISTINCT FROM NULL']);
+		"\$text ~ '^[xX]'", '$int = ANY (ARRAY[1, NULL, 3])', '$row IS NOT NULL', '($int = 1) IS UNKNOWN', '($text IS NULL) = ($int IS NULL)', "\$num = 'NaN'", '$any IS NOT DISTINCT FROM NULL',
+		'$textcol < (($text) COLLATE "POSIX")', 'ROW($textcol, $int) <= ROW(($text) COLLATE "POSIX", 1)', '(($text) COLLATE "POSIX") = ANY (ARRAY[$textcol, $textcol])', 'length($textcol || (($text) COLLATE "POSIX")) > 2', '($vc)::text = $text']);
 
 our %aggregates = (
 	int => ['count(*)$F', 'count($any)$F', 'count(DISTINCT $key)$F', 'sum($int)$F', 'min($int)$F', 'max($int)$F', 'sum(DISTINCT $int)$F', 'mode() WITHIN GROUP (ORDER BY $int)$F',
@@ -78,7 +79,7 @@ our %aggregates = (
 	bytes => [q{string_agg($bytes:1, '\x2c' ORDER BY $bytes:1)$F}], ints => ['array_agg((($int:1) % 1000)::int ORDER BY (($int:1) % 1000)::int)$F'],
 	list => ['array_agg($int:1 ORDER BY $int:1)$F::text[]', 'array_agg(DISTINCT ($key:1)::text ORDER BY ($key:1)::text)$F', 'array_agg($num:1 ORDER BY $num:1, scale($num:1))$F::text[]'],
 	doc => ['jsonb_agg($key:1 ORDER BY $key:1)$F', "jsonb_object_agg(coalesce(left(\$text:1, 3), '-'), \$int:2 ORDER BY \$text:1, \$int:2)\$F", 'jsonb_agg(DISTINCT $int:1)$F', 'to_jsonb(array_agg(DISTINCT ($key:1)::text))'],
-	having => ['count(*) > 1', 'sum($int) > 2', 'max($int) IS NOT NULL', 'count(DISTINCT $key) < 4', 'bool_or($cond)', 'avg($dec) > 1', 'NOT count(*) = 3', "min(\$text) < 'y'"]);
+	having => ['count(*) > 1', 'sum($int) > 2', 'max($int) IS NOT NULL', 'count(DISTINCT $key) < 4', 'bool_or($cond)', 'avg($dec) > 1', 'NOT count(*) = 3', "min(\$text) < 'y'", 'ROW(min($textcol), 1) < ROW((max($text)) COLLATE "POSIX", 2)', 'max(($text) COLLATE "C") > min($textcol)']);
 
 our %windows = (
 	int => ['row_number() OVER ($P ORDER BY $total)', 'rank() OVER ($P ORDER BY $key)', 'dense_rank() OVER ($P ORDER BY $key DESC NULLS LAST)', 'ntile(2) OVER ($P ORDER BY $total)', 'lag($int) OVER ($P ORDER BY $total)',
