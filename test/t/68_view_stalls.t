@@ -169,7 +169,8 @@ sub view { my ($name, $column) = @_; return value('postgres', "SELECT $column FR
 	$holder->do('BEGIN'); $holder->do('ALTER INDEX of_joined SET TABLESPACE pg_default');
 	my $pid = $holder->{pg_pid};
 	execute('postgres', "UPDATE tb SET name = name || 'j'", 'UPDATE ta SET v = v + 1');
-	ok(eventually(sub { (view('joined', 'error') // '') =~ /^relation public\.of_joined is locked by process $pid$/ }, 20), 'a view whose statement waits for an index names that') or diag view('joined', 'error');
+	ok(eventually(sub { value('postgres', q{SELECT count(*) FROM tapdata.log WHERE object = 'public.joined' AND message = ?}, "relation public.of_joined is locked by process $pid") }, 20),
+		'a view whose statement waits for an index names that, until it is being filled') or diag rows('postgres', q{SELECT message FROM tapdata.log WHERE object = 'public.joined' ORDER BY at DESC LIMIT 3});
 	exact('others go on', 'other');
 	$holder->do('COMMIT');
 	exact('all of them, once it is released', 'joined', 'above_joined', 'other');
