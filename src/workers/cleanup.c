@@ -27,8 +27,10 @@
 #include "replication/slot.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
+#include "utils/resowner.h"
 #include "utils/snapmgr.h"
 
+#include "util/util.h"
 #include "workers/workers_internal.h"
 
 static void drop_origins(bool extension_here);
@@ -70,7 +72,7 @@ drop_origins(bool extension_here)
 	for (uint64 i = 0; i < SPI_processed; i++)
 		names = lappend(names, SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1));
 	foreach(lc, names)
-		replorigin_drop_by_name(lfirst(lc), true, true);
+		(void) td_try_to_drop(lfirst(lc), false);
 	SPI_finish();
 }
 
@@ -177,11 +179,40 @@ drop_one(int32 group, char *name, bool is_slot, bool busy)
 		return true;
 	if (busy)
 		return false;
-	if (is_slot)
-		ReplicationSlotDrop(name, true);
-	else
-		replorigin_drop_by_name(name, true, true);
-	return true;
+	return td_try_to_drop(name, is_slot);
+}
+
+/* In a transaction: an origin (which does not show who uses it) or a slot.  false = somebody uses it: that is no reason to leave all else undone. */
+bool
+td_try_to_drop(char *name, bool is_slot)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	volatile bool dropped = false;
+
+	BeginInternalSubTransaction(NULL);
+	PG_TRY();
+	{
+		MemoryContextSwitchTo(caller);
+		if (is_slot)
+			ReplicationSlotDrop(name, true);
+		else
+			replorigin_drop_by_name(name, true, true);
+		ReleaseCurrentSubTransaction();
+		dropped = true;
+	}
+	PG_CATCH();
+	{
+		ErrorData  *edata = td_caught_in_subtransaction(caller, owner);
+
+		if (edata->sqlerrcode != ERRCODE_OBJECT_IN_USE)
+			ReThrowError(edata);
+		FreeErrorData(edata);
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(caller);
+	CurrentResourceOwner = owner;
+	return dropped;
 }
 
 /* A worker of that kind in this database; which group a fill worker belongs to can't be told. */

@@ -27,7 +27,6 @@
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
-#include "replication/origin.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
@@ -41,7 +40,7 @@
 static uint64 run(const char *sql, int32 id, const char *word);
 static List *read_kind(const TdSupervisedKind *kind, List *list, MemoryContext context);
 static TdSupervised *read_row(const TdSupervisedKind *kind, uint64 row, MemoryContext context);
-static void drop_left_overs(const TdSupervisedKind *kind);
+static bool drop_left_overs(const TdSupervisedKind *kind);
 static bool lock_row(TdSupervised *p);
 static bool may_connect(Oid role);
 static bool lock_state(TdSupervised *p);
@@ -95,15 +94,16 @@ td_supervised_list(bool here, bool *left_overs)
 	MemoryContext context = CurrentMemoryContext;
 	TdCatalogScope scope;
 	List	   *list = NIL;
+	bool		all = true;
 
 	td_catalog_enter(&scope);
 	for (int i = 0; i < TD_SUPERVISED_KINDS; i++)
 	{
 		if (here)
-			drop_left_overs(&td_supervised_kinds[i]);
+			all &= drop_left_overs(&td_supervised_kinds[i]);
 		list = read_kind(&td_supervised_kinds[i], list, context);
 	}
-	*left_overs = here && !td_cleanup_groups();
+	*left_overs = here && (!td_cleanup_groups() || !all);
 	td_catalog_leave(&scope);
 	MemoryContextSwitchTo(context);
 	return list;
@@ -148,11 +148,12 @@ read_row(const TdSupervisedKind *kind, uint64 row, MemoryContext context)
 	return p;
 }
 
-/* Start counts of what was dropped, and origins of pipelines, once their workers are gone. */
-static void
+/* Start counts of what was dropped, and origins of pipelines, once their workers are gone.  false = somebody else uses one of these. */
+static bool
 drop_left_overs(const TdSupervisedKind *kind)
 {
 	List	   *ids = NIL;
+	bool		all = true;
 	ListCell   *lc;
 
 	run(kind->gone, 0, NULL);
@@ -165,10 +166,12 @@ drop_left_overs(const TdSupervisedKind *kind)
 	}
 	foreach(lc, ids)
 	{
-		if (kind->worker == TD_WORKER_PIPELINE)
-			replorigin_drop_by_name(psprintf("tapdata_%u_%d", MyDatabaseId, lfirst_int(lc)), true, true);
-		run(kind->drop_starts, lfirst_int(lc), NULL);
+		if (kind->worker != TD_WORKER_PIPELINE || td_try_to_drop(psprintf("tapdata_%u_%d", MyDatabaseId, lfirst_int(lc)), false))
+			run(kind->drop_starts, lfirst_int(lc), NULL);
+		else
+			all = false;
 	}
+	return all;
 }
 
 /* Is the row as it was in the list, and nobody's?  It is ours then until the end of the transaction. */

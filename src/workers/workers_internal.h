@@ -149,6 +149,7 @@ extern void td_spool_empty(void);
 /* in cleanup.c */
 extern bool td_cleanup_database(bool extension_here);
 extern bool td_cleanup_groups(void);
+extern bool td_try_to_drop(char *name, bool is_slot);
 
 /* mains */
 extern PGDLLEXPORT void td_launcher_main(Datum main_arg);

@@ -87,6 +87,21 @@ restart_server('fast');
 write_some('postgres');
 is_exact('postgres', 'sums', 'exact after a restart');
 
+# ---- an origin that somebody else has taken ----
+{
+	execute('postgres', q{SELECT tapdata.create_view('leaves', 'SELECT count(*) AS n FROM base', '{"group": "left"}')}, q{SELECT tapdata.wait_view('leaves')});
+	my $origin = value('postgres', "SELECT 'tapdata_' || d.oid || '_g' || g.id || '_fill' FROM pg_database d, tapdata.view_group g WHERE datname = current_database() AND g.name = 'left'");
+	my $other = psql('postgres', fresh => 1);
+	$other->do("SELECT pg_replication_origin_session_setup('$origin')");
+	execute('postgres', q{SELECT tapdata.drop_view('leaves')}, q{SELECT tapdata.create_view('next', 'SELECT count(*) AS n FROM base', '{"group": "next"}')});
+	is_exact('postgres', 'next', 'holds up nothing else');
+	is(value('postgres', 'SELECT count(*) FROM pg_replication_origin WHERE roname = ?', $origin), 1, 'it stays meanwhile');
+	$other->disconnect;
+	ok(eventually(sub { !value('postgres', 'SELECT count(*) FROM pg_replication_origin WHERE roname = ?', $origin) }), 'and goes when it is free');
+	execute('postgres', q{SELECT tapdata.drop_view('next')});
+	ok(eventually(sub { traces($oid) !~ /_g[2-9]/ }), 'nothing is left');
+}
+
 # ---- a supervisor that ends just as a worker which it has started begins ----
 SKIP:
 {
