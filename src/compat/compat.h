@@ -300,6 +300,17 @@ td_flatten_join_alias_vars_compat(Query *query, Node *node)
 #endif
 }
 
+/* Since 18 with which row of RETURNING is meant. */
+static inline void
+td_expand_rte_compat(RangeTblEntry *rte, int rti, List **names, List **vars)
+{
+#if PG_VERSION_NUM >= 180000
+	expandRTE(rte, rti, 0, VAR_RETURNING_DEFAULT, -1, false, names, vars);
+#else
+	expandRTE(rte, rti, 0, -1, false, names, vars);
+#endif
+}
+
 /* The range table of one query behind that of another; since 16 with the permissions that stand apart. */
 static inline void
 td_append_range_table_compat(Query *query, Query *more)

@@ -18,10 +18,10 @@
  */
 #include "postgres.h"
 
+#include "compat/compat.h"
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
 #include "optimizer/optimizer.h"
-#include "parser/parse_relation.h"
 #include "parser/parsetree.h"
 #include "rewrite/rewriteManip.h"
 #include "utils/lsyscache.h"
@@ -237,7 +237,7 @@ columns_of_item(Query *query, Node *item, List **names, List **vars, List **numb
 			*numbers = lappend_int(*numbers, ++n);
 		return;
 	}
-	expandRTE(rte, rti, 0, -1, false, names, vars);
+	td_expand_rte_compat(rte, rti, names, vars);
 	foreach(lc, *vars)
 		*numbers = lappend_int(*numbers, lfirst_node(Var, lc)->varattno);
 }
