@@ -206,19 +206,23 @@ result_of(Node *node, const Derived *below)
 	return *below;
 }
 
-/* What has no collation itself: clauses, and what is in them each for itself. */
+/* Clauses, and what a later major may have, are none: what is in them stands each for itself. */
 static bool
-is_clause(const Node *node)
+is_expression(const Node *node)
 {
-	static const NodeTag clauses[] = {T_FromExpr, T_JoinExpr, T_RangeTblRef, T_RangeTblFunction, T_SetOperationStmt, T_SortGroupClause, T_GroupingSet,
-		T_WindowClause, T_CommonTableExpr, T_TableSampleClause, T_TableFunc};
+	static const NodeTag expressions[] = {
+		T_Var, T_Const, T_Param, T_Aggref, T_GroupingFunc, T_WindowFunc, T_SubscriptingRef, T_FuncExpr, T_NamedArgExpr, T_OpExpr, T_DistinctExpr, T_NullIfExpr,
+		T_ScalarArrayOpExpr, T_BoolExpr, T_SubLink, T_FieldSelect, T_RelabelType, T_CoerceViaIO, T_ArrayCoerceExpr, T_ConvertRowtypeExpr, T_CollateExpr,
+		T_CaseExpr, T_CaseTestExpr, T_ArrayExpr, T_RowExpr, T_RowCompareExpr, T_CoalesceExpr, T_MinMaxExpr, T_SQLValueFunction, T_XmlExpr, T_NullTest,
+		T_BooleanTest, T_CoerceToDomain, T_CoerceToDomainValue
+	};
 
-	for (int i = 0; i < lengthof(clauses); i++)
+	for (int i = 0; i < lengthof(expressions); i++)
 	{
-		if (nodeTag(node) == clauses[i])
+		if (nodeTag(node) == expressions[i])
 			return true;
 	}
-	return IsA(node, TargetEntry) && ((const TargetEntry *) node)->resjunk;
+	return false;
 }
 
 /* A copy; what is derived from it goes to that of what it stands among. */
@@ -234,10 +238,10 @@ derive(Node *node, Derived *around)
 		return NULL;
 	if (IsA(node, Query))
 		return (Node *) query_tree_mutator((Query *) node, derive, &below, QTW_IGNORE_JOINALIASES);
-	if (is_clause(node))
-		return expression_tree_mutator(node, derive, &below);
-	if (IsA(node, List) || IsA(node, TargetEntry))
+	if (IsA(node, List) || (IsA(node, TargetEntry) && !((TargetEntry *) node)->resjunk))
 		return expression_tree_mutator(node, derive, around);
+	if (!is_expression(node))
+		return expression_tree_mutator(node, derive, &below);
 	copy = derive_below(node, &below);
 	wanted = exprInputCollation(node);
 	if (!OidIsValid(wanted))
