@@ -192,5 +192,6 @@ td_query_sql(Query *query)
 	nothing->rtekind = RTE_RESULT;
 	nothing->eref = makeAlias("", NIL);
 	copy->rtable = lappend(copy->rtable, nothing);
+	td_widen_joins(copy);
 	return pg_get_querydef(copy, false);
 }

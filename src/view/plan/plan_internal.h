@@ -121,6 +121,9 @@ typedef struct TdNumbers
 extern TdRowNames td_plan_row_names(const TdOccurrence *o, const Bitmapset *columns);
 extern char *td_plan_table_name(const TdOccurrence *o);
 
+/* joins.c: columns that subqueries got later */
+extern void td_widen_joins(Query *query);
+
 /* keyed.c */
 extern TdPlan *td_plan_of_keyed(const TdShape *shape);
 
