@@ -215,28 +215,6 @@ mark_output(Query *query, int resno, int key)
 		mark(query, (Node *) get_tle_by_resno(query->targetList, resno)->expr, key);
 }
 
-/* The alias of a join hides the names of the tables below it, by which marks and keys name columns; nothing else names the join any more. */
-static bool
-forget_names(Node *node, const Query *query)
-{
-	if (node == NULL)
-		return false;
-	if (IsA(node, Query))
-		return query_tree_walker((Query *) node, forget_names, node, QTW_IGNORE_JOINALIASES);
-	if (IsA(node, JoinExpr) && ((JoinExpr *) node)->alias)
-	{
-		((JoinExpr *) node)->alias = NULL;
-		rt_fetch(((JoinExpr *) node)->rtindex, query->rtable)->alias = NULL;
-	}
-	return expression_tree_walker(node, forget_names, (void *) query);
-}
-
-static void
-forget_join_names(Query *query)
-{
-	(void) forget_names((Node *) query, query);
-}
-
 /* ---- the result ---- */
 
 /* k<i>, unless the result has a column of that name. */
@@ -384,7 +362,6 @@ td_keyed_choose(TdKeyedWalk *walk, TdError *err)
 		note_columns(walk, &keyed->private->lineage[n - 1]);
 	for (int n = 1; n <= shape->noccurrences; n++)
 		shape->occurrences[n - 1].settled = bms_difference(shape->occurrences[n - 1].columns, walk->beyond[n - 1]);
-	forget_join_names(walk->top->query);
 	keyed->private->marked = copyObject(walk->top->query);
 	td_keyed_antijoins(keyed->private->marked);
 	foreach(lc, c->exprs)
