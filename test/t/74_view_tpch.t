@@ -11,7 +11,7 @@ use TdProcs;
 use TdBank qw(seed);
 use TdViews qw(inexact);
 use TdTpch qw(make_tpch tpch_queries tpch_changes);
-use TdWorkload qw(make_workload digests wrong report);
+use TdWorkload qw(make_workload digests wrong by_whole report);
 use Time::HiRes qw(time);
 
 my $must = 22;    # how many of the 22 must be accepted as they are
@@ -52,6 +52,7 @@ for my $taken_back (0, 1)
 }
 is(wrong($dbh, $w), '', 'exact after all of it at once');
 is(inexact($dbh, 'tpch', @{ $w->{names} }), '', 'check_view is empty');
+is(by_whole($dbh, $w), '', 'by what has changed');
 my $after = digests($dbh, $w);
 # a seed may leave alone the few rows that one of them has at this scale
 my @same = grep { $before->{$_} eq $after->{$_} } sort keys %$after;

@@ -10,7 +10,7 @@ use Test::More;
 use TdProcs;
 use TdBank qw(seed);
 use TdViews qw(start_churn stop_churn inexact wait_views);
-use TdWorkload qw(make_workload digests wrong report);
+use TdWorkload qw(make_workload digests wrong by_whole report);
 use TdFuzz qw(seed_of);
 use Time::HiRes qw(time);
 
@@ -92,6 +92,7 @@ for my $cycle (1 .. 3)
 	$next += 250;
 }
 is(inexact($dbh, 'nexmark', @{ $w->{names} }), '', 'check_view is empty');
+is(by_whole($dbh, $w), '', 'by what has changed');
 is(join(' ', sort keys %same), '', 'every query had other rows than before');
 report($w);
 cmp_ok(scalar @{ $w->{names} }, '>=', $must{nexmark}, @{ $w->{names} } . ' of ' . @nexmark . " are accepted, and $must{nexmark} must be");
@@ -173,6 +174,7 @@ $dbh = psql('postgres');
 $dbh->do("ROLLBACK PREPARED '$_'") for @{ $dbh->selectcol_arrayref('SELECT gid FROM pg_prepared_xacts') };
 is(wrong($dbh, $c), '', 'exact at the end');
 is(inexact($dbh, 'ch', @{ $c->{names} }), '', 'and so says check_view');
+is(by_whole($dbh, $c), '', 'by what has changed');
 my $d = digests($dbh, $c);
 is(join(' ', grep { $d->{$_} eq '' } sort keys %$d), '', 'every query has rows');
 cmp_ok(value('postgres', 'SELECT sum(w_ytd) FROM ch.warehouse'), '==', value('postgres', 'SELECT coalesce(sum(h_amount), 0) FROM ch.history'), 'and the writers kept their books: ' . value('postgres', 'SELECT count(*) FROM ch.orders') . ' orders');

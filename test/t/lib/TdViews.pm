@@ -11,7 +11,7 @@ use Exporter 'import';
 use POSIX ();
 use Time::HiRes qw(sleep time);
 
-our @EXPORT_OK = qw(make_tables make_query make_views start_churn stop_churn inexact unequal wait_views refused_or_die churn_once);
+our @EXPORT_OK = qw(make_tables make_query make_views start_churn stop_churn inexact unequal computed_whole wait_views refused_or_die churn_once);
 
 # name -> [columns by kind]; every table has the same columns so that any query fits any table
 my @tables = qw(t1 t2 t3 p1);
@@ -276,6 +276,15 @@ sub inexact
 {
 	my ($dbh, $schema, @views) = @_;
 	return join '', map { my $v = $_; map { "$v: $_->[0] x$_->[1] $_->[2]\n" } @{ $dbh->selectall_arrayref("SELECT * FROM tapdata.check_view('$schema.$v', 3)") } } @views;
+}
+
+# Ticks of a view, and of its parts, that computed it in one of these ways (`executed` in tapdata.views); '' = none.
+sub computed_whole
+{
+	my ($dbh, $view, @ways) = @_;
+	my $ways = join ', ', map { "'$_'" } @ways;
+	return join ', ', map { "$_->[0] $_->[1]" } @{ $dbh->selectall_arrayref("SELECT how, sum(n) FROM tapdata.view_run JOIN tapdata.view v ON v.id = view_run.view LEFT JOIN tapdata.view w ON w.id = v.part_of
+		WHERE coalesce(w.relation, v.relation) = '$view'::regclass AND how IN ($ways) GROUP BY how ORDER BY how") };
 }
 
 # By plain SQL, with the writers stopped and waited for: rows as text, so that numbers show the same digits as well.

@@ -4,9 +4,9 @@ use strict;
 use warnings;
 use Exporter 'import';
 use TdFuzz qw(create_view);
-use TdViews qw(inexact unequal wait_views);
+use TdViews qw(inexact unequal computed_whole wait_views);
 
-our @EXPORT_OK = qw(make_workload digests wrong report);
+our @EXPORT_OK = qw(make_workload digests wrong by_whole report);
 
 # Each of [name, query, ORDER BY ... LIMIT or ''] as a view; one whose end is refused is made without it, as <name>_all.
 # Returns { schema, names, queries, refused => { name => reason } }; failed: errors that are no refusals.
@@ -42,6 +42,9 @@ sub wrong
 	my $found = eval { wait_views($dbh, $w->{schema}, @{ $w->{names} }); unequal($dbh, $w->{schema}, $w->{names}, $w->{queries}, 1) } // "error: $@";
 	return $found . join '', map { "$_->[0]: $_->[1]: $_->[2]\n" } @{ $dbh->selectall_arrayref("SELECT view, status, error FROM tapdata.views WHERE status <> 'streaming' OR NOT exact") };
 }
+
+# Views that a tick has computed whole though what has changed was known, and not for what it costs; '' = none
+sub by_whole { my ($dbh, $w) = @_; return join '', map { my $n = computed_whole($dbh, "$w->{schema}.$_", qw(full error unknown ddl)); $n && "$_: $n\n" } @{ $w->{names} } }
 
 sub report
 {
