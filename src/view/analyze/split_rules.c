@@ -247,6 +247,8 @@ td_split_topk(Query *query, int variant, List **holes)
 		TargetEntry *tle = lfirst_node(TargetEntry, lc);
 		TargetEntry *column = makeTargetEntry((Expr *) makeVarFromTargetEntry(1, tle), tle->resno, tle->resname, tle->resjunk);
 
+		if (tle->resjunk && query->distinctClause && !query->hasDistinctOn)
+			continue;			/* of a window: rows are ordered by what is distinct, and as a column it would be that, too */
 		column->ressortgroupref = tle->ressortgroupref;
 		first->targetList = lappend(first->targetList, column);
 		if (tle->resjunk)

@@ -268,7 +268,7 @@ sub replay
 	for my $step (@{ $case->{steps} })
 	{
 		last if $wrong;
-		if ($step->[0] eq $by_itself) { play($dbh, @$step[1 .. $#$step]); $wrong = verdict($dbh, $case); next }
+		if (($step->[0] // '') eq $by_itself) { play($dbh, @$step[1 .. $#$step]); $wrong = verdict($dbh, $case); next }
 		$dbh->begin_work;
 		for (@$step) { if (!eval { $dbh->do($_); 1 }) { $dbh->rollback; return '' } }
 		$dbh->commit;

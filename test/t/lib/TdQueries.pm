@@ -263,12 +263,16 @@ sub join_condition
 	return list('', ' AND ', 1, $eq, !$only && chance(0.25) ? ['(', fill(template($templates{cond}, [@$scope, $rel]), [@$scope, $rel], 0), ')'] : ());
 }
 
+# Are there columns of it that are not told of?  Those of c1, c2 ... whose type may be any.
+sub has_more { my ($rel) = @_; my @n = sort { $a <=> $b } map { $_->[0] =~ /^c(\d+)$/ ? $1 : () } @{ $rel->{columns} }; return @n && $n[-1] != @n }
+
 # A join of tables under a name of its own, which hides theirs: columns are named by it, those that both have not at all.  It is made only if there is one left.
 sub aliased
 {
 	my ($from, @scope) = @_;
 	my $alias = 'q' . ++$aliases;
 	my (%n, @columns);
+	return ($from, @scope) if grep { has_more($_) } @scope;
 	$n{ $_->[0] }++ for map { @{ $_->{columns} } } @scope;
 	$n{$1}-- if raw($from) =~ /\bUSING \((\w+)\)/;
 	for my $c (map { @{ $_->{columns} } } @scope) { push @columns, $c if $n{ $c->[0] } == 1 && !grep { $_->[0] eq $c->[0] } @columns }
