@@ -73,6 +73,18 @@ like(value('postgres', "SELECT detail FROM tapdata.explain_query('$over_plain') 
 create('whole', $over_plain, '{"allow_full": true}');
 is(value('postgres', "SELECT count(*) FROM tapdata.explain_view('whole') WHERE strategy = 'refused' OR detail LIKE '%needs the option%'"), 0, 'not of a view that has the option');
 create('quick', 'SELECT v % 3 AS g, count(*) AS n FROM b GROUP BY 1', '{"unlogged": true}');
+{
+	my ($told, @hints) = ('');
+	my $dbh = psql('postgres', fresh => 1);
+	local $SIG{__WARN__} = sub { $told .= $_[0] };
+	local $dbh->{PrintWarn} = 1;
+	execute('postgres', 'CREATE TABLE c (id int PRIMARY KEY, b int NOT NULL, v int NOT NULL)');
+	$dbh->do(q{SELECT tapdata.create_view('first_of', 'SELECT c.b, sum(c.v) AS s FROM c JOIN b ON b.id = c.b GROUP BY c.b ORDER BY s DESC LIMIT 2')});
+	$dbh->disconnect;
+	is(value('postgres', $_), 1, "can be done: $_") for map { s/^SELECT detail/SELECT count(*)/r } @hints = $told =~ /HINT:  (SELECT detail FROM tapdata\.explain_view\(.*?\) WHERE strategy = 'wanted')/g;
+	is(@hints, 1, 'a view with a part, of which an index is missing') or diag($told);
+	execute('postgres', q{SELECT tapdata.drop_view('first_of')}, 'DROP TABLE c');
+}
 like(failure(q{SELECT tapdata.create_view('over_quick', 'SELECT g FROM quick')}), qr/^0A000 .*live view public\.quick, which is unlogged.*without the option/s, 'over an unlogged live view');
 execute('postgres', map({ "SELECT tapdata.drop_view('$_')" } 'whole', 'quick'), 'DROP VIEW plain', q{CREATE FUNCTION next(int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT $1 + 1'});
 create('calls', 'SELECT id, next(v) AS v FROM b');
