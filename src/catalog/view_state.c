@@ -109,10 +109,13 @@ td_view_set_status(int32 id, const char *status, const char *snapshot, const TdE
 
 		if (err != NULL && strcmp(status, "failed") == 0 && failed_part(id, &said))
 			err = &said;
-		else if (err != NULL && err->hint[0] == '\0' && strcmp(status, "failed") == 0)
+		else if (err != NULL && strcmp(status, "failed") == 0 && !strstr(err->hint, "refresh_view") && !strstr(err->hint, "drop_view"))
 		{
 			said = *err;
-			td_error_hint(&said, "Mend the cause, then: SELECT tapdata.refresh_view(%s).", quote_literal_cstr(name));
+			if (err->hint[0] == '\0')
+				td_error_hint(&said, "Mend the cause, then: SELECT tapdata.refresh_view(%s).", quote_literal_cstr(name));
+			else
+				td_error_hint(&said, "%s Then: SELECT tapdata.refresh_view(%s).", err->hint, quote_literal_cstr(name));
 			err = &said;
 		}
 

@@ -42,6 +42,59 @@ ok(eventually(sub { value('postgres', 'SELECT count(*) FROM simple') == 13 }), '
 like(failure('DELETE FROM tapdata_views.simple'), qr/^55000/, 'it is not written through either');
 execute('postgres', q{SELECT tapdata.drop_view('simple')});
 
+# ---- a definition, as PostgreSQL gives it back, makes the view again ----
+execute('postgres', 'CREATE SCHEMA other');
+create('groups', 'SELECT v % 3 AS g, count(*) AS n FROM b GROUP BY 1');
+create('other.groups', 'SELECT g FROM groups WHERE n > 1');
+my @over = (['most' => 'WITH w AS (SELECT max(n) AS m FROM groups) SELECT groups.g, w.m FROM groups JOIN w ON w.m = groups.n WHERE EXISTS (SELECT FROM other.groups o WHERE o.g = groups.g)'],
+	['both' => 'SELECT groups.g, (SELECT max(x.n) FROM groups x WHERE x.g = groups.g) AS n FROM other.groups']);
+create(@$_) for @over;
+exact('new', map { $_->[0] } @over);
+for my $name (map { $_->[0] } @over)
+{
+	my $definition = value('postgres', "SELECT pg_get_viewdef(twin) FROM tapdata.views WHERE view = '$name'::regclass");
+	like($definition, qr/tapdata_views\./, "the definition of $name names twins");
+	execute('postgres', "SELECT tapdata.drop_view('$name')");
+	is(try_do(psql('postgres'), "SELECT * FROM tapdata.explain_query(\$d\$$definition\$d\$)"), '', "$name: explain_query reads it");
+	create($name, $definition);
+	exact('made again', $name);
+	my $again = value('postgres', "SELECT pg_get_viewdef(twin) FROM tapdata.views WHERE view = '$name'::regclass") =~ s/("other\.groups") \1;/$1;/r;	# an alias, since the table's name is another one
+	is($again, $definition, "$name: with the same definition");
+}
+execute('postgres', 'CREATE ROLE twin_reader LOGIN', 'GRANT USAGE ON SCHEMA tapdata_views TO twin_reader', 'GRANT CREATE ON SCHEMA other TO twin_reader', 'GRANT SELECT ON tapdata_views.groups TO twin_reader');
+like(failure(q{SET ROLE twin_reader; SELECT tapdata.create_view('other.mine', 'SELECT g FROM tapdata_views.groups')}), qr/^42501 .*table groups/s, 'that the twin may be read is not enough');
+execute('postgres', 'UPDATE b SET v = v + 1 WHERE id < 4', 'UPDATE b SET v = id', map { "SELECT tapdata.drop_view('$_')" } 'both', 'most', 'other.groups', 'groups');
+
+# ---- what can't be kept: the reason beforehand, and a call that does it ----
+execute('postgres', 'CREATE VIEW plain AS SELECT v % 3 AS g, sum(id) AS s FROM b GROUP BY 1');
+my $over_plain = 'SELECT s > 50 AS large, count(*) AS n FROM plain GROUP BY 1';
+like(failure("SELECT tapdata.create_view('sizes', '$over_plain')"), qr/^0A000 .*HINT:  Make the ordinary view a live one/s, 'over an ordinary view with groups');
+like(value('postgres', "SELECT detail FROM tapdata.explain_query('$over_plain') WHERE strategy = 'refused'"), qr/^views do not support .* Make the ordinary view a live one/, 'explain_query says it, too');
+create('whole', $over_plain, '{"allow_full": true}');
+is(value('postgres', "SELECT count(*) FROM tapdata.explain_view('whole') WHERE strategy = 'refused' OR detail LIKE '%needs the option%'"), 0, 'not of a view that has the option');
+create('quick', 'SELECT v % 3 AS g, count(*) AS n FROM b GROUP BY 1', '{"unlogged": true}');
+{
+	my ($told, @hints) = ('');
+	my $dbh = psql('postgres', fresh => 1);
+	local $SIG{__WARN__} = sub { $told .= $_[0] };
+	local $dbh->{PrintWarn} = 1;
+	execute('postgres', 'CREATE TABLE c (id int PRIMARY KEY, b int NOT NULL, v int NOT NULL)');
+	$dbh->do(q{SELECT tapdata.create_view('first_of', 'SELECT c.b, sum(c.v) AS s FROM c JOIN b ON b.id = c.b GROUP BY c.b ORDER BY s DESC LIMIT 2')});
+	$dbh->disconnect;
+	is(value('postgres', $_), 1, "can be done: $_") for map { s/^SELECT detail/SELECT count(*)/r } @hints = $told =~ /HINT:  (SELECT detail FROM tapdata\.explain_view\(.*?\) WHERE strategy = 'wanted')/g;
+	is(@hints, 1, 'a view with a part, of which an index is missing') or diag($told);
+	execute('postgres', q{SELECT tapdata.drop_view('first_of')}, 'DROP TABLE c');
+}
+like(failure(q{SELECT tapdata.create_view('over_quick', 'SELECT g FROM quick')}), qr/^0A000 .*live view public\.quick, which is unlogged.*without the option/s, 'over an unlogged live view');
+execute('postgres', map({ "SELECT tapdata.drop_view('$_')" } 'whole', 'quick'), 'DROP VIEW plain', q{CREATE FUNCTION next(int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT $1 + 1'});
+create('calls', 'SELECT id, next(v) AS v FROM b');
+execute('postgres', 'ALTER FUNCTION next(int) VOLATILE');
+has_failed('calls');
+like(column('hint', 'calls'), qr/IMMUTABLE.*refresh_view\('public\.calls'\)/, 'a hint of its own ends with the call that revives the view');
+execute('postgres', 'ALTER FUNCTION next(int) IMMUTABLE', q{SELECT tapdata.refresh_view('calls')});
+exact('revived', 'calls');
+execute('postgres', q{SELECT tapdata.drop_view('calls')}, 'DROP FUNCTION next(int)');
+
 # ---- a failed view, and those above it: some have failed of the cause themselves ----
 create('low', 'SELECT id, 10 / v AS q FROM b');
 create('up', 'SELECT q, count(*) AS n FROM low GROUP BY q');

@@ -437,7 +437,7 @@ td_explain(const TdShape *shape)
 	}
 	if (shape->keyed && shape->keyed->nkeys == 0)
 	{
-		td_explain_row(&rows, 0, "view", "full", "all of it is computed anew whenever a table in it changes: needs the option {\"allow_full\": true}");
+		td_explain_row(&rows, 0, "view", "full", psprintf("all of it is computed anew whenever a table in it changes%s", shape->made ? "" : ": needs the option {\"allow_full\": true}"));
 		td_explain_row(&rows, 1, "old rows", "as it is", "none are needed");
 		return rows;
 	}

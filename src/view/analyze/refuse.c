@@ -143,6 +143,7 @@ static const Refusal refusals[] = {
 	{TD_NOT_TWIN, "%s, which is computed at each reading", "It is the definition of a live view.", "Name the live view itself."},
 	{TD_NOT_TEMPORARY, "temporary table %s", LOGGED_ONLY, "Use an ordinary table."},
 	{TD_NOT_UNLOGGED, "unlogged table %s", LOGGED_ONLY, "Make it an ordinary one with ALTER TABLE ... SET LOGGED."},
+	{TD_NOT_UNLOGGED_VIEW, "live view %s, which is unlogged", LOGGED_ONLY, "Drop it and create it without the option {\"unlogged\": true}; or name the tables that it is made of."},
 	{TD_NOT_FOREIGN, "foreign table %s", "Its changes are made on another server.", "Mirror it with tapdata.mirror, and use the mirrored table."},
 	{TD_NOT_CATALOG, "system catalog %s", "Changes of catalogs are not decoded.", "Query the catalog itself."},
 	{TD_NOT_OURS, "%s, a table of tapdata itself", "It changes with each tick.", "Use the views of schema tapdata."},

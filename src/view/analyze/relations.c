@@ -77,7 +77,7 @@ check_kind(const Form_pg_class row, TdError *err)
 	if (row->relpersistence == RELPERSISTENCE_TEMP)
 		return td_refuse(err, TD_NOT_TEMPORARY, name);
 	if (row->relpersistence != RELPERSISTENCE_PERMANENT)
-		return td_refuse(err, TD_NOT_UNLOGGED, name);
+		return td_refuse(err, td_view_of(row->oid, true) ? TD_NOT_UNLOGGED_VIEW : TD_NOT_UNLOGGED, name);
 	if (row->relkind == RELKIND_RELATION && row->relam != HEAP_TABLE_AM_OID)
 		return td_refuse(err, TD_NOT_ACCESS_METHOD, name);
 	return true;

@@ -208,7 +208,8 @@ td_view_tell(const TdParts *parts)
 static void
 tell_wanted(const TdView *view, List *explained)
 {
-	Oid			relation = view->replaces != 0 ? td_view_load(view->replaces)->relation : view->relation;
+	const TdView *whole = view->part_of != 0 ? td_view_load(view->part_of) : view;
+	Oid			relation = whole->replaces != 0 ? td_view_load(whole->replaces)->relation : whole->relation;
 	int			wanted = 0;
 	ListCell   *lc;
 

@@ -302,13 +302,29 @@ explain_parts(TdShape *top, int32 id, const List *parts)
 	return rows;
 }
 
+/* What create_view would say, of a query that only the option admits. */
+static List *
+explain_refusal(List *rows, Query *query)
+{
+	TdExplained *e = palloc(sizeof(TdExplained));
+	TdError		err = {0};
+
+	if (!td_query_refused(query, GetUserId(), &err))
+		return rows;
+	e->node = pstrdup("  without it");
+	e->strategy = pstrdup("refused");
+	e->detail = psprintf("%s. %s %s", err.message, err.detail, err.hint);
+	return lappend(rows, e);
+}
+
 static List *
 explain_drafts(Query *query)
 {
 	TdParts		parts = {NIL};
 	TdShape    *shape = td_parts_shape(query, &parts, true);
+	List	   *rows = explain_parts(shape, 0, parts.list);
 
-	return explain_parts(shape, 0, parts.list);
+	return shape->keyed && shape->keyed->nkeys == 0 ? explain_refusal(rows, parts.rest ? parts.rest : query) : rows;
 }
 
 /* Drafts are made, looked at, and rolled back. */

@@ -11,7 +11,9 @@
  *
  *		The twin of a view that reads another live view reads that view's twin,
  *		so that it is always computed from base tables.  The caller's rights are
- *		checked on what he wrote, the table of the other view.
+ *		checked on what he wrote, the table of the other view.  The other way
+ *		round, a twin that he names by its schema is that view: so the text of a
+ *		twin, as PostgreSQL gives it back, makes the same view again.
  *
  * IDENTIFICATION
  *		src/view/sql/query.c
@@ -30,6 +32,7 @@
 #include "catalog/pg_type.h"
 #include "compat/compat.h"
 #include "miscadmin.h"
+#include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
 #include "parser/analyze.h"
 #include "parser/parser.h"
@@ -47,8 +50,10 @@
 #include "view/sql/sql_internal.h"
 
 #define MAX_PLANNED 200			/* tables of a query */
+#define TWIN_SCHEMA "tapdata_views"
 
 static RawStmt *parse(const char *sql);
+static bool use_views(Node *node, void *context);
 static void inner_position(void *arg);
 static void require_plan(Query *query, const char *sql);
 static void not_to_be_run(void *arg);
@@ -148,7 +153,39 @@ parse(const char *sql)
 				 IsA(raw->stmt, SelectStmt) ? errmsg("SELECT INTO can't be kept as a live view") :
 				 errmsg("only a SELECT can be kept as a live view"),
 				 errhint("Give the query alone: SELECT ... FROM ...")));
+	if (strstr(sql, TWIN_SCHEMA))
+		(void) use_views(raw->stmt, NULL);
 	return raw;
+}
+
+/*
+ * As the text of a twin comes back from pg_get_viewdef, it names the twins of other live views: those views are meant, and their tables are named instead.
+ * Columns go on to be found under the twin's name.
+ */
+static bool
+use_views(Node *node, void *context)
+{
+	RangeVar   *name = (RangeVar *) node;
+	char	   *table;
+	Oid			relation;
+	TdView	   *view;
+
+	if (node == NULL)
+		return false;
+	if (!IsA(node, RangeVar))
+		return raw_expression_tree_walker(node, use_views, context);
+	if (name->schemaname == NULL || strcmp(name->schemaname, TWIN_SCHEMA) != 0)
+		return false;
+	relation = RangeVarGetRelid(name, NoLock, true);
+	view = OidIsValid(relation) ? td_view_of_twin(relation) : NULL;
+	if (view == NULL)
+		return false;
+	table = get_rel_name(view->relation);
+	if (name->alias == NULL && strcmp(name->relname, table) != 0)
+		name->alias = makeAlias(name->relname, NIL);
+	name->schemaname = get_namespace_name(get_rel_namespace(view->relation));
+	name->relname = table;
+	return false;
 }
 
 /* An error's position is in the query, not in the statement that called us. */
@@ -357,6 +394,17 @@ reads_ordinary_view(Node *node, void *context)
 	return expression_tree_walker(node, reads_ordinary_view, context);
 }
 
+/* True: it can't be kept but as a whole, with the reason and what to write instead. */
+bool
+td_query_refused(Query *query, Oid owner, TdError *err)
+{
+	if (td_analyze(copyObject(query), owner, err) != NULL)
+		return false;
+	if (reads_ordinary_view((Node *) query, NULL))
+		td_error_hint(err, "Make the ordinary view a live one: a query over tables and live views can be split, one over ordinary views can't. Or: %s", pstrdup(err->hint));
+	return true;
+}
+
 /* Its shape, or the error that says why there is none, and whether it could be had at a price. */
 TdShape *
 td_query_shape(Query *query, Oid owner, bool allow_full)
@@ -370,8 +418,8 @@ td_query_shape(Query *query, Oid owner, bool allow_full)
 		td_error_raise_own(&err);
 	if (shape == NULL && !allow_full)
 	{
-		td_error_hint(&err, "%s%s Or let all of it be computed anew whenever a table in it changes, with the option {\"allow_full\": true}.", pstrdup(err.hint),
-					  reads_ordinary_view((Node *) query, NULL) ? " Or make the ordinary view a live one: a query over tables and live views can be split, one over ordinary views can't." : "");
+		(void) td_query_refused(query, owner, &err);
+		td_error_hint(&err, "%s Or let all of it be computed anew whenever a table in it changes, with the option {\"allow_full\": true}.", pstrdup(err.hint));
 		td_error_raise_own(&err);
 	}
 	if (shape == NULL)

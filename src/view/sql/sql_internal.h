@@ -21,6 +21,7 @@
 extern Query *td_query_total(Query *query, List **proofs);	/* its orders made total, in place; raises what stands against that */
 extern Query *td_query_analyse(const char *sql);	/* as the caller, in his search_path: exactly one SELECT without parameters; rights checked */
 extern TdShape *td_query_shape(Query *query, Oid owner, bool allow_full);	/* raises what stands against it; the query is left alone */
+extern bool td_query_refused(Query *query, Oid owner, TdError *err);	/* what stands against all ways but that as a whole */
 extern char *td_query_text(Query *query); /* qualified, with twins in place of the tables of live views */
 extern int	td_pin_path(void);	/* search_path pg_catalog, until AtEOXact_GUC(true, level) */
 
