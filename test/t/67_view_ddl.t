@@ -87,6 +87,44 @@ exact('clustered', qw(of_l sums));
 	is(value('postgres', 'SELECT j::text FROM docs_left WHERE id = 1'), '{"s": "c", "id": 2, "grp": 1}', 'those of the type');
 }
 
+# ---- columns that no view reads are dropped: no text of a view names them, as those do that give all columns of a table a name ----
+{
+	table('c1', 'id int PRIMARY KEY, x int, unread int');
+	table('c2', 'id int PRIMARY KEY, y int, unread int');
+	table('c3', 'id int, g int, s text, unread int');
+	create('using_twice', 'SELECT c1.id, c1.x, c2.y, c3.s FROM c1 FULL JOIN c2 USING (id) LEFT JOIN c3 ON c3.id = c1.x');
+	create('using_named', 'SELECT j.id, j.x, j.y, c3.s FROM (c1 FULL JOIN c2 USING (id)) j LEFT JOIN c3 ON c3.id = j.x');
+	create('renamed', 'SELECT k.p, (SELECT count(*) FROM c1 k (p, x, u) WHERE k.x = k.p) AS n, (SELECT sum(x) FROM c1 WHERE c1.x = k.p) AS s FROM c3 k (p, q, r, u)');
+	my @all = qw(using_twice using_named renamed);
+	$query{renamed} = 'TABLE tapdata_views.renamed';    # its text has names for what is dropped
+	execute('postgres', 'INSERT INTO c1 VALUES (1, 1)', "INSERT INTO c3 VALUES (1, 1, 'x')");
+	exact('all columns', @all);
+	execute('postgres', map { "ALTER TABLE c$_ DROP unread" } 1 .. 3);
+	execute('postgres', 'INSERT INTO c1 VALUES (2, 1)', "INSERT INTO c3 VALUES (1, 1, 'y')", 'INSERT INTO c2 VALUES (3), (1)');
+	exact('those that are not read have gone', @all);
+}
+
+# ---- joins of an ordinary view that has columns more by now: several statements are made of one tree, tick after tick ----
+{
+	table('j1', 'id int PRIMARY KEY, name text, vc text');
+	table('j2', 'id int PRIMARY KEY, g int, v int, s text');
+	table('j3', 'id int PRIMARY KEY, j2 int, w text');
+	table('j4', 'id int, s text, unread int');
+	execute('postgres', 'CREATE VIEW of_j1 AS SELECT id, name, vc FROM j1', 'CREATE VIEW of_j2 AS SELECT id, g, v, s FROM j2');
+	create('of_joins', 'SELECT j.id, j.v, d.w, u.s FROM (of_j1 FULL JOIN of_j2 USING (id)) j FULL JOIN j3 d ON d.j2 = j.id LEFT JOIN j4 u ON u.id = d.id');
+	exact('named join', 'of_joins');
+	execute('postgres', 'CREATE OR REPLACE VIEW of_j1 AS SELECT id, name, vc, id + 1 AS e1, vc::text AS e2 FROM j1');
+	for my $change ('j1 VALUES (1)', 'j2 SELECT generate_series(1, 500)', "j1 SELECT i, 'a', 'b' FROM generate_series(400, 450) i", "j3 SELECT i, i, 'b' FROM generate_series(1, 50) i",
+		"j4 SELECT i, 'b' FROM generate_series(1, 50) i", "j3 SELECT i, NULL, 'b' FROM generate_series(51, 60) i", "j4 SELECT i, 'b' FROM generate_series(1, 50) i")
+	{
+		execute('postgres', "INSERT INTO $change");
+		is(wait_for('of_joins'), '', "columns more, $change: reached");
+	}
+	exact('columns more', 'of_joins');
+	execute('postgres', 'ALTER TABLE j4 DROP unread', "INSERT INTO j4 VALUES (2, 'z')", "INSERT INTO j3 VALUES (70, 7, 'z')");
+	exact('a column less that is not read', 'of_joins');
+}
+
 # ---- what a user has made of a view stays his: a refresh writes the difference into the same table ----
 {
 	execute('postgres', 'CREATE INDEX mine ON of_l (v) WITH (fillfactor = 70)', 'ALTER TABLE of_l SET (autovacuum_vacuum_threshold = 7)');

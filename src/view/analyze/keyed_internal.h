@@ -68,7 +68,7 @@ typedef struct TdTopEquality
 	Node	   *right;
 	Bitmapset  *reduces;
 	Bitmapset  *nullable;
-	bool		full;			/* in ON of a FULL JOIN, */
+	bool		full;			/* in ON of a FULL JOIN, a value of each of its sides, */
 	Bitmapset  *rels;			/* of these */
 } TdTopEquality;
 

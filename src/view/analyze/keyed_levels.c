@@ -45,7 +45,7 @@ typedef struct Place
 	Bitmapset  *reduces;		/* occurrences whose rows must fulfil a conjunct here */
 	Bitmapset  *nullable;		/* of this level: may be null-extended here */
 	TdSide		sides[2];		/* ON of an outer join */
-	bool		full;			/* of a FULL JOIN */
+	const JoinExpr *full;		/* of a FULL JOIN */
 	Bitmapset  *rels;			/* below that */
 } Place;
 
@@ -124,6 +124,46 @@ all_nullable(const Place *place)
 	return bms_union(place->nullable, place->level->outer_nullable);
 }
 
+static bool
+is_entry_of(Node *node, int rti)
+{
+	if (IsA(node, JoinExpr))
+		return is_entry_of(((JoinExpr *) node)->larg, rti) || is_entry_of(((JoinExpr *) node)->rarg, rti);
+	return castNode(RangeTblRef, node)->rtindex == rti;
+}
+
+/* Is it computed from that side of a join alone, and null where the side is null-extended? */
+static bool
+goes_with(Node *side, Node *expr)
+{
+	Bitmapset  *entries = pull_varnos(NULL, expr);
+	ListCell   *lc;
+	int			rti = -1;
+
+	if (IsA(expr, CoalesceExpr))
+	{
+		foreach(lc, ((CoalesceExpr *) expr)->args)
+		{
+			if (!goes_with(side, lfirst(lc)))
+				return false;
+		}
+		return true;
+	}
+	while ((rti = bms_next_member(entries, rti)) >= 0)
+	{
+		if (!is_entry_of(side, rti))
+			return false;
+	}
+	return !bms_is_empty(entries) && is_strict(expr);
+}
+
+/* A value of each side: a row without a partner has one of them, and the other one is null. */
+static bool
+joins_sides(const JoinExpr *join, Node *a, Node *b)
+{
+	return (goes_with(join->larg, a) && goes_with(join->rarg, b)) || (goes_with(join->larg, b) && goes_with(join->rarg, a));
+}
+
 static void
 enter_equality(TdKeyedWalk *walk, const Place *place, OpExpr *op)
 {
@@ -133,9 +173,9 @@ enter_equality(TdKeyedWalk *walk, const Place *place, OpExpr *op)
 	e->right = td_keyed_bare(lsecond(op->args));
 	e->reduces = place->reduces;
 	e->nullable = place->nullable;
-	e->full = place->full;
+	e->full = place->full != NULL;
 	e->rels = place->rels;
-	if (sides_are_one(op, e->left, e->right))
+	if (sides_are_one(op, e->left, e->right) && (!place->full || joins_sides(place->full, e->left, e->right)))
 		walk->equalities = lappend(walk->equalities, e);
 }
 
@@ -485,7 +525,7 @@ take_join(TdKeyedWalk *walk, TdLevel *level, JoinExpr *join)
 	Place		place = {
 		.level = level,
 		.nullable = both.nullable,
-		.full = join->jointype == JOIN_FULL,
+		.full = join->jointype == JOIN_FULL ? join : NULL,
 		.rels = both.rels
 	};
 

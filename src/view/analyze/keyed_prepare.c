@@ -388,6 +388,9 @@ forget_nulling(Node *node, void *context)
 /*
  * Nothing names a join any more, but the deparser still would, where the user did; and the alias of a join hides its tables from all that is added later
  * (keys, marks), which names these.  So joins have no alias, and columns are those of their tables in texts, too.
+ *
+ * Nor are columns given other names: a list of them, which the deparser also needs beside USING, names all columns of a table, and the text no longer fits
+ * when one is dropped that nothing reads.
  */
 static bool
 forget_join_names(Node *node, void *unused)
@@ -404,10 +407,14 @@ forget_join_names(Node *node, void *unused)
 	{
 		((JoinExpr *) node)->alias = NULL;
 		((JoinExpr *) node)->join_using_alias = NULL;
+		((JoinExpr *) node)->usingClause = NIL;		/* its conditions say it */
 	}
 	if (IsA(node, RangeTblEntry))
 	{
 		RangeTblEntry *rte = (RangeTblEntry *) node;
+
+		if (rte->rtekind == RTE_RELATION && rte->alias)
+			rte->alias = makeAlias(rte->alias->aliasname, NIL);
 
 		if (rte->rtekind == RTE_JOIN)
 		{

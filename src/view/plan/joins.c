@@ -150,9 +150,9 @@ widen_join(Level *level, JoinExpr *expr)
 		add_columns(&w, join, &left, join->joinleftcols, nmerged, nmerged + 1);
 		add_columns(&w, join, &right, join->joinrightcols, nmerged, nleft + 1);
 		join->joinaliasvars = w.vars;
-		join->eref->colnames = w.names;
+		join->eref = makeAlias(join->eref->aliasname, w.names);	/* trees that are copied by a mutator share it with what they were copied from */
 		if (join->alias && join->alias->colnames)
-			join->alias->colnames = w.aliases;
+			join->alias = makeAlias(join->alias->aliasname, w.aliases);
 		level->numbers[expr->rtindex - 1] = w.numbers;
 	}
 	join->joinleftcols = left.columns;
