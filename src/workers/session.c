@@ -68,7 +68,7 @@ td_workers_require(void)
 	if (td_shared != NULL)
 		return;
 	not_loaded(&err);
-	td_error_raise(&err);
+	td_error_raise_own(&err);
 }
 
 /* ---- waking ---- */

@@ -135,6 +135,7 @@ as_exists(const SubLink *sublink)
 	lsecond(op->args) = get_tle_by_resno(query->targetList, y->paramid)->expr;
 	query->jointree->quals = and_also(query->jointree->quals, (Node *) op);
 	query->targetList = NIL;
+	query->sortClause = NIL;	/* by what is selected no more */
 	exists->subLinkType = EXISTS_SUBLINK;
 	exists->testexpr = NULL;
 	exists->operName = NIL;

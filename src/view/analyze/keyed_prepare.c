@@ -415,7 +415,6 @@ forget_join_names(Node *node, void *unused)
 
 		if (rte->rtekind == RTE_RELATION && rte->alias)
 			rte->alias = makeAlias(rte->alias->aliasname, NIL);
-
 		if (rte->rtekind == RTE_JOIN)
 		{
 			rte->alias = NULL;
