@@ -306,5 +306,6 @@ DROP ROLE tv_anna, tv_bob, tv_watch;
 
 -- the checkpoint of each tick is an UPDATE of tapdata.group_state
 SELECT is(count(*), 0::bigint, 'no constraint is evaluated at each tick') FROM pg_constraint WHERE conrelid = 'tapdata.group_state'::regclass AND contype = 'c';
-SELECT alike(public.failure($$UPDATE tapdata.group_state SET status = 'strange'$$), '23514: %', 'a status is checked all the same, when it is set');
+-- an INSERT, as the last group may be gone already: the supervisor drops it once it has no views
+SELECT alike(public.failure($$INSERT INTO tapdata.group_state (view_group, status) VALUES (-1, 'strange')$$), '23514: %', 'a status is checked all the same, when it is set');
 SELECT * FROM finish();
