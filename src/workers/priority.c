@@ -9,6 +9,9 @@
  *		session of the operating system, so an autogroup of its own: its own nice
  *		value alone changes nothing.  Where a control group has a share of the CPUs
  *		(containers) there are no autogroups, and nice values count.  Both are set.
+ *		Shares are kept over milliseconds; who has the CPU of the two that want it at
+ *		once, each woken a hundred times a second, is up to SCHED_BATCH: a process
+ *		that has it does not take the CPU from another when it wakes up.
  *
  *		An autogroup's can be taken back by those who have no privilege, so a worker
  *		need not starve: view and capture workers give way until they have been busy
@@ -28,6 +31,7 @@
 #include "postgres.h"
 
 #include <fcntl.h>
+#include <sched.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -48,6 +52,7 @@ static volatile sig_atomic_t told = 0;	/* nice value that the kernel took last; 
 
 static void long_busy(void);
 static void tell(int nice);
+static void wake_politely(bool politely);
 
 void
 td_worker_give_way(TdWorkerKind kind)
@@ -116,6 +121,7 @@ tell(int nice)
 	int			saved = errno;
 	int			fd;
 
+	wake_politely(nice > 0);
 	if (told == nice || told < 0)
 		return;
 	fd = open("/proc/self/autogroup", O_WRONLY | O_CLOEXEC);
@@ -126,4 +132,19 @@ tell(int nice)
 	if (fd >= 0)
 		close(fd);
 	errno = saved;
+}
+
+/* Needs no privilege in either direction, and leaves the nice value alone (sched(7)). */
+static void
+wake_politely(bool politely)
+{
+#ifdef SCHED_BATCH
+	static volatile sig_atomic_t done = false;
+	struct sched_param none = {0};
+	int			saved = errno;
+
+	if (done != politely && sched_setscheduler(0, politely ? SCHED_BATCH : SCHED_OTHER, &none) == 0)
+		done = politely;
+	errno = saved;
+#endif
 }

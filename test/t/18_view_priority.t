@@ -36,9 +36,21 @@ becomes($_, 10, "a $_ worker that has nothing to do gives way") for qw(view capt
 is(getpriority(0, (worker_pids($_))[0]), getpriority(0, (worker_pids('launcher'))[0]) + 5, "a $_ worker, where nice values count") for qw(view capture);
 becomes('supervisor', 0, 'a supervisor does not');
 
+# The scheduling policy of the only worker of that kind: field 41 of /proc/<pid>/stat, counted from behind the name.
+sub policy_of
+{
+	my ($kind) = @_;
+	open my $in, '<', '/proc/' . (worker_pids($kind))[0] . '/stat' or return 'gone';
+	return (split ' ', <$in> =~ s/.*\) //r)[38] == 3 ? 'batch' : 'normal';
+}
+
+is(policy_of($_), 'batch', "a $_ worker does not take the CPU from a session when it wakes up") for qw(view capture);
+is(policy_of('supervisor'), 'normal', 'a supervisor may');
+
 # 20 rows of 0.1 s, at two places of one tick
 execute('postgres', q{SELECT tapdata.create_view('slow', 'SELECT g, sum(slowly(v)) AS s FROM base GROUP BY g')}, q{SELECT tapdata.wait_view('slow')}, 'INSERT INTO base SELECT 2, i FROM generate_series(1, 20) i');
 becomes('view', 0, 'a long tick has the priority of a session');
+is(policy_of('view'), 'normal', 'also when it wakes up');
 becomes('capture', 10, 'who only waits for it has not');
 execute('postgres', q{SELECT tapdata.wait_view('slow')});
 is(value('postgres', 'SELECT sum(s) FROM slow'), value('postgres', 'SELECT sum(v) FROM base'), 'and ends');
@@ -50,5 +62,6 @@ execute('postgres', q{SELECT tapdata.wait_view('slower')});
 
 execute('postgres', 'ALTER SYSTEM SET tapdata.nice = 0', 'SELECT pg_reload_conf()');
 becomes($_, 0, "tapdata.nice = 0 is taken over: $_") for qw(view capture);
+is(policy_of($_), 'normal', "also the policy: $_") for qw(view capture);
 finish();
 done_testing();

@@ -19,7 +19,7 @@ quiet();
 my ($full) = pgbench_run($pg, 10, '');
 my $rate = int($full * 0.7);
 my (%p99, %queued);
-for my $round (1 .. rounds(15))
+for my $round (1 .. rounds(21))
 {
 	for my $side ($round % 2 ? qw(without with) : qw(with without))
 	{
