@@ -37,6 +37,8 @@
 
 #include "view/sql/sql_internal.h"
 
+#define FEW_ROWS 100			/* of a part */
+
 /* ---- making ---- */
 
 /* As the extension, then given to the caller. */
@@ -83,26 +85,39 @@ make_part(Query *query, TdShape *shape, const List *order, int n, void *arg)
 	return view->relation;
 }
 
-/* Those of its rows are sought that lie between two bounds, by the query that is left, or by another part. */
-static void
-make_range_indexes(const TdParts *parts, TdShape *rest)
+static int
+more_columns(const ListCell *a, const ListCell *b)
 {
-	List	   *shapes = list_make1(rest);
-	ListCell   *lp,
-			   *ls;
+	return bms_num_members(((TdWant *) lfirst(b))->attnums) - bms_num_members(((TdWant *) lfirst(a))->attnums);
+}
 
-	foreach(lp, parts->list)
-		shapes = lappend(shapes, ((TdPart *) lfirst(lp))->shape);
-	foreach(lp, parts->list)
+/* So few that reading them all takes no longer than finding some.  Parts of one row have a key, which serves for all columns. */
+static bool
+has_few_rows(const TdShape *shape)
+{
+	return shape->topk && !shape->topk->ties && shape->topk->count <= FEW_ROWS;
+}
+
+/* By which the query that is left, and other parts, find rows of parts.  Those on more columns first: they serve for fewer. */
+static void
+make_wanted_indexes(const TdParts *parts, const TdShape *rest)
+{
+	List	   *wants = parts->list ? td_indexes_wanted(rest) : NIL;
+	ListCell   *lc,
+			   *lw;
+
+	foreach(lc, parts->list)
+		wants = list_concat(wants, td_indexes_wanted(((TdPart *) lfirst(lc))->shape));
+	list_sort(wants, more_columns);
+	foreach(lc, parts->list)
 	{
-		const TdPart *part = lfirst(lp);
-		Bitmapset  *columns = NULL;
-		int			attnum = -1;
+		const TdPart *part = lfirst(lc);
 
-		foreach(ls, shapes)
-			columns = bms_add_members(columns, td_range_columns(lfirst(ls), part->view->relation));
-		while ((attnum = bms_next_member(columns, attnum)) >= 0)
-			td_view_create_range(part->view->relation, attnum);
+		foreach(lw, has_few_rows(part->shape) ? NIL : wants)
+		{
+			if (((TdWant *) lfirst(lw))->relid == part->view->relation && !td_index_is_there(lfirst(lw)))
+				td_view_create_wanted(td_part_indexes(lfirst(lw)));
+		}
 	}
 }
 
@@ -124,7 +139,7 @@ td_parts_shape(Query *query, TdParts *parts, bool allow_full)
 	if (parts->rest == NULL && shape != NULL)
 		return shape;
 	shape = td_query_shape(parts->rest ? parts->rest : query, GetUserId(), allow_full);
-	make_range_indexes(parts, shape);
+	make_wanted_indexes(parts, shape);
 	return shape;
 }
 
@@ -210,7 +225,7 @@ planned(Query *query)
 static List *
 explain_space(List *rows, const TdPart *part, const List *order)
 {
-	TdExplained *e = palloc(sizeof(TdExplained));
+	TdExplained *e = palloc0(sizeof(TdExplained));
 	const Plan *plan = planned(part->query);
 	char	   *spared = td_explain_spared(part->shape, order);
 
@@ -255,7 +270,7 @@ explain_runs(List *rows, const char *node, int32 view)
 	foreach(lc, td_view_runs(view))
 	{
 		const TdPair *run = lfirst(lc);
-		TdExplained *e = palloc(sizeof(TdExplained));
+		TdExplained *e = palloc0(sizeof(TdExplained));
 
 		e->node = pstrdup(node);
 		e->strategy = run->name;
@@ -306,7 +321,7 @@ explain_parts(TdShape *top, int32 id, const List *parts)
 static List *
 explain_refusal(List *rows, Query *query)
 {
-	TdExplained *e = palloc(sizeof(TdExplained));
+	TdExplained *e = palloc0(sizeof(TdExplained));
 	TdError		err = {0};
 
 	if (!td_query_refused(query, GetUserId(), &err))
