@@ -189,7 +189,7 @@ td_index_is_there(const TdWant *want)
 	return OidIsValid(find_index(want->relid, want->attnums));
 }
 
-/* The indexes of a part by which rows are found, as far as it can have them; NULL = one of them is not there, or it can have none. */
+/* The indexes of a part by which rows are found, as far as it has them; NULL = it has none. */
 static char *
 serving_part(const TdWant *want)
 {
@@ -202,9 +202,8 @@ serving_part(const TdWant *want)
 		const TdWant *one = lfirst(lc);
 		Oid			index = find_index(one->relid, one->attnums);
 
-		if (!OidIsValid(index))
-			return NULL;
-		appendStringInfo(&names, "%s%s", names.len ? " with " : "", get_rel_name(index));
+		if (OidIsValid(index))
+			appendStringInfo(&names, "%s%s", names.len ? " with " : "", get_rel_name(index));
 	}
 	return names.len ? names.data : NULL;
 }
@@ -265,7 +264,7 @@ serving(const TdWant *want)
 static char *
 missing_of_part(const TdWant *want)
 {
-	return td_part_indexes(want) ? "there is none, as it has few rows: it is read whole" : "no index is sure to take all values of these columns: it is read whole";
+	return td_part_indexes(want) ? "there is none, as it has few rows, or many to a value: it is read whole" : "no index is sure to take all values of these columns: it is read whole";
 }
 
 void

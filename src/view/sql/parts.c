@@ -38,6 +38,7 @@
 #include "view/sql/sql_internal.h"
 
 #define FEW_ROWS 100			/* of a part */
+#define MANY_EQUAL 1000			/* rows that have the same value */
 
 /* ---- making ---- */
 
@@ -85,6 +86,23 @@ make_part(Query *query, TdShape *shape, const List *order, int n, void *arg)
 	return view->relation;
 }
 
+/* As the planner sees it; the query reads tables of parts.  column: the values that it has there; NULL = all of it. */
+static Plan *
+planned(Query *query, const char *column)
+{
+	int			level = td_pin_path();
+	char	   *sql = td_query_sql(query);
+	RawStmt    *raw;
+	Plan	   *plan;
+
+	if (column)
+		sql = psprintf("SELECT DISTINCT q.%s FROM (%s) q", quote_identifier(column), sql);
+	raw = linitial_node(RawStmt, pg_parse_query(sql));
+	plan = pg_plan_query(linitial_node(Query, pg_analyze_and_rewrite_fixedparams(raw, sql, NULL, 0, NULL)), sql, 0, NULL)->planTree;
+	AtEOXact_GUC(false, level);
+	return plan;
+}
+
 static int
 more_columns(const ListCell *a, const ListCell *b)
 {
@@ -96,6 +114,33 @@ static bool
 has_few_rows(const TdShape *shape)
 {
 	return shape->topk && !shape->topk->ties && shape->topk->count <= FEW_ROWS;
+}
+
+/* Those of one hash are a chain of pages that each new one goes along: so many that it would read as many rows to find some. */
+static bool
+hashes_well(const TdPart *part, const TdWant *index)
+{
+	const char *column = get_attname(index->relid, bms_singleton_member(index->attnums), false);
+
+	return planned(part->query, NULL)->plan_rows <= MANY_EQUAL * planned(part->query, column)->plan_rows;
+}
+
+static void
+make_wanted(const TdPart *part, const TdWant *want)
+{
+	List	   *indexes = NIL;
+	ListCell   *lc;
+
+	if (want->relid != part->view->relation || td_index_is_there(want))
+		return;
+	foreach(lc, td_part_indexes(want))
+	{
+		TdWant	   *index = lfirst(lc);
+
+		if (!td_index_is_there(index) && (!index->hash || hashes_well(part, index)))
+			indexes = lappend(indexes, index);
+	}
+	td_view_create_wanted(indexes);
 }
 
 /* By which the query that is left, and other parts, find rows of parts.  Those on more columns first: they serve for fewer. */
@@ -114,10 +159,7 @@ make_wanted_indexes(const TdParts *parts, const TdShape *rest)
 		const TdPart *part = lfirst(lc);
 
 		foreach(lw, has_few_rows(part->shape) ? NIL : wants)
-		{
-			if (((TdWant *) lfirst(lw))->relid == part->view->relation && !td_index_is_there(lfirst(lw)))
-				td_view_create_wanted(td_part_indexes(lfirst(lw)));
-		}
+			make_wanted(part, lfirst(lw));
 	}
 }
 
@@ -207,26 +249,12 @@ td_parts_follow(const TdView *view)
 
 /* ---- explaining ---- */
 
-/* As the planner sees it; the query reads tables of parts. */
-static Plan *
-planned(Query *query)
-{
-	int			level = td_pin_path();
-	char	   *sql = td_query_sql(query);
-	RawStmt    *raw = linitial_node(RawStmt, pg_parse_query(sql));
-	Query	   *again = linitial_node(Query, pg_analyze_and_rewrite_fixedparams(raw, sql, NULL, 0, NULL));
-	Plan	   *plan = pg_plan_query(again, sql, 0, NULL)->planTree;
-
-	AtEOXact_GUC(false, level);
-	return plan;
-}
-
 /* A part may be much larger than the few rows that are read of it. */
 static List *
 explain_space(List *rows, const TdPart *part, const List *order)
 {
 	TdExplained *e = palloc0(sizeof(TdExplained));
-	const Plan *plan = planned(part->query);
+	const Plan *plan = planned(part->query, NULL);
 	char	   *spared = td_explain_spared(part->shape, order);
 
 	e->node = pstrdup("    space");

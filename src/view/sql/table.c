@@ -416,7 +416,7 @@ td_view_create_order(const TdViewName *name, const List *order)
 	td_view_create_index(name->schema_oid, name->table, "order", psprintf("(%s)", td_order_text(table, order, td_order_needed(table, order))));
 }
 
-/* Of a part: others find its rows by these indexes, of TdWant *; those that are not there yet. */
+/* Of a part: others find its rows by these indexes. */
 void
 td_view_create_wanted(const List *indexes)
 {
@@ -428,8 +428,7 @@ td_view_create_wanted(const List *indexes)
 	{
 		const TdWant *index = lfirst(lc);
 
-		if (!td_index_is_there(index))
-			td_view_create_index(get_rel_namespace(index->relid), get_rel_name(index->relid), "found", td_want_text(index));
+		td_view_create_index(get_rel_namespace(index->relid), get_rel_name(index->relid), "found", td_want_text(index));
 	}
 	td_catalog_leave(&scope);
 }
