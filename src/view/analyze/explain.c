@@ -304,9 +304,9 @@ keyed_columns(const TdShape *shape)
 	return text.data;
 }
 
-/* The columns of occurrence n that conditions compare with another one's. */
+/* The columns of occurrence n that conditions compare with those of another one (0 = of any). */
 static Bitmapset *
-columns_compared(const List *quals, int n)
+columns_equal(const List *quals, int n, int other)
 {
 	Bitmapset  *attnums = NULL;
 	Var		   *a,
@@ -317,12 +317,48 @@ columns_compared(const List *quals, int n)
 	{
 		if (!td_equal_columns(lfirst(lc), &a, &b) || a->varno == b->varno)
 			continue;
-		if (a->varno == n)
+		if (a->varno == n && (other == 0 || b->varno == other))
 			attnums = bms_add_member(attnums, a->varattno);
-		if (b->varno == n)
+		if (b->varno == n && (other == 0 || a->varno == other))
 			attnums = bms_add_member(attnums, b->varattno);
 	}
 	return attnums;
+}
+
+/* Each index of an occurrence once. */
+static void
+explain_found(List **rows, const TdOccurrence *o, List **told, Bitmapset *attnums, const char *purpose)
+{
+	ListCell   *lc;
+
+	foreach(lc, *told)
+	{
+		if (bms_equal(lfirst(lc), attnums))
+			return;
+	}
+	*told = lappend(*told, attnums);
+	td_explain_index(rows, 2, td_index_wanted(o->relid, attnums, 0), purpose);
+}
+
+/* Changes of others lead to the key by way of it: the columns of it by which they do. */
+static void
+explain_ways(List **rows, const TdShape *shape, const TdOccurrence *o, List **told)
+{
+	for (int i = 0; i < shape->noccurrences; i++)
+	{
+		const TdLineage *lineage = &shape->keyed->private->lineage[i];
+		int			last = i + 1;
+		ListCell   *lc;
+
+		foreach(lc, lineage->path)
+		{
+			Bitmapset  *attnums = lfirst_int(lc) == o->n ? columns_equal(lineage->quals, o->n, last) : NULL;
+
+			if (attnums)
+				explain_found(rows, o, told, attnums, psprintf("to find the key for changes of r%d", i + 1));
+			last = lfirst_int(lc);
+		}
+	}
 }
 
 /* How its changes lead to the key, and the index by which the rows of a key are found in it. */
@@ -331,6 +367,7 @@ explain_lineage(List **rows, const TdShape *shape, const TdOccurrence *o)
 {
 	const TdLineage *lineage = &shape->keyed->private->lineage[o->n - 1];
 	Bitmapset  *own = NULL;
+	List	   *told = NIL;
 	StringInfoData detail;
 	ListCell   *lc;
 
@@ -358,11 +395,12 @@ explain_lineage(List **rows, const TdShape *shape, const TdOccurrence *o)
 		}
 	}
 	else
-		own = columns_compared(lineage->quals, o->n);
+		own = columns_equal(lineage->quals, o->n, 0);
 	foreach(lc, lineage->compared)
-		td_explain_index(rows, 2, td_index_wanted(o->relid, lfirst(lc), 0), "to find its rows for rows of another table");
+		explain_found(rows, o, &told, lfirst(lc), "to find its rows for rows of another table");
 	if (own)
-		td_explain_index(rows, 2, td_index_wanted(o->relid, own, 0), "to find its rows for a key");
+		explain_found(rows, o, &told, own, "to find its rows for a key");
+	explain_ways(rows, shape, o, &told);
 }
 
 static void
