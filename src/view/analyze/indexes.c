@@ -76,30 +76,30 @@ is_unique_on(Relation index, const Bitmapset *leading)
 }
 
 static bool
-index_serves(Oid relid, Oid index_id, const Bitmapset *attnums)
+index_serves(const TdWant *want, Oid index_id)
 {
 	Relation	index = index_open(index_id, AccessShareLock);
-	bool		usable = index->rd_index->indisvalid && (index->rd_rel->relam == BTREE_AM_OID || index->rd_rel->relam == HASH_AM_OID) &&
-		RelationGetIndexPredicate(index) == NIL;
-	Bitmapset  *leading = usable ? leading_columns(index, attnums) : NULL;
-	bool		finds_all = leading && (bms_equal(leading, attnums) || is_unique_on(index, leading));
+	bool		hash = index->rd_rel->relam == HASH_AM_OID && !want->ordered;
+	bool		usable = index->rd_index->indisvalid && (index->rd_rel->relam == BTREE_AM_OID || hash) && RelationGetIndexPredicate(index) == NIL;
+	Bitmapset  *leading = usable ? leading_columns(index, want->attnums) : NULL;
+	bool		finds_all = leading && (bms_equal(leading, want->attnums) || is_unique_on(index, leading));
 
 	index_close(index, NoLock);
-	return finds_all || (leading && !td_is_of_part(relid) && td_rows_per_value(relid, leading) <= FEW_ROWS);
+	return finds_all || (leading && !td_is_of_part(want->relid) && td_rows_per_value(want->relid, leading) <= FEW_ROWS);
 }
 
 /* InvalidOid = none. */
 static Oid
-find_index(Oid relid, const Bitmapset *attnums)
+find_index(const TdWant *want)
 {
-	Relation	rel = table_open(relid, AccessShareLock);
+	Relation	rel = table_open(want->relid, AccessShareLock);
 	List	   *indexes = RelationGetIndexList(rel);
 	Oid			found = InvalidOid;
 	ListCell   *lc;
 
 	foreach(lc, indexes)
 	{
-		if (!OidIsValid(found) && index_serves(relid, lfirst_oid(lc), attnums))
+		if (!OidIsValid(found) && index_serves(want, lfirst_oid(lc)))
 			found = lfirst_oid(lc);
 	}
 	table_close(rel, NoLock);
@@ -131,51 +131,69 @@ are_of_key(Oid relid, const Bitmapset *attnums)
 	return found;
 }
 
-/* Can a btree on it fail for no value?  *type: what it is of. */
+/* Can a btree on it fail for no value? */
 static bool
-is_short_column(Oid relid, AttrNumber attnum, Oid *type)
+is_short_column(Oid relid, AttrNumber attnum)
 {
+	Oid			type,
+				collation;
 	int32		typmod;
-	Oid			collation;
 
-	get_atttypetypmodcoll(relid, attnum, type, &typmod, &collation);
-	return td_type_ordered(*type) && td_is_short(*type, typmod);
+	get_atttypetypmodcoll(relid, attnum, &type, &typmod, &collation);
+	return td_type_ordered(type) && td_is_short(type, typmod);
 }
 
-/* As the column is indexed: with the rest of a btree, by its hash, or not at all. */
-static void
-sort_column(const TdWant *want, AttrNumber attnum, bool of_key, Bitmapset **fit, Bitmapset **hashed)
+static bool
+is_hashable(Oid relid, AttrNumber attnum)
 {
-	Oid			type;
-	bool		is_short = is_short_column(want->relid, attnum, &type);
+	return OidIsValid(lookup_type_cache(get_atttype(relid, attnum), TYPECACHE_HASH_PROC)->hash_proc);
+}
 
-	if (of_key || (is_short && bms_num_members(*fit) < MANY_SHORT))
-		*fit = bms_add_member(*fit, attnum);
-	else if (!is_short && !want->ordered && *hashed == NULL && OidIsValid(lookup_type_cache(type, TYPECACHE_HASH_PROC)->hash_proc))
-		*hashed = bms_make_singleton(attnum);
+/* The columns of a btree that no value fails: those that are short, as many as fit. */
+static Bitmapset *
+short_columns(const TdWant *want)
+{
+	Bitmapset  *columns = NULL;
+	int			attnum = -1;
+
+	while ((attnum = bms_next_member(want->attnums, attnum)) >= 0)
+	{
+		if (is_short_column(want->relid, attnum) && bms_num_members(columns) < MANY_SHORT)
+			columns = bms_add_member(columns, attnum);
+	}
+	return columns;
+}
+
+/* The first column that may be long, and whose values can be hashed; 0 = none. */
+static AttrNumber
+hashed_column(const TdWant *want)
+{
+	int			attnum = -1;
+
+	while ((attnum = bms_next_member(want->attnums, attnum)) >= 0)
+	{
+		if (!is_short_column(want->relid, attnum) && is_hashable(want->relid, attnum))
+			return attnum;
+	}
+	return 0;
 }
 
 List *
 td_part_indexes(const TdWant *want)
 {
-	bool		of_key = are_of_key(want->relid, want->attnums);
-	Bitmapset  *fit = NULL,
-			   *hashed = NULL;
+	Bitmapset  *fit = short_columns(want);
+	bool		all = bms_equal(fit, want->attnums);
+	AttrNumber	last = all && want->last && is_short_column(want->relid, want->last) ? want->last : 0;
+	AttrNumber	hashed = all || want->ordered ? 0 : hashed_column(want);
 	List	   *indexes = NIL;
-	int			attnum = -1;
-	Oid			type;
 
-	while ((attnum = bms_next_member(want->attnums, attnum)) >= 0)
-		sort_column(want, attnum, of_key, &fit, &hashed);
+	if (!all && are_of_key(want->relid, want->attnums))
+		return list_make1(td_index_wanted(want->relid, want->attnums, 0));
 	if (fit)
-	{
-		bool		sorted = want->last != 0 && bms_equal(fit, want->attnums) && is_short_column(want->relid, want->last, &type);
-
-		indexes = lappend(indexes, td_index_wanted(want->relid, fit, sorted ? want->last : 0));
-	}
+		indexes = lappend(indexes, td_index_wanted(want->relid, fit, last));
 	if (hashed)
 	{
-		TdWant	   *other = td_index_wanted(want->relid, hashed, 0);
+		TdWant	   *other = td_index_wanted(want->relid, bms_make_singleton(hashed), 0);
 
 		other->hash = true;
 		indexes = lappend(indexes, other);
@@ -186,7 +204,7 @@ td_part_indexes(const TdWant *want)
 bool
 td_index_is_there(const TdWant *want)
 {
-	return OidIsValid(find_index(want->relid, want->attnums));
+	return OidIsValid(find_index(want));
 }
 
 /* The indexes of a part by which rows are found, as far as it has them; NULL = it has none. */
@@ -199,8 +217,7 @@ serving_part(const TdWant *want)
 	initStringInfo(&names);
 	foreach(lc, td_part_indexes(want))
 	{
-		const TdWant *one = lfirst(lc);
-		Oid			index = find_index(one->relid, one->attnums);
+		Oid			index = find_index(lfirst(lc));
 
 		if (OidIsValid(index))
 			appendStringInfo(&names, "%s%s", names.len ? " with " : "", get_rel_name(index));
@@ -253,7 +270,7 @@ is_wanted_already(const List *rows, const char *node)
 static char *
 serving(const TdWant *want)
 {
-	Oid			index = find_index(want->relid, want->attnums);
+	Oid			index = find_index(want);
 
 	if (OidIsValid(index))
 		return get_rel_name(index);

@@ -104,9 +104,15 @@ planned(Query *query, const char *column)
 }
 
 static int
+columns_of(const TdWant *want)
+{
+	return 2 * bms_num_members(want->attnums) + (want->last != 0);
+}
+
+static int
 more_columns(const ListCell *a, const ListCell *b)
 {
-	return bms_num_members(((TdWant *) lfirst(b))->attnums) - bms_num_members(((TdWant *) lfirst(a))->attnums);
+	return columns_of(lfirst(b)) - columns_of(lfirst(a));
 }
 
 /* So few that reading them all takes no longer than finding some.  Parts of one row have a key, which serves for all columns. */
