@@ -226,13 +226,30 @@ extern List *td_twin_proofs(Oid twin);	/* those that the definition of a twin ha
 /* The analysed query of a view's twin with the twins in it replaced by the tables of their views; keeps AccessShareLock on nothing. */
 extern Query *td_twin_query(Oid twin);
 
+/* An index by which rows of a table are found. */
+typedef struct TdWant
+{
+	Oid			relid;
+	Bitmapset  *attnums;		/* the columns by which they are sought */
+	AttrNumber	last;			/* by which those found are sorted, 0 = none */
+	bool		ordered;		/* they lie between two values, or are the first */
+	bool		hash;
+} TdWant;
+
 /* Rows of explain_query: (node, strategy, detail), of TdExplained *. */
 typedef struct TdExplained
 {
 	char	   *node;
 	char	   *strategy;
 	char	   *detail;
+	TdWant	   *want;			/* an index that is missing; NULL = the row is not about such a one */
 } TdExplained;
+
+/* indexes.c: those that a view wants and that are not there; of a part, they have to be made with it */
+extern List *td_indexes_wanted(const TdShape *shape);	/* of TdWant * */
+extern List *td_part_indexes(const TdWant *want);	/* of TdWant *: what a part can have of it */
+extern bool td_index_is_there(const TdWant *want);
+extern char *td_want_text(const TdWant *want);
 
 extern List *td_explain(const TdShape *shape);
 extern char *td_explain_spared(const TdShape *part, const List *order);	/* the index without which a part would not be needed; NULL = it is */

@@ -151,6 +151,8 @@ unlike(plan_of('SELECT d.id, d.n, p.most FROM sold d, shop p WHERE d.n > p.most'
 unlike(plan_of('SELECT d.id, d.n FROM sold d, shop p WHERE d.n > p.most AND d.shop <> p.id'), qr/bound/, 'nor those of two conditions');
 like(plan_of(q{SELECT s.part, s.shop, (SELECT sum(d.n) FROM sold d WHERE d.part = s.part AND d.shop = s.shop) AS n FROM stock s WHERE s.shop IN (SELECT p.id FROM shop p WHERE p.name LIKE 'a%')}),
 	qr/^  r\d public\.sold \| keys \| .*; if there is a row for it in r\d, r\d\n    index on public\.sold \(part, shop\)/m, 'a change that matches nothing touches no key');
+like(plan_of('SELECT id FROM shop WHERE most IN (SELECT n FROM sold)'), qr/^  r1 public\.shop \| keys \| .*\n    index on public\.shop \(id\) \| present .*\n    index on public\.shop \(most\) \| wanted \| to find the key for changes of r2; CREATE INDEX ON public\.shop \(most\);\n  r2 public\.sold/m,
+	'rows that lead to the key');
 
 server('drop');
 done_testing();

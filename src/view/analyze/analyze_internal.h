@@ -192,8 +192,10 @@ extern void td_fingerprint_children(StringInfo text, Oid relid);
 /* statistics.c */
 extern double td_rows_per_value(Oid relid, const Bitmapset *columns);	/* rows that have the same values in these columns; 0 = not known */
 
-/* indexes.c: rows of explain_query on the index by which rows are found by these columns; more: behind them in the index */
-extern void td_explain_index(List **rows, int level, Oid relid, const Bitmapset *attnums, const char *more, const char *purpose);
+/* indexes.c: the index by which rows are found, and rows of explain_query on it */
+extern TdWant *td_index_wanted(Oid relid, Bitmapset *attnums, AttrNumber last);
+extern void td_explain_index(List **rows, int level, TdWant *want, const char *purpose);
+extern bool td_is_of_part(Oid relid);
 extern char *td_column_names(Oid relid, const Bitmapset *attnums);	/* "a, b" */
 
 /* explain.c, wal_cost.c */

@@ -30,7 +30,7 @@
 void
 td_explain_row(List **rows, int level, const char *node, const char *strategy, const char *detail)
 {
-	TdExplained *row = palloc(sizeof(TdExplained));
+	TdExplained *row = palloc0(sizeof(TdExplained));
 
 	row->node = psprintf("%*s%s", 2 * level, "", node);
 	row->strategy = pstrdup(strategy);
@@ -155,7 +155,11 @@ explain_probes(List **rows, const TdShape *shape, const TdOccurrence *o)
 	ListCell   *lc;
 
 	foreach(lc, probes)
-		td_explain_index(rows, 3, o->relid, ((Probe *) lfirst(lc))->attnums, "", psprintf("to find its rows for changes of r%d", ((Probe *) lfirst(lc))->from));
+	{
+		const Probe *probe = lfirst(lc);
+
+		td_explain_index(rows, 3, td_index_wanted(o->relid, probe->attnums, 0), psprintf("to find its rows for changes of r%d", probe->from));
+	}
 	if (probes == NIL && shape->noccurrences > 1 && td_range_columns(shape, o->relid) == NULL)
 		td_explain_row(rows, 3, "no equality", "scan", "a change of another table reads it whole");
 }
@@ -167,7 +171,12 @@ explain_ranges(List **rows, const TdShape *shape, const TdOccurrence *o)
 	int			attnum = -1;
 
 	while ((attnum = bms_next_member(columns, attnum)) >= 0)
-		td_explain_index(rows, 3, o->relid, bms_make_singleton(attnum), "", "to find its rows between an old and a new bound");
+	{
+		TdWant	   *want = td_index_wanted(o->relid, bms_make_singleton(attnum), 0);
+
+		want->ordered = true;
+		td_explain_index(rows, 3, want, "to find its rows between an old and a new bound");
+	}
 }
 
 static void
@@ -200,30 +209,31 @@ explain_join(List **rows, const TdShape *shape)
 
 /* ---- groups ---- */
 
-/* Columns of the group's key and the argument, where all are columns of one table. */
-static bool
-probe_columns(const TdShape *shape, const TdAggregate *a, Oid *relid, Bitmapset **keys, char **argument)
+/* Columns of the group's key and the argument, where all are columns of one table; else NULL. */
+static TdWant *
+group_wanted(const TdShape *shape, const TdAggregate *a)
 {
 	const TdOccurrence *o = &shape->occurrences[0];
 	Var		   *var = td_plain_column((Node *) a->argument);
+	Bitmapset  *keys = NULL;
+	TdWant	   *want;
 	ListCell   *lc;
 
 	if (shape->noccurrences != 1 || var == NULL)
-		return false;
-	*keys = NULL;
+		return NULL;
 	foreach(lc, shape->keys)
 	{
 		Var		   *key = td_plain_column(lfirst(lc));
 
 		if (key == NULL)
-			return false;
-		*keys = bms_add_member(*keys, key->varattno);
+			return NULL;
+		keys = bms_add_member(keys, key->varattno);
 	}
-	*relid = o->relid;
-	*argument = psprintf("%s%s", *keys ? ", " : "", quote_identifier(get_attname(o->relid, var->varattno, false)));
-	if (*keys == NULL)
-		*keys = bms_make_singleton(var->varattno), *argument = "";
-	return true;
+	if (keys)
+		return td_index_wanted(o->relid, keys, var->varattno);
+	want = td_index_wanted(o->relid, bms_make_singleton(var->varattno), 0);
+	want->ordered = true;
+	return want;
 }
 
 static void
@@ -239,9 +249,7 @@ explain_aggregate(List **rows, const TdShape *shape, const TdAggregate *a)
 	};
 	bool		extremum = a->kind == TD_AGG_MIN || a->kind == TD_AGG_MAX;
 	char	   *node = psprintf("%s(%s)", names[a->kind], a->argument ? expression_text(shape, (Node *) a->argument) : "*");
-	Oid			relid;
-	Bitmapset  *keys;
-	char	   *argument;
+	TdWant	   *want = extremum || !a->exact ? group_wanted(shape, a) : NULL;
 
 	if (extremum)
 		td_explain_row(rows, 1, node, "extremum", "compared; computed anew for a group when its extremum is taken away");
@@ -249,8 +257,8 @@ explain_aggregate(List **rows, const TdShape *shape, const TdAggregate *a)
 		td_explain_row(rows, 1, node, "added", "by adding and subtracting");
 	else
 		td_explain_row(rows, 1, node, "computed anew", "floating point: sums would drift, so each group touched is computed anew");
-	if ((extremum || !a->exact) && probe_columns(shape, a, &relid, &keys, &argument))
-		td_explain_index(rows, 2, relid, keys, argument, "to compute a group anew");
+	if (want)
+		td_explain_index(rows, 2, want, "to compute a group anew");
 }
 
 /* Keys by which a group may have to be computed anew: numerics are counted by their look, floats have another one at zero only. */
@@ -296,9 +304,9 @@ keyed_columns(const TdShape *shape)
 	return text.data;
 }
 
-/* The columns of occurrence n that conditions compare with another one's. */
+/* The columns of occurrence n that conditions compare with those of another one (0 = of any). */
 static Bitmapset *
-columns_compared(const List *quals, int n)
+columns_equal(const List *quals, int n, int other)
 {
 	Bitmapset  *attnums = NULL;
 	Var		   *a,
@@ -309,12 +317,48 @@ columns_compared(const List *quals, int n)
 	{
 		if (!td_equal_columns(lfirst(lc), &a, &b) || a->varno == b->varno)
 			continue;
-		if (a->varno == n)
+		if (a->varno == n && (other == 0 || b->varno == other))
 			attnums = bms_add_member(attnums, a->varattno);
-		if (b->varno == n)
+		if (b->varno == n && (other == 0 || a->varno == other))
 			attnums = bms_add_member(attnums, b->varattno);
 	}
 	return attnums;
+}
+
+/* Each index of an occurrence once. */
+static void
+explain_found(List **rows, const TdOccurrence *o, List **told, Bitmapset *attnums, const char *purpose)
+{
+	ListCell   *lc;
+
+	foreach(lc, *told)
+	{
+		if (bms_equal(lfirst(lc), attnums))
+			return;
+	}
+	*told = lappend(*told, attnums);
+	td_explain_index(rows, 2, td_index_wanted(o->relid, attnums, 0), purpose);
+}
+
+/* Changes of others lead to the key by way of it: the columns of it by which they do. */
+static void
+explain_ways(List **rows, const TdShape *shape, const TdOccurrence *o, List **told)
+{
+	for (int i = 0; i < shape->noccurrences; i++)
+	{
+		const TdLineage *lineage = &shape->keyed->private->lineage[i];
+		int			last = i + 1;
+		ListCell   *lc;
+
+		foreach(lc, lineage->path)
+		{
+			Bitmapset  *attnums = lfirst_int(lc) == o->n ? columns_equal(lineage->quals, o->n, last) : NULL;
+
+			if (attnums)
+				explain_found(rows, o, told, attnums, psprintf("to find the key for changes of r%d", i + 1));
+			last = lfirst_int(lc);
+		}
+	}
 }
 
 /* How its changes lead to the key, and the index by which the rows of a key are found in it. */
@@ -323,6 +367,7 @@ explain_lineage(List **rows, const TdShape *shape, const TdOccurrence *o)
 {
 	const TdLineage *lineage = &shape->keyed->private->lineage[o->n - 1];
 	Bitmapset  *own = NULL;
+	List	   *told = NIL;
 	StringInfoData detail;
 	ListCell   *lc;
 
@@ -350,11 +395,12 @@ explain_lineage(List **rows, const TdShape *shape, const TdOccurrence *o)
 		}
 	}
 	else
-		own = columns_compared(lineage->quals, o->n);
+		own = columns_equal(lineage->quals, o->n, 0);
 	foreach(lc, lineage->compared)
-		td_explain_index(rows, 2, o->relid, lfirst(lc), "", "to find its rows for rows of another table");
+		explain_found(rows, o, &told, lfirst(lc), "to find its rows for rows of another table");
 	if (own)
-		td_explain_index(rows, 2, o->relid, own, "", "to find its rows for a key");
+		explain_found(rows, o, &told, own, "to find its rows for a key");
+	explain_ways(rows, shape, o, &told);
 }
 
 static void

@@ -15,7 +15,6 @@
  */
 #include "postgres.h"
 
-#include "catalog/namespace.h"
 #include "miscadmin.h"
 #include "nodes/nodeFuncs.h"
 #include "utils/lsyscache.h"
@@ -115,13 +114,11 @@ rows_of_key(const TdShape *shape, int n)
 bool
 td_split_is_coarse(const TdShape *shape)
 {
-	Oid			parts = get_namespace_oid("tapdata_parts", true);
-
 	for (int i = 0; shape->keyed && !shape->topk && i < shape->noccurrences; i++)
 	{
 		const TdOccurrence *o = &shape->occurrences[i];
 
-		if (get_rel_namespace(o->relid) == parts || rows_of_key(shape, i + 1) > MANY_ROWS)
+		if (td_is_of_part(o->relid) || rows_of_key(shape, i + 1) > MANY_ROWS)
 			return true;
 	}
 	return false;

@@ -37,6 +37,9 @@
 
 #include "view/sql/sql_internal.h"
 
+#define FEW_ROWS 100			/* of a part */
+#define MANY_EQUAL 1000			/* rows that have the same value */
+
 /* ---- making ---- */
 
 /* As the extension, then given to the caller. */
@@ -83,26 +86,86 @@ make_part(Query *query, TdShape *shape, const List *order, int n, void *arg)
 	return view->relation;
 }
 
-/* Those of its rows are sought that lie between two bounds, by the query that is left, or by another part. */
-static void
-make_range_indexes(const TdParts *parts, TdShape *rest)
+/* As the planner sees it; the query reads tables of parts.  column: the values that it has there; NULL = all of it. */
+static Plan *
+planned(Query *query, const char *column)
 {
-	List	   *shapes = list_make1(rest);
-	ListCell   *lp,
-			   *ls;
+	int			level = td_pin_path();
+	char	   *sql = td_query_sql(query);
+	RawStmt    *raw;
+	Plan	   *plan;
 
-	foreach(lp, parts->list)
-		shapes = lappend(shapes, ((TdPart *) lfirst(lp))->shape);
-	foreach(lp, parts->list)
+	if (column)
+		sql = psprintf("SELECT DISTINCT q.%s FROM (%s) q", quote_identifier(column), sql);
+	raw = linitial_node(RawStmt, pg_parse_query(sql));
+	plan = pg_plan_query(linitial_node(Query, pg_analyze_and_rewrite_fixedparams(raw, sql, NULL, 0, NULL)), sql, 0, NULL)->planTree;
+	AtEOXact_GUC(false, level);
+	return plan;
+}
+
+static int
+columns_of(const TdWant *want)
+{
+	return 2 * bms_num_members(want->attnums) + (want->last != 0);
+}
+
+static int
+more_columns(const ListCell *a, const ListCell *b)
+{
+	return columns_of(lfirst(b)) - columns_of(lfirst(a));
+}
+
+/* So few that reading them all takes no longer than finding some.  Parts of one row have a key, which serves for all columns. */
+static bool
+has_few_rows(const TdShape *shape)
+{
+	return shape->topk && !shape->topk->ties && shape->topk->count <= FEW_ROWS;
+}
+
+/* Those of one hash are a chain of pages that each new one goes along: so many that it would read as many rows to find some. */
+static bool
+hashes_well(const TdPart *part, const TdWant *index)
+{
+	const char *column = get_attname(index->relid, bms_singleton_member(index->attnums), false);
+
+	return planned(part->query, NULL)->plan_rows <= MANY_EQUAL * planned(part->query, column)->plan_rows;
+}
+
+static void
+make_wanted(const TdPart *part, const TdWant *want)
+{
+	List	   *indexes = NIL;
+	ListCell   *lc;
+
+	if (want->relid != part->view->relation || td_index_is_there(want))
+		return;
+	foreach(lc, td_part_indexes(want))
 	{
-		const TdPart *part = lfirst(lp);
-		Bitmapset  *columns = NULL;
-		int			attnum = -1;
+		TdWant	   *index = lfirst(lc);
 
-		foreach(ls, shapes)
-			columns = bms_add_members(columns, td_range_columns(lfirst(ls), part->view->relation));
-		while ((attnum = bms_next_member(columns, attnum)) >= 0)
-			td_view_create_range(part->view->relation, attnum);
+		if (!td_index_is_there(index) && (!index->hash || hashes_well(part, index)))
+			indexes = lappend(indexes, index);
+	}
+	td_view_create_wanted(indexes);
+}
+
+/* By which the query that is left, and other parts, find rows of parts.  Those on more columns first: they serve for fewer. */
+static void
+make_wanted_indexes(const TdParts *parts, const TdShape *rest)
+{
+	List	   *wants = parts->list ? td_indexes_wanted(rest) : NIL;
+	ListCell   *lc,
+			   *lw;
+
+	foreach(lc, parts->list)
+		wants = list_concat(wants, td_indexes_wanted(((TdPart *) lfirst(lc))->shape));
+	list_sort(wants, more_columns);
+	foreach(lc, parts->list)
+	{
+		const TdPart *part = lfirst(lc);
+
+		foreach(lw, has_few_rows(part->shape) ? NIL : wants)
+			make_wanted(part, lfirst(lw));
 	}
 }
 
@@ -124,7 +187,7 @@ td_parts_shape(Query *query, TdParts *parts, bool allow_full)
 	if (parts->rest == NULL && shape != NULL)
 		return shape;
 	shape = td_query_shape(parts->rest ? parts->rest : query, GetUserId(), allow_full);
-	make_range_indexes(parts, shape);
+	make_wanted_indexes(parts, shape);
 	return shape;
 }
 
@@ -192,26 +255,12 @@ td_parts_follow(const TdView *view)
 
 /* ---- explaining ---- */
 
-/* As the planner sees it; the query reads tables of parts. */
-static Plan *
-planned(Query *query)
-{
-	int			level = td_pin_path();
-	char	   *sql = td_query_sql(query);
-	RawStmt    *raw = linitial_node(RawStmt, pg_parse_query(sql));
-	Query	   *again = linitial_node(Query, pg_analyze_and_rewrite_fixedparams(raw, sql, NULL, 0, NULL));
-	Plan	   *plan = pg_plan_query(again, sql, 0, NULL)->planTree;
-
-	AtEOXact_GUC(false, level);
-	return plan;
-}
-
 /* A part may be much larger than the few rows that are read of it. */
 static List *
 explain_space(List *rows, const TdPart *part, const List *order)
 {
-	TdExplained *e = palloc(sizeof(TdExplained));
-	const Plan *plan = planned(part->query);
+	TdExplained *e = palloc0(sizeof(TdExplained));
+	const Plan *plan = planned(part->query, NULL);
 	char	   *spared = td_explain_spared(part->shape, order);
 
 	e->node = pstrdup("    space");
@@ -255,7 +304,7 @@ explain_runs(List *rows, const char *node, int32 view)
 	foreach(lc, td_view_runs(view))
 	{
 		const TdPair *run = lfirst(lc);
-		TdExplained *e = palloc(sizeof(TdExplained));
+		TdExplained *e = palloc0(sizeof(TdExplained));
 
 		e->node = pstrdup(node);
 		e->strategy = run->name;
@@ -306,7 +355,7 @@ explain_parts(TdShape *top, int32 id, const List *parts)
 static List *
 explain_refusal(List *rows, Query *query)
 {
-	TdExplained *e = palloc(sizeof(TdExplained));
+	TdExplained *e = palloc0(sizeof(TdExplained));
 	TdError		err = {0};
 
 	if (!td_query_refused(query, GetUserId(), &err))

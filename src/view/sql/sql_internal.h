@@ -35,7 +35,7 @@ typedef struct TdViewName
 extern void td_view_name(const char *text, TdViewName *name, Oid *existing);	/* where it goes; existing: what is there */
 extern Oid	td_view_create_table(const TdViewName *name, const TdShape *shape, List *options); /* as the caller, with its key */
 extern void td_view_skip_statistics(const char *schema, const char *table);
-extern void td_view_create_range(Oid table, AttrNumber attnum);
+extern void td_view_create_wanted(const List *indexes);	/* of TdWant *, on a part */
 extern void td_view_create_order(const TdViewName *name, const List *order);	/* the index by which its first rows are read */
 extern Oid	td_view_create_twin(const char *draft_schema, const char *schema, const char *name, Oid table, const char *query);	/* owned by the caller, goes with the table */
 extern char *td_twin_name(const char *schema, const char *table);	/* one that is free */

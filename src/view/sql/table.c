@@ -416,14 +416,20 @@ td_view_create_order(const TdViewName *name, const List *order)
 	td_view_create_index(name->schema_oid, name->table, "order", psprintf("(%s)", td_order_text(table, order, td_order_needed(table, order))));
 }
 
-/* Of a part that is there already: a view above it seeks rows between two values of this column. */
+/* Of a part: others find its rows by these indexes. */
 void
-td_view_create_range(Oid table, AttrNumber attnum)
+td_view_create_wanted(const List *indexes)
 {
 	TdCatalogScope scope;
+	ListCell   *lc;
 
 	td_catalog_enter(&scope);
-	td_view_create_index(get_rel_namespace(table), get_rel_name(table), "range", psprintf("(%s)", quote_identifier(get_attname(table, attnum, false))));
+	foreach(lc, indexes)
+	{
+		const TdWant *index = lfirst(lc);
+
+		td_view_create_index(get_rel_namespace(index->relid), get_rel_name(index->relid), "found", td_want_text(index));
+	}
 	td_catalog_leave(&scope);
 }
 

@@ -56,7 +56,7 @@ sub wanted_indexes
 	{
 		my $rows = eval { $p->selectcol_arrayref(q{SELECT detail FROM tapdata.explain_query($1) WHERE strategy = 'wanted'}, undef, $query) };
 		if (!$rows) { die $@ if $p->state ne '0A000'; next }
-		for (map { /(CREATE INDEX ON (?!tapdata_parts)(.*));/ ? [$1, $2] : () } @$rows)
+		for (map { /(CREATE INDEX ON (.*));/ ? [$1, $2] : () } @$rows)
 		{
 			next if $made{ $_->[1] }++;
 			say_now(sprintf '%s: %.1f s', $_->[0], timed(sub { $p->do($_->[0]) }));
