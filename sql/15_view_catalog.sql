@@ -48,7 +48,7 @@ CREATE TABLE tapdata.view (
     created timestamptz NOT NULL DEFAULT now()
 );
 
-CREATE TABLE tapdata.view_state (            -- written by workers only, so that no tick waits for an open transaction of a session
+CREATE TABLE tapdata.view_state (            -- written by workers only, so that no tick waits for an open transaction of a session (but one that has dropped the view)
     view integer PRIMARY KEY REFERENCES tapdata.view ON DELETE CASCADE,
     status text NOT NULL DEFAULT 'created' CHECK (status IN ('created', 'snapshot', 'streaming', 'failed')),
     since timestamptz NOT NULL DEFAULT now(),

@@ -7,7 +7,9 @@
  * NOTES
  *		View and fill workers, in the transaction of the tick or of the fill; the
  *		status of a group also by the supervisor.  Sessions write nothing here but
- *		by deleting a view, so no tick waits for an open transaction.
+ *		by deleting a view: what a tick has to say of a view waits for a transaction
+ *		that has dropped it and is open, and so does the group.  Nothing else waits for
+ *		an open transaction.
  *
  * IDENTIFICATION
  *		src/catalog/view_state.c
