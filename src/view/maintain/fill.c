@@ -243,6 +243,7 @@ plan_member(TdKeeper *k, TdMember *m)
 	{
 		td_view_set_status(m->id, "failed", NULL, &err);
 		m->wants_fill = false;
+		k->members_stale = true;	/* those above it fail with it, also who waits for a fill */
 	}
 	td_transaction_commit();
 	MemoryContextSwitchTo(k->context);
