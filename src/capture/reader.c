@@ -395,15 +395,16 @@ lost_or_gone(TdCapture *c, TdError *err)
 	bool		lost = false;
 
 	memset(err, 0, sizeof(*err));
-	if (pg_atomic_read_u32(&c->control->failed))
-	{
-		pg_read_barrier();
-		*err = c->control->error;
-	}
-	else if (td_capture_slot_state(c->control->slot, &confirmed, &lost) && lost)
+	if (td_capture_slot_state(c->control->slot, &confirmed, &lost) && lost)
 	{
 		td_error_set(err, "55000", "replication slot \"%s\" was lost", c->control->slot);
 		td_error_detail(err, "The server removed WAL that had not been decoded yet (max_slot_wal_keep_size).");
 		td_error_hint(err, "The views are filled anew, by themselves; if this comes again, raise max_slot_wal_keep_size.");
+		err->retryable = true;	/* who begins a session drops such a slot */
+	}
+	else if (pg_atomic_read_u32(&c->control->failed))
+	{
+		pg_read_barrier();
+		*err = c->control->error;
 	}
 }

@@ -19,10 +19,16 @@
  */
 #include "postgres.h"
 
+#include "access/table.h"
+#include "access/tableam.h"
 #include "access/xlog.h"
 #include "catalog/catalog_internal.h"
 #include "catalog/namespace.h"
+#include "catalog/pg_type.h"
+#include "utils/array.h"
 #include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
 
 #define TIMELINE INT64CONST(1000000000000)
 #define MOMENT INT64CONST(1000)	/* numbers for each microsecond: no feed ticks as fast */
@@ -31,6 +37,7 @@
 
 static TdArg timeline(void);
 static int64 number_of(TdStatement *statement, int32 id);
+static void delete_rows(int32 id, ArrayType *which);
 
 /*
  * The numbers of each timeline of the server begin anew, higher: those that a lost primary gave after a standby took over, or after the
@@ -131,7 +138,7 @@ td_feed_loaded(int32 id)
 }
 
 /*
- * Deletes rows that are older than changes_kept, the oldest ticks first, and says so in the same statement.  A clock that was set back may have
+ * Deletes rows that are older than changes_kept, the oldest ticks first, and says so in the same transaction.  A clock that was set back may have
  * younger rows deleted than stay: what counts is `gone`.  Begins with tick *from, which moves on: while an old snapshot is held, the index keeps all that
  * was deleted before, and whoever began at its start would read that each time.
  */
@@ -139,10 +146,24 @@ td_feed_loaded(int32 id)
 	"WITH kept AS (SELECT coalesce((options->>'changes_kept')::interval, '1 day') AS age FROM tapdata.view WHERE id = $1), " \
 	"oldest AS MATERIALIZED (SELECT ctid, \"tapdata$tick\" AS tick, \"tapdata$at\" AS at FROM tapdata_state.v%d_c WHERE \"tapdata$tick\" >= $3 ORDER BY \"tapdata$tick\", \"tapdata$weight\" LIMIT $2), " \
 	"old AS MATERIALIZED (SELECT o.ctid, o.tick FROM oldest o, kept WHERE o.at < clock_timestamp() - age), " \
-	"deleted AS (DELETE FROM tapdata_state.v%d_c WHERE ctid = ANY (ARRAY(SELECT ctid FROM old))), " \
 	"moved AS (UPDATE tapdata.view_feed SET gone = greatest(gone, (SELECT max(tick) FROM old)) WHERE view = $1 AND EXISTS (SELECT FROM old)) " \
 	"SELECT (SELECT count(*) FROM old), (SELECT min(o.at + age) FROM oldest o, kept WHERE o.ctid NOT IN (SELECT ctid FROM old)), " \
-	"(SELECT coalesce(min(o.tick) FILTER (WHERE o.ctid NOT IN (SELECT ctid FROM old)), max(o.tick)) FROM oldest o)"
+	"(SELECT coalesce(min(o.tick) FILTER (WHERE o.ctid NOT IN (SELECT ctid FROM old)), max(o.tick)) FROM oldest o), " \
+	"ARRAY(SELECT ctid FROM old)"
+
+/* Not by SQL, which refuses to delete from a table without an identity while there is a publication of all tables. */
+static void
+delete_rows(int32 id, ArrayType *which)
+{
+	Relation	feed = table_open(td_feed_table(id), RowExclusiveLock);
+	Datum	   *rows;
+	int			nrows;
+
+	deconstruct_array(which, TIDOID, sizeof(ItemPointerData), false, TYPALIGN_SHORT, &rows, NULL, &nrows);
+	for (int i = 0; i < nrows; i++)
+		simple_table_tuple_delete(feed, (ItemPointer) DatumGetPointer(rows[i]), GetActiveSnapshot());
+	table_close(feed, NoLock);
+}
 
 int64
 td_feed_prune(int32 id, int most, int64 *from, int64 *next)
@@ -154,13 +175,14 @@ td_feed_prune(int32 id, int most, int64 *from, int64 *next)
 	bool		none;
 
 	td_catalog_enter(&scope);
-	if (SPI_execute_with_args(psprintf(TD_PRUNE, id, id), lengthof(types), types, values, NULL, false, 0) != SPI_OK_SELECT || SPI_processed != 1)
+	if (SPI_execute_with_args(psprintf(TD_PRUNE, id), lengthof(types), types, values, NULL, false, 0) != SPI_OK_SELECT || SPI_processed != 1)
 		elog(ERROR, "could not prune the changes of view %d", id);
 	rows = td_col_int(0, 1);
 	*next = td_col_time(0, 2, &none);
 	if (none)
 		*next = 0;
 	*from = Max(*from, td_col_int(0, 3));
+	delete_rows(id, DatumGetArrayTypeP(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 4, &none)));
 	td_catalog_leave(&scope);
 	return rows;
 }

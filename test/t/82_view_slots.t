@@ -81,6 +81,34 @@ for my $round (1 .. 3)
 	exact_again('taken away under load' . ($gone ? '' : ' (missed)'));
 }
 
+# The server terminates who decodes; it can't say why.
+{
+	my @capture = worker_pids('capture');
+	execute('postgres', "ALTER SYSTEM SET max_slot_wal_keep_size = '16MB'", 'SELECT pg_reload_conf()', 'CREATE TABLE IF NOT EXISTS ballast (pad text)');
+	kill 'STOP', @capture;
+	execute('postgres', 'INSERT INTO ballast SELECT repeat(md5(i::text), 30) FROM generate_series(1, 12000) i', 'SELECT pg_switch_wal()') for 1 .. 5;
+	my $checkpoint = psql('postgres', fresh => 1);
+	$checkpoint->do('CHECKPOINT', { pg_async => 1 });
+	ok(eventually(sub { value('postgres', "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'checkpointer' AND wait_event = 'ReplicationSlotDrop'") }), 'a slot that keeps too much, while it is in use');
+	kill 'CONT', @capture;
+	$checkpoint->pg_result;
+	is(inexact_views('postgres', views => ['delta', 'apart'], timeout => 20), '', '... is lost, and the views are filled anew by themselves');
+	execute('postgres', 'ALTER SYSTEM RESET max_slot_wal_keep_size', 'SELECT pg_reload_conf()');
+	exact_again('lost in use');
+}
+
+# ---- no slot is free for a new group ----
+{
+	my $n = 0;
+	$n++ while try_do(psql('postgres'), "SELECT pg_create_physical_replication_slot('full_$n')") eq '';
+	execute('postgres', q{SELECT tapdata.create_view('slotless', 'SELECT count(*) AS n FROM t', '{"group": "slotless"}')});
+	ok(eventually(sub { rows('postgres', q{SELECT status, sqlstate, hint FROM tapdata.views WHERE view = 'slotless'::regclass}) =~ /^retrying\|53400\|.*max_replication_slots/ }, 10), 'no slot is free: named at once')
+		or diag rows('postgres', 'SELECT view, status, sqlstate, error FROM tapdata.views');
+	execute('postgres', "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name LIKE 'full%'");
+	is(try_do(psql('postgres'), q{SELECT tapdata.wait_view('slotless', '60 s')}), '', '... and it begins when one is');
+	execute('postgres', q{SELECT tapdata.drop_view('slotless')});
+}
+
 # ---- the server ends hard, under load, with fsync ----
 for my $how (qw(immediate kill9 immediate kill9))
 {

@@ -300,5 +300,20 @@ exact('TRUNCATE');
 	is(rows('postgres', q{SELECT relname FROM pg_class WHERE relnamespace IN ('tapdata_parts'::regnamespace, 'tapdata_state'::regnamespace)}) . value('postgres', 'SELECT count(*) FROM tapdata.view') . value('postgres', 'SELECT count(*) FROM tapdata.replica_identity'), '00', 'nothing is left');
 }
 
+# ---- a keeper that goes while somebody makes, or drops, another view of its table ----
+for my $do (q{SELECT tapdata.create_view('another', 'SELECT g, max(x) AS m FROM shared GROUP BY g')}, q{SELECT tapdata.drop_view('another')})
+{
+	execute('postgres', 'CREATE TABLE IF NOT EXISTS shared (id int PRIMARY KEY, g int, x int)', q{SELECT tapdata.create_view('goes', 'SELECT g, sum(x) AS s FROM shared GROUP BY g', '{"old_images": "kept"}')});
+	is(wait_for('goes'), '', 'a view with old rows');
+	my ($one, $two) = map { psql('postgres', fresh => 1) } 1 .. 2;
+	$one->begin_work;
+	$one->do(q{SELECT tapdata.drop_view('goes')});
+	$two->do($do, { pg_async => 1 });
+	ok(eventually(sub { value('postgres', "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND pid = $two->{pg_pid}") }), 'which is being dropped');
+	$one->commit;
+	is(eval { $two->pg_result; 1 } ? '' : $two->errstr, '', "... keeps nobody from it: $do");
+}
+execute('postgres', 'DROP TABLE shared');
+
 done_testing();
 finish();

@@ -177,6 +177,26 @@ not_held_up('the extension', 'DROP EXTENSION tapdata CASCADE', 'gone');
 	ok(eventually(sub { view('elsewhere', 'freshness') eq '00:00:00' && rows('postgres', $doctor) =~ /^1/ }), '... and all is well');
 }
 
+# ---- a view that asks for more memory than there is, again and again: those of its group do not wait for it ----
+{
+	execute('postgres', 'CREATE TABLE short (yes bool)', 'INSERT INTO short VALUES (true)', 'CREATE TABLE meal (id int PRIMARY KEY)', 'INSERT INTO meal VALUES (1)', q{CREATE FUNCTION hungry(int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS
+		$$BEGIN IF $1 = 100 AND (SELECT yes FROM public.short) THEN RAISE out_of_memory; END IF; RETURN $1; END$$});
+	my $aside = sub { view('hungry', 'status') eq 'snapshot' && view('hungry', 'sqlstate') eq '53200' && view('hungry', 'hint') =~ /^The fill is tried again, by itself/ };
+	create('hungry', 'SELECT id, hungry(id) AS h FROM meal', q{, '{"group": "table"}'});
+	is(wait_for('hungry'), '', 'enough for a while');
+	create('modest', 'SELECT count(*) AS n FROM meal', q{, '{"group": "table"}'});
+	is(wait_for('modest'), '', 'as for one beside it');
+	execute('postgres', 'INSERT INTO meal VALUES (100)');
+	is(wait_for('modest'), '', 'which goes on when there is not');
+	is(value('postgres', 'SELECT n FROM modest'), 2, '... with what the other one can not take');
+	ok(eventually($aside), '... which is named, with what comes') or diag(rows('postgres', 'SELECT view, status, sqlstate, error, hint FROM tapdata.views'));
+	create('late', 'SELECT max(id) AS m FROM meal', q{, '{"group": "table"}'});
+	is(wait_for('late'), '', 'a new one does not wait for the other to be filled');
+	execute('postgres', 'UPDATE short SET yes = false', q{SELECT tapdata.refresh_view('hungry')});
+	is(try_do(psql('postgres'), q{SELECT tapdata.wait_view('hungry', '5 s')}), '', 'refresh_view tries it at once');
+	is(value('postgres', q{SELECT count(*) FROM tapdata.check_view('hungry')}), 0, '... it is exact');
+}
+
 # ---- a setting of the database by which scans of GIN indexes leave rows out at random: not those of views ----
 {
 	execute('postgres', 'CREATE TABLE tagged (id int PRIMARY KEY, tags int[])', q{INSERT INTO tagged SELECT i, '{1}' FROM generate_series(1, 20000) i}, 'CREATE INDEX ON tagged USING gin (tags) WITH (fastupdate = off)',

@@ -317,6 +317,15 @@ is(rows('postgres', 'SELECT v FROM t ORDER BY v OFFSET 2'), rows('postgres', 'SE
 	like(column('hint', 'owned'), qr/^GRANT CONNECT ON DATABASE postgres TO heir, or/, '... likewise');
 	execute('postgres', 'GRANT CONNECT ON DATABASE postgres TO PUBLIC', q{SELECT tapdata.refresh_view('owned')});
 	exact('mended', 'owned');
+	create('of_part', 'SELECT id, v FROM b WHERE v >= (SELECT avg(v) FROM b)');
+	is(failure('ALTER TABLE of_part OWNER TO heir'), '', 'one that is split');
+	exact('which streams', 'of_part');
+	execute('postgres', 'ALTER ROLE heir NOLOGIN', q{SELECT tapdata.refresh_view('of_part')});
+	has_failed('of_part');
+	like(column('error', 'of_part'), qr/^role "heir" may not log in/, '... and fails with its part, which can not be filled');
+	execute('postgres', 'ALTER ROLE heir LOGIN', q{SELECT tapdata.refresh_view('of_part')});
+	exact('mended', 'of_part');
+	execute('postgres', q{SELECT tapdata.drop_view('of_part')});
 	is(failure('ALTER TABLE owned OWNER TO stranger'), '', 'who may not read its tables');
 	has_failed('owned');
 	like(column('hint', 'owned'), qr/^Grant SELECT on public\.b to stranger/, '... has it failed, with what to do');

@@ -69,7 +69,7 @@ typedef struct TdFilling
 static bool does_not_stream(const TdMember *m);
 static bool could_be_filled(const TdKeeper *k, const TdMember *m);
 static TdMember *next_member(TdKeeper *k);
-static int	lock_timeout(TdKeeper *k);
+static int	waiting_timeout(TdKeeper *k);
 static void make_backlog(TdKeeper *k);
 static void begin_fill(TdKeeper *k, TdMember *m);
 static bool plan_afresh(TdKeeper *k, TdMember *m, TdError *err);
@@ -81,7 +81,7 @@ static void keep_change(TdKeeper *k, TdDelta *delta);
 static void keep_lower(TdKeeper *k, TdDeltas *deltas);
 static void keep_delta(TdKeeper *k, TdDelta *delta);
 static uint32 layout_number(TdFill *fill, const TdDelta *delta);
-static void fail_later(TdKeeper *k);
+static void fail_later(TdMember *m);
 static List *get_snapshot(TdView *view, List *bases);
 static void fill_view(TdView *view, List *bases, volatile TdFilling *filling);
 static void leave_fill_error(int32 id, const TdFilling *filling, ErrorData *edata);
@@ -100,7 +100,7 @@ could_be_filled(const TdKeeper *k, const TdMember *m)
 	return m->wants_fill && !td_member_below(k, m, does_not_stream);
 }
 
-/* Whose turn it is; NULL = nobody's.  Those that have waited for a lock come last, and not before their time. */
+/* Whose turn it is; NULL = nobody's.  Those that have waited, for a lock or after an error, come last, and not before their time. */
 static TdMember *
 next_member(TdKeeper *k)
 {
@@ -114,7 +114,7 @@ next_member(TdKeeper *k)
 
 		if (!could_be_filled(k, m))
 			continue;
-		if (m->locked == 0)
+		if (m->waits == 0)
 			return m;
 		if (m->not_before <= now && (last == NULL || m->not_before < last->not_before))
 			last = m;
@@ -126,13 +126,13 @@ next_member(TdKeeper *k)
 void
 td_fill_wait_for_lock(TdMember *m)
 {
-	m->locked++;
-	m->not_before = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), Min(LOCKED_MS << Min(m->locked, 10), LOCKED_MOST_MS));
+	m->waits++;
+	m->not_before = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), Min(LOCKED_MS << Min(m->waits, 10), LOCKED_MOST_MS));
 }
 
-/* Milliseconds until one that waits for a lock has its turn; -1 = none does. */
+/* Milliseconds until one that waits has its turn; -1 = none does. */
 static int
-lock_timeout(TdKeeper *k)
+waiting_timeout(TdKeeper *k)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	int			timeout = -1;
@@ -143,7 +143,7 @@ lock_timeout(TdKeeper *k)
 		TdMember   *m = lfirst(lc);
 		int			ms;
 
-		if (m->locked == 0 || !could_be_filled(k, m))
+		if (m->waits == 0 || !could_be_filled(k, m))
 			continue;
 		ms = now >= m->not_before ? 0 : (int) TimestampDifferenceMilliseconds(now, m->not_before) + 1;
 		timeout = timeout < 0 ? ms : Min(timeout, ms);
@@ -185,16 +185,16 @@ td_fill_timeout(TdKeeper *k)
 	if (k->fill.state != TD_FILL_NONE)
 		return -1;
 	if (k->fill.not_before == 0 || next_member(k) == NULL)
-		return lock_timeout(k);
+		return waiting_timeout(k);
 	return now >= k->fill.not_before ? 0 : (int) TimestampDifferenceMilliseconds(now, k->fill.not_before) + 1;
 }
 
-/* The next attempt is not at once. */
+/* What it has failed of may go away by itself, or not: the next attempt is not at once, and comes after the others. */
 static void
-fail_later(TdKeeper *k)
+fail_later(TdMember *m)
 {
-	k->fill.failures++;
-	k->fill.not_before = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), td_backoff_ms(k->fill.failures));
+	m->waits++;
+	m->not_before = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), td_backoff_ms(m->waits));
 }
 
 /* Also where it has a run, which may be of long ago: who does not stream is told of no DDL.  false = no run, *err says why. */
@@ -227,7 +227,7 @@ plan_member(TdKeeper *k, TdMember *m)
 	td_transaction_begin();
 	if (!td_lock_to_plan(m))
 	{
-		if (m->locked == 0)
+		if (m->waits == 0)
 		{
 			td_lock_error(m, &err);
 			td_view_set_status(m->id, "snapshot", NULL, &err);
@@ -243,6 +243,7 @@ plan_member(TdKeeper *k, TdMember *m)
 	{
 		td_view_set_status(m->id, "failed", NULL, &err);
 		m->wants_fill = false;
+		k->members_stale = true;	/* those above it fail with it, also who waits for a fill */
 	}
 	td_transaction_commit();
 	MemoryContextSwitchTo(k->context);
@@ -358,7 +359,7 @@ fill_ended(TdKeeper *k)
 		else if (locked)
 			td_fill_wait_for_lock(fill->member);
 		else
-			fail_later(k);
+			fail_later(fill->member);
 		td_fill_cancel(k);
 	}
 }
@@ -420,10 +421,7 @@ td_fill_committed(TdKeeper *k)
 	if (fill->state != TD_FILL_JOINS)
 		return;
 	if (fill->member->joined)
-	{
-		fill->failures = 0;
 		k->members_stale = true;	/* a view that it reads may have failed meanwhile */
-	}
 	if (fill->member->joined || fill->member->frozen || fill->member->refill)
 		td_fill_cancel(k);
 }
@@ -774,6 +772,7 @@ fill_view(TdView *view, List *bases, volatile TdFilling *filling)
 static void
 leave_fill_error(int32 id, const TdFilling *filling, ErrorData *edata)
 {
+	bool		failed;
 	bool		late = filling->end != 0 && edata->sqlerrcode == ERRCODE_QUERY_CANCELED && GetCurrentTimestamp() >= filling->end;
 	TdView	   *view;
 	TdError		err;
@@ -791,7 +790,10 @@ leave_fill_error(int32 id, const TdFilling *filling, ErrorData *edata)
 		td_error_hint(&err, "Allow more: SELECT tapdata.alter_view(%s, '{\"fill_timeout\": \"10 h\"}'), then tapdata.refresh_view(%s). Or drop it: "
 					  "tapdata.explain_query shows how a query is computed.", quote_literal_cstr(view->name), quote_literal_cstr(view->name));
 	}
+	failed = filling->started && (late || !td_error_passes(edata->sqlerrcode));
+	if (!failed && err.hint[0] == '\0')
+		td_error_hint(&err, "The fill is tried again, by itself, a minute apart at most.");
 	if (view != NULL)
-		td_view_set_status(id, filling->started && (late || !td_error_passes(edata->sqlerrcode)) ? "failed" : "snapshot", NULL, &err);
+		td_view_set_status(id, failed ? "failed" : "snapshot", NULL, &err);
 	td_transaction_commit();
 }

@@ -245,7 +245,7 @@ run_sessions(TdKeeper *k)
 		if (td_worker_should_stop())
 			break;
 		failures = k->tick > first ? 1 : failures + 1;
-		if (err.message[0] && (!err.retryable || failures > SESSIONS_IN_A_ROW))
+		if (err.message[0] && (!err.retryable || failures > SESSIONS_IN_A_ROW || strcmp(err.sqlstate, "53400") == 0))	/* no slot is free: nothing that passes in a moment */
 			td_error_raise_own(&err);
 		ereport(LOG, (errmsg("the session with the capture worker of the views ended, another one begins"),
 					  err.message[0] ? errdetail_internal("%s", err.message) : 0));

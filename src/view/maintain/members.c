@@ -138,6 +138,8 @@ take_status(TdKeeper *k, TdMember *m, const TdView *view)
 
 	m->streams = strcmp(view->status, "streaming") == 0;
 	m->wants_fill = created || strcmp(view->status, "snapshot") == 0;
+	if (created)
+		m->waits = 0;
 	if (created && k->fill.state != TD_FILL_NONE && k->fill.member == m)
 		td_fill_cancel(k);
 }
@@ -160,7 +162,6 @@ forget_unseen(TdKeeper *k)
 			td_run_destroy(m->run);
 		MemoryContextDelete(m->context);
 		pfree(m);
-		k->fill.failures = 0;	/* a fill that ended because its view was dropped holds up nobody else's */
 		k->fill.not_before = 0;
 	}
 }

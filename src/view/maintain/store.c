@@ -24,6 +24,7 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "catalog/namespace.h"
 #include "miscadmin.h"
 #include "utils/snapmgr.h"
 
@@ -63,6 +64,15 @@ has_other_unique(const TdStore *s)
 	return false;
 }
 
+/* In a schema that is tapdata's own. */
+static bool
+is_hidden(Relation rel)
+{
+	Oid			schema = RelationGetNamespace(rel);
+
+	return schema == get_namespace_oid("tapdata_state", true) || schema == get_namespace_oid("tapdata_parts", true);
+}
+
 TdStore *
 td_store_open(Oid relid, int nkeys, const AttrNumber *keys)
 {
@@ -86,6 +96,7 @@ td_store_open(Oid relid, int nkeys, const AttrNumber *keys)
 	s->output = MakeSingleTupleTableSlot(s->target.desc, &TTSOpsVirtual);
 	td_store_probe_open(s);
 	s->swaps = has_other_unique(s);
+	s->hidden = is_hidden(s->target.rel);
 	MemoryContextSwitchTo(caller);
 	return s;
 }

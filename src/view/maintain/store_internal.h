@@ -154,6 +154,7 @@ struct TdStore
 	IndexInfo  *index_info;
 	bool		by_image;
 	bool		swaps;			/* a unique index of the user's: updates may swap its values */
+	bool		hidden;			/* no table of a user's: state, parts, keepers, new definitions */
 	IndexScanDesc scan;
 	int			nskeys;
 	ScanKeyData *skeys;

@@ -160,7 +160,7 @@ td_tick(TdKeeper *k)
 			td_inbox_return(k->inbox);
 			td_scope_forget();
 			again = !careful && k->in_view && (!td_error_passes(edata->sqlerrcode) || edata->sqlerrcode == ERRCODE_QUERY_CANCELED ||
-											   edata->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE);
+											   edata->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE || td_tick_starves(k, edata->sqlerrcode));
 			careful = k->reread;
 			k->reread = again && !k->reread;
 			k->in_view = false;

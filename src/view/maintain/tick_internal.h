@@ -163,7 +163,7 @@ typedef struct TdMember
 	TimestampTz busy_since;		/* ticks have not had it; 0 = all were to be had */
 	Oid			busy_relid;
 	int			busy_mode;
-	int			locked;			/* set aside, or not filled, for it: so often in a row */
+	int			waits;			/* set aside, or not filled, for it, or for another error that may go away: so often in a row */
 	TimestampTz not_before;		/* then: of the next fill */
 	/* budget.c: of this window, of the ones before it, and what was made known */
 	double		spent_ms;
@@ -207,8 +207,7 @@ typedef struct TdFill
 	bool		spoilt;			/* a tick failed after it had written to it: some rows are there twice */
 	List	   *ddl;			/* of TdDdl * */
 	bool		offered;		/* in the tick under way */
-	int			failures;		/* in a row */
-	TimestampTz not_before;
+	TimestampTz not_before;		/* no worker is free, or the one before has not left yet */
 } TdFill;
 
 /* A new definition that takes the place of a view's old one in the next tick (replace.c). */
@@ -339,6 +338,7 @@ extern bool td_member_plan(TdKeeper *k, TdMember *m, TdError *err);	/* makes its
 extern void td_member_follow(TdKeeper *k, TdMember *m); /* what has become of the views below it */
 extern bool td_members_unplanned(const TdKeeper *k);
 extern bool td_error_passes(int sqlerrcode);
+extern bool td_tick_starves(const TdKeeper *k, int sqlerrcode);
 extern void td_members_reset(TdKeeper *k);
 extern bool td_members_touch(TdKeeper *k, List *relids);
 extern void td_member_take_ddl(TdMember *m, const TdDdl *ddl);

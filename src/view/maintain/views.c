@@ -38,6 +38,7 @@
 #include "view/maintain/tick_internal.h"
 
 #define COUNT_EVERY_MS 1000
+#define STARVED 2				/* ticks that found no memory; one that is then, after some seconds, finds out for which view */
 
 static bool takes_part(const TdKeeper *k, const TdMember *m);
 static bool is_touched(const TdMember *m);
@@ -221,6 +222,13 @@ td_error_passes(int sqlerrcode)
 	if (sqlerrcode == ERRCODE_CONFIGURATION_LIMIT_EXCEEDED)
 		return false;			/* temp_file_limit and the like */
 	return td_sqlstate_retryable(sqlstate) || sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE || sqlerrcode == ERRCODE_TD_STOP;
+}
+
+/* Out of memory, in one tick after the other: if it is one view that takes it, the others shall not wait for that. */
+bool
+td_tick_starves(const TdKeeper *k, int sqlerrcode)
+{
+	return sqlerrcode == ERRCODE_OUT_OF_MEMORY && k->failures >= STARVED;
 }
 
 /* Is there one that streams, but has no plan?  Then no tick may be: it would leave that one behind. */
@@ -456,7 +464,7 @@ tell_delta(TdMember *m, const TdError *why)
  * One view; when careful, its failure is its own affair.  Before it is frozen it
  * is computed anew: a row that came and went within the tick may have failed,
  * which the query would never have met.  A lock that it waited for in vain, that of an index
- * or one that a function in it takes, sets it aside.
+ * or one that a function in it takes, sets it aside; so does memory that it has asked for in vain.
  */
 static void
 run_member(TdKeeper *k, TdMember *m, TdDeltas *deltas, bool careful)
@@ -473,7 +481,7 @@ run_member(TdKeeper *k, TdMember *m, TdDeltas *deltas, bool careful)
 		m->recompute = again ? TD_RAN_ERROR : m->recompute;
 		if (!again || !try_member(k, m, deltas, &err))
 		{
-			if (strcmp(err.sqlstate, "55P03") == 0)
+			if (strcmp(err.sqlstate, "55P03") == 0 || strcmp(err.sqlstate, "53200") == 0)
 				refill(k, m, &err);
 			else
 				td_member_freeze(k, m, &err);
@@ -509,7 +517,7 @@ try_member(TdKeeper *k, TdMember *m, TdDeltas *deltas, TdError *err)
 		RollbackAndReleaseCurrentSubTransaction();
 		MemoryContextSwitchTo(caller);
 		CurrentResourceOwner = owner;
-		if (td_error_passes(edata->sqlerrcode) && !m->run->own_error)
+		if (td_error_passes(edata->sqlerrcode) && !m->run->own_error && !td_tick_starves(k, edata->sqlerrcode))
 			ReThrowError(edata);
 		td_error_from_edata(err, edata);
 		if (m->run->own_error && edata->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE)
@@ -682,9 +690,9 @@ td_members_ran(TdKeeper *k)
 		if (m->joined || m->frozen || m->refill)
 			m->wants_fill = m->refill;
 		if (m->aside && m->busy_since != 0)
-			m->locked++;
+			m->waits++;
 		if (m->joined)
-			m->locked = 0;
+			m->waits = 0;
 		if (m->frozen || m->refill)
 		{
 			m->busy_since = 0;

@@ -20,6 +20,7 @@
  */
 #include "postgres.h"
 
+#include "access/relation.h"
 #include "access/table.h"
 #include "access/xact.h"
 #include "catalog/pg_class.h"
@@ -361,7 +362,7 @@ td_kept_alter(const List *views, List *options)
 			td_view_alter(td_view_load(((TdKept *) lfirst(lk))->id), some);
 }
 
-/* The columns of a table by which rows that are kept of it are found. */
+/* The columns of a table by which rows that are kept of it are found.  A keeper may go while its lock is waited for: it needs none then. */
 Bitmapset *
 td_kept_keys(Oid relation)
 {
@@ -371,10 +372,13 @@ td_kept_keys(Oid relation)
 	foreach(lc, td_views_keeping(relation))
 	{
 		const TdView *keeper = lfirst(lc);
-		List	   *columns = td_keeper_columns(td_twin_query(keeper->query));
+		Relation	twin = try_relation_open(keeper->query, AccessShareLock);
+		List	   *columns = twin ? td_keeper_columns(td_twin_query(keeper->query)) : NIL;
 
-		for (int i = 0; i < keeper->keeps; i++)
+		for (int i = 0; i < keeper->keeps && twin; i++)
 			keys = bms_add_member(keys, list_nth_int(columns, i));
+		if (twin)
+			relation_close(twin, AccessShareLock);
 	}
 	return keys;
 }
