@@ -1,0 +1,88 @@
+/*-------------------------------------------------------------------------
+ *
+ * split_views.c
+ *		An ordinary view in FROM as a part.
+ *
+ * NOTES
+ *		As split.c.  The columns of it that are read, as a subquery that names the
+ *		view.  So the part is planned with the query that the view has then, and is
+ *		computed anew when that is replaced; what reads the part follows it.
+ *
+ *		Rows of it as a whole stay where they are: they are those of its type, which
+ *		gets a column when the view does.
+ *
+ * IDENTIFICATION
+ *		src/view/analyze/split_views.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "nodes/makefuncs.h"
+#include "parser/parsetree.h"
+#include "rewrite/rewriteManip.h"
+
+#include "view/analyze/split_internal.h"
+
+/* Columns of one entry of FROM and nothing else: as a part it would be the same query. */
+static bool
+is_bare(const Query *query)
+{
+	ListCell   *lc;
+
+	foreach(lc, query->targetList)
+	{
+		if (!IsA(lfirst_node(TargetEntry, lc)->expr, Var))
+			return false;
+	}
+	return td_topk_source(query) != NULL;
+}
+
+/* SELECT these columns FROM the view. */
+static RangeTblEntry *
+read_view(const Query *query, Index rti, List *vars)
+{
+	RangeTblEntry *view = rt_fetch(rti, query->rtable);
+	RangeTblRef *ref = makeNode(RangeTblRef);
+	Query	   *part = makeNode(Query);
+	RangeTblEntry *entry;
+
+	ref->rtindex = 1;
+	part->commandType = CMD_SELECT;
+	part->canSetTag = true;
+	part->targetList = td_split_columns(vars, query);
+	part->rtable = list_make1(copyObject(view));
+	part->jointree = makeFromExpr(list_make1(ref), NULL);
+	if (rti != 1)
+		ChangeVarNodes((Node *) part->targetList, rti, 1, 0);
+	entry = td_split_entry(part);
+	entry->alias->aliasname = entry->eref->aliasname = pstrdup(view->eref->aliasname);
+	return entry;
+}
+
+/* Of variant n the n-th view. */
+Query *
+td_split_views(Query *query, int variant, List **holes)
+{
+	ListCell   *lc;
+
+	if (query->setOperations || query->rowMarks || is_bare(query))
+		return NULL;
+	foreach(lc, td_split_from_entries((Node *) query->jointree))
+	{
+		Index		rti = lfirst_int(lc);
+		List	   *vars;
+		RangeTblEntry *entry;
+
+		if (!td_is_ordinary_view(rt_fetch(rti, query->rtable)) || !td_split_columns_of(query, rti, &vars) || variant-- > 0)
+			continue;
+		entry = read_view(query, rti, vars);
+		td_split_read_columns(query, vars, rti);
+		lfirst(list_nth_cell(query->rtable, rti - 1)) = entry;
+		foreach(lc, query->jointree->fromlist)
+			td_split_join_anew(query, lfirst(lc));
+		td_split_add_hole(holes, entry, NIL);
+		return query;
+	}
+	return NULL;
+}
