@@ -401,7 +401,7 @@ td_query_refused(Query *query, Oid owner, TdError *err)
 	if (td_analyze(copyObject(query), owner, err) != NULL)
 		return false;
 	if (reads_ordinary_view((Node *) query, NULL))
-		td_error_hint(err, "Make the ordinary view a live one: a query over tables and live views can be split, one over ordinary views can't. Or: %s", pstrdup(err->hint));
+		td_error_hint(err, "Make the ordinary view a live one: what it is made of is split into parts then, where that is needed; the query of an ordinary view is not. Or: %s", pstrdup(err->hint));
 	return true;
 }
 

@@ -89,7 +89,7 @@ sub ordinary_views
 	my @over;
 	for my $n (1 .. 4)
 	{
-		my $q = random_query($schema, pick(grep { $_ ne 'recursive' } kinds()), pick(0, 1, 1, 2), @sources);
+		my $q = random_query($schema, pick(grep { $_ ne 'recursive' } kinds()), pick(0, 0, 0, 1, 1, 2), @sources);
 		push @over, { name => "$schema.o$n", sql => text($q->{sql}), columns => $q->{columns}, tags => ['ordinary view of any query'] };
 	}
 	return @over;
