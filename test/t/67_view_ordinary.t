@@ -62,8 +62,10 @@ create('those', 1, 'SELECT id FROM c WHERE id IN (SELECT total / 20 FROM sums)')
 create('cubed', 5, 'SELECT total, c, count(*) AS n FROM sums GROUP BY CUBE (total, c)');
 create('first', 1, 'SELECT total, c FROM sums ORDER BY total DESC NULLS LAST, c LIMIT 3');
 create('twice', 1, 'WITH s AS (SELECT * FROM sums) SELECT a.total / 50 AS k, count(*) AS n FROM s a JOIN s b ON b.total = a.total GROUP BY 1');
+create('selves', 1, 'SELECT x.total / 50 AS k, count(*) AS n FROM sums x FULL JOIN sums y (k, t) ON y.t = x.total GROUP BY 1');
 create('upper', 1, 'SELECT least, count(*) AS n, sum(total) AS s FROM both_of GROUP BY least');
 create('used', 1, 'SELECT total % 7 AS k, count(region) AS n FROM sums s JOIN c x (c, region) USING (c) GROUP BY 1');
+create('full_using', 1, 'SELECT total % 7 AS k, count(*) AS n, count(x.region) AS m FROM sums s FULL JOIN c x (c) USING (c) LEFT JOIN LATERAL (SELECT max(day) AS day FROM o WHERE o.c = s.c) l ON l.day > 3 GROUP BY 1');
 create('documents', 0, 'SELECT s.c, to_jsonb(s) AS doc, s IS NULL AS none FROM c LEFT JOIN sums s ON s.c = c.id');
 exact('new');
 for my $n (1 .. 3) { write_some($n); exact("changes $n") }
@@ -150,7 +152,7 @@ exact('replaced over it', 'of_live');
 # ---- it goes ----
 like(try_do(psql('postgres'), 'DROP VIEW sums'), qr/^2BP01/, 'what a view stands on stays');
 execute('postgres', 'DROP VIEW sums CASCADE');
-delete @query{qw(sizes grand regions unions those cubed first twice upper used documents rows_of)};
+delete @query{qw(sizes grand regions unions those cubed first twice selves full_using upper used documents rows_of)};
 is(rows('postgres', q{SELECT view::text FROM tapdata.views ORDER BY 1}), join("\n", sort keys %query, 'live'), 'with CASCADE those go with it');
 is(value('postgres', q{SELECT count(*) FROM tapdata.view p WHERE part_of <> 0 AND NOT EXISTS (SELECT FROM tapdata.view v WHERE v.id = p.part_of)}), 0, 'and their parts');
 write_some(90);

@@ -21,6 +21,7 @@
 #include "nodes/makefuncs.h"
 #include "parser/parsetree.h"
 #include "rewrite/rewriteManip.h"
+#include "utils/lsyscache.h"
 
 #include "view/analyze/split_internal.h"
 
@@ -38,6 +39,30 @@ is_bare(const Query *query)
 	return td_topk_source(query) != NULL;
 }
 
+static int
+by_number(const ListCell *a, const ListCell *b)
+{
+	return lfirst_node(Var, a)->varattno - lfirst_node(Var, b)->varattno;
+}
+
+/* The view under its own name, whatever the query calls it and its columns: two uses of it can be one part. */
+static RangeTblEntry *
+entry_of_view(const RangeTblEntry *view)
+{
+	RangeTblEntry *rte = makeNode(RangeTblEntry);
+
+	rte->rtekind = RTE_RELATION;
+	rte->relid = view->relid;
+	rte->relkind = view->relkind;
+	rte->rellockmode = view->rellockmode;
+	rte->inh = view->inh;
+	rte->inFromCl = true;
+	rte->eref = makeAlias(get_rel_name(view->relid), NIL);
+	for (AttrNumber i = 1; get_attname(view->relid, i, true); i++)
+		rte->eref->colnames = lappend(rte->eref->colnames, makeString(get_attname(view->relid, i, false)));
+	return rte;
+}
+
 /* SELECT these columns FROM the view. */
 static RangeTblEntry *
 read_view(const Query *query, Index rti, List *vars)
@@ -51,7 +76,7 @@ read_view(const Query *query, Index rti, List *vars)
 	part->commandType = CMD_SELECT;
 	part->canSetTag = true;
 	part->targetList = td_split_columns(vars, query);
-	part->rtable = list_make1(copyObject(view));
+	part->rtable = list_make1(entry_of_view(view));
 	part->jointree = makeFromExpr(list_make1(ref), NULL);
 	if (rti != 1)
 		ChangeVarNodes((Node *) part->targetList, rti, 1, 0);
@@ -76,6 +101,7 @@ td_split_views(Query *query, int variant, List **holes)
 
 		if (!td_is_ordinary_view(rt_fetch(rti, query->rtable)) || !td_split_columns_of(query, rti, &vars) || variant-- > 0)
 			continue;
+		list_sort(vars, by_number);
 		entry = read_view(query, rti, vars);
 		td_split_read_columns(query, vars, rti);
 		lfirst(list_nth_cell(query->rtable, rti - 1)) = entry;
