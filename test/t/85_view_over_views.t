@@ -49,7 +49,7 @@ sub ordinary
 	my ($sql) = @_;
 	my $v = 'c.o' . ++$n;
 	return if error_of("CREATE VIEW $v AS $sql") || error_of("SELECT FROM $v");
-	my @columns = map { "($_)::text" } @{ $dbh->selectcol_arrayref("SELECT quote_ident(attname) FROM pg_attribute WHERE attrelid = '$v'::regclass AND attnum > 0 AND atttypid::regtype::text NOT LIKE 'c.live%'") };
+	my @columns = map { $_->[1] ? "($_->[0])::text COLLATE \"C\"" : "($_->[0])::text" } @{ $dbh->selectall_arrayref("SELECT quote_ident(attname), attcollation = 'c.any_case'::regcollation FROM pg_attribute WHERE attrelid = '$v'::regclass AND attnum > 0 AND atttypid::regtype::text NOT LIKE 'c.live%'") };
 	return if !@columns;
 	return { name => $v, sql => $sql, now => $sql, columns => \@columns };
 }
