@@ -114,6 +114,7 @@ analyze_part(Splitting *s, Query **query, List *more)
 
 	if (shape == NULL || shape->keyed == NULL || shape->keyed->stored)
 		return shape;
+	more = list_concat(list_copy(more), td_split_key_of_view(*query, s->owner));
 	foreach(lc, more)
 	{
 		Query	   *wider = copyObject(*query);

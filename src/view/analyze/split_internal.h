@@ -38,6 +38,7 @@ extern Query *td_split_distinct(Query *query, int variant, List **holes);	/* spl
 extern Query *td_split_branches(Query *query, int variant, List **holes);	/* of a set operation: split_rules.c */
 
 extern Query *td_split_views(Query *query, int variant, List **holes);	/* an ordinary one: split_views.c */
+extern List *td_split_key_of_view(const Query *part, Oid owner);	/* columns that are missing of its key, as td_split_keys_of */
 extern Query *td_split_joins(Query *query, int variant, List **holes);	/* one within another: split_joins.c */
 extern void td_split_join_anew(Query *query, Node *node);	/* an item of FROM: columns of joins are those that their sides have now */
 

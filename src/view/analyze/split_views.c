@@ -19,6 +19,7 @@
 #include "postgres.h"
 
 #include "nodes/makefuncs.h"
+#include "optimizer/tlist.h"
 #include "parser/parsetree.h"
 #include "rewrite/rewriteManip.h"
 #include "utils/lsyscache.h"
@@ -64,25 +65,64 @@ entry_of_view(const RangeTblEntry *view)
 }
 
 /* SELECT these columns FROM the view. */
-static RangeTblEntry *
-read_view(const Query *query, Index rti, List *vars)
+static Query *
+select_from(const Query *query, Index rti, List *vars)
 {
-	RangeTblEntry *view = rt_fetch(rti, query->rtable);
 	RangeTblRef *ref = makeNode(RangeTblRef);
 	Query	   *part = makeNode(Query);
-	RangeTblEntry *entry;
 
 	ref->rtindex = 1;
 	part->commandType = CMD_SELECT;
 	part->canSetTag = true;
 	part->targetList = td_split_columns(vars, query);
-	part->rtable = list_make1(entry_of_view(view));
+	part->rtable = list_make1(entry_of_view(rt_fetch(rti, query->rtable)));
 	part->jointree = makeFromExpr(list_make1(ref), NULL);
 	if (rti != 1)
 		ChangeVarNodes((Node *) part->targetList, rti, 1, 0);
-	entry = td_split_entry(part);
-	entry->alias->aliasname = entry->eref->aliasname = pstrdup(view->eref->aliasname);
-	return entry;
+	return part;
+}
+
+static List *
+columns_of_view(Oid view)
+{
+	List	   *vars = NIL;
+
+	for (AttrNumber i = 1; get_attname(view, i, true); i++)
+	{
+		Oid			type,
+					collation;
+		int32		typmod;
+
+		get_atttypetypmodcoll(view, i, &type, &typmod, &collation);
+		vars = lappend(vars, makeVar(1, i, type, typmod, collation, 0));
+	}
+	return vars;
+}
+
+/* Of a part that is columns of a view: others of it by which it would be computed anew, as td_split_keys_of has those of a table. */
+List *
+td_split_key_of_view(const Query *part, Oid owner)
+{
+	const RangeTblEntry *view = td_cuts(part) || list_length(part->rtable) != 1 ? NULL : td_topk_source(part);
+	List	   *missing = NIL;
+	List	   *vars;
+	TdShape    *shape;
+	TdError		unused;
+
+	if (view == NULL || !td_is_ordinary_view(view))
+		return NIL;
+	vars = columns_of_view(view->relid);
+	shape = td_analyze(select_from(part, 1, vars), owner, &unused);
+	if (shape == NULL || shape->keyed == NULL || !shape->keyed->stored)
+		return NIL;
+	for (int i = 0; i < shape->keyed->nkeys; i++)
+	{
+		Var		   *key = list_nth_node(Var, vars, shape->keyed->outputs[i] - 1);
+
+		if (tlist_member((Expr *) key, part->targetList) == NULL)
+			missing = lappend(missing, key);
+	}
+	return missing ? list_make1(missing) : NIL;
 }
 
 /* Of variant n the n-th view. */
@@ -102,7 +142,8 @@ td_split_views(Query *query, int variant, List **holes)
 		if (!td_is_ordinary_view(rt_fetch(rti, query->rtable)) || !td_split_columns_of(query, rti, &vars) || variant-- > 0)
 			continue;
 		list_sort(vars, by_number);
-		entry = read_view(query, rti, vars);
+		entry = td_split_entry(select_from(query, rti, vars));
+		entry->alias->aliasname = entry->eref->aliasname = pstrdup(rt_fetch(rti, query->rtable)->eref->aliasname);
 		td_split_read_columns(query, vars, rti);
 		lfirst(list_nth_cell(query->rtable, rti - 1)) = entry;
 		foreach(lc, query->jointree->fromlist)

@@ -82,14 +82,14 @@ sub make_schema
 	return { schema => $schema, ddl => \@ddl, tables => \@tables, over => \@over, sources => [@sources, @sources[0 .. 2], (@over) x ($ENV{TD_FUZZ_ORDINARY} // 1)] };
 }
 
-# Ordinary views of random queries, over which others are split.
+# Ordinary views of random queries, over which others are split.  (Not grouping sets: to 17 PostgreSQL takes a column of them for ordered that has nulls in between, and a merge join with it loses rows.)
 sub ordinary_views
 {
 	my ($schema, @sources) = @_;
 	my @over;
 	for my $n (1 .. 4)
 	{
-		my $q = random_query($schema, pick(grep { $_ ne 'recursive' } kinds()), pick(0, 0, 0, 1, 1, 2), @sources);
+		my $q = random_query($schema, pick(grep { !/^(?:recursive|sets)$/ } kinds()), pick(0, 0, 0, 1, 1, 2), @sources);
 		push @over, { name => "$schema.o$n", sql => text($q->{sql}), columns => $q->{columns}, tags => ['ordinary view of any query'] };
 	}
 	return @over;
