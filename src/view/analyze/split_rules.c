@@ -233,7 +233,8 @@ td_split_topk(Query *query, int variant, List **holes)
 	TdError		unused;
 	ListCell   *lc;
 
-	if (source && source->rtekind == RTE_SUBQUERY && !source->lateral && td_topk_order(query, &order, &unused) && variant-- == 0)
+	if (source && source->rtekind == RTE_SUBQUERY && !source->lateral &&
+		!td_split_reads_row(query, linitial_int(td_split_from_entries((Node *) query->jointree))) && td_topk_order(query, &order, &unused) && variant-- == 0)
 		return read_first(query, source, order, holes);
 	order = order_of_part(query->sortClause, query->targetList);
 	if (variant > 0 || order == NIL)
