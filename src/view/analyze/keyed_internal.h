@@ -86,8 +86,9 @@ typedef struct TdKeyedWalk
 	bool		too_many;		/* tables */
 } TdKeyedWalk;
 
-/* keyed_prepare.c: one query without WITH, ordinary views and aliases of joins; false = refused */
+/* keyed_prepare.c: one query without WITH, ordinary views (views NULL: they stay) and aliases of joins; false = refused */
 extern bool td_keyed_prepare(Query *query, Oid owner, List **views, TdError *err);
+extern bool td_is_ordinary_view(const RangeTblEntry *rte);
 extern bool td_keyed_uses(Query *query, TdUses *uses, TdError *err);
 
 /* keyed_levels.c */

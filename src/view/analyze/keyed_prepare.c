@@ -42,7 +42,7 @@
 typedef struct Preparing
 {
 	Oid			owner;
-	List	  **views;
+	List	  **views;			/* those put in place; NULL = they stay */
 	TdError    *err;
 	int			entries;		/* put in place up to now */
 } Preparing;
@@ -169,7 +169,7 @@ name_new_columns(RangeTblEntry *rte)
 	rte->alias = copyObject(rte->eref);
 }
 
-/* Its query, if it is read with the same rights as the view that reads it. */
+/* Its query, if it is read with the same rights as the view that reads it, and if it is to be put in place. */
 static bool
 expand_view(RangeTblEntry *rte, Preparing *p)
 {
@@ -179,12 +179,14 @@ expand_view(RangeTblEntry *rte, Preparing *p)
 	bool		same_owner = rel->rd_rel->relowner == p->owner;
 	Query	   *query = copyObject(get_view_query(rel));
 
-	*p->views = list_append_unique_oid(*p->views, rte->relid);
 	table_close(rel, NoLock);
 	if (barrier)
 		return td_refuse(p->err, TD_NOT_BARRIER_VIEW, name);
 	if (!same_owner)
 		return td_refuse(p->err, TD_NOT_OTHERS_VIEW, name);
+	if (p->views == NULL)
+		return true;
+	*p->views = list_append_unique_oid(*p->views, rte->relid);
 	if (!has_room(query, p))
 		return false;
 	make_subquery(rte, query);
@@ -205,8 +207,8 @@ typedef struct ViewRows
 	int			depth;			/* below it */
 } ViewRows;
 
-static bool
-is_ordinary_view(const RangeTblEntry *rte)
+bool
+td_is_ordinary_view(const RangeTblEntry *rte)
 {
 	return rte->rtekind == RTE_RELATION && rte->relkind == RELKIND_VIEW && td_view_of_twin(rte->relid) == NULL;
 }
@@ -247,7 +249,7 @@ spell_out_rows(Node *node, ViewRows *rows)
 	if (IsA(node, Var))
 	{
 		const Var  *var = (Var *) node;
-		bool		whole = var->varattno == 0 && (int) var->varlevelsup == rows->depth && is_ordinary_view(rt_fetch(var->varno, rows->query->rtable));
+		bool		whole = var->varattno == 0 && (int) var->varlevelsup == rows->depth && td_is_ordinary_view(rt_fetch(var->varno, rows->query->rtable));
 
 		return whole ? row_of_view(var) : copyObject(node);
 	}
@@ -292,13 +294,14 @@ prepare_views(Query *query, Preparing *p)
 	ListCell   *lc;
 	int			rti = 0;
 
-	(void) query_tree_mutator(query, spell_out_rows, &rows, QTW_DONT_COPY_QUERY | QTW_IGNORE_JOINALIASES);
+	if (p->views)
+		(void) query_tree_mutator(query, spell_out_rows, &rows, QTW_DONT_COPY_QUERY | QTW_IGNORE_JOINALIASES);
 	foreach(lc, query->rtable)
 	{
 		RangeTblEntry *rte = lfirst_node(RangeTblEntry, lc);
 
 		rti++;
-		if (is_ordinary_view(rte) && is_in_from((Node *) query->jointree, rti) && !expand_view(rte, p))
+		if (td_is_ordinary_view(rte) && is_in_from((Node *) query->jointree, rti) && !expand_view(rte, p))
 			return false;
 	}
 	return true;
@@ -427,7 +430,7 @@ forget_join_names(Node *node, void *unused)
 	return expression_tree_walker(node, forget_join_names, NULL);
 }
 
-/* In place. */
+/* In place.  views: the ordinary ones that were put in place; NULL = none is, and the query names them as before. */
 bool
 td_keyed_prepare(Query *query, Oid owner, List **views, TdError *err)
 {

@@ -51,7 +51,6 @@ typedef struct Splitting
 	bool		reached;		/* and more would have been */
 	bool		whole;			/* changes of some table may compute a part, or the view, whole */
 	bool		fine;			/* none may be computed anew by many rows at a time */
-	bool		flat;			/* nothing but the first rule, on the query itself */
 	int			attempts;
 } Splitting;
 
@@ -115,6 +114,7 @@ analyze_part(Splitting *s, Query **query, List *more)
 
 	if (shape == NULL || shape->keyed == NULL || shape->keyed->stored)
 		return shape;
+	more = list_concat(list_copy(more), td_split_key_of_view(*query, s->owner));
 	foreach(lc, more)
 	{
 		Query	   *wider = copyObject(*query);
@@ -288,7 +288,7 @@ split(Splitting *s, Query *query, int depth)
 	const TdSplitRule *rules = td_cuts(query) ? of_cut : td_split_rules;
 
 	check_stack_depth();
-	if (depth > (s->flat ? 1 : MAX_DEPTH))
+	if (depth > MAX_DEPTH)
 		return NULL;
 	for (int rule = 0; rules[rule]; rule++)
 	{
@@ -345,25 +345,22 @@ is_cut_of_coarse(Query *query, Oid owner)
 	return shape && td_split_is_coarse(shape);
 }
 
-/* An ordinary view may be replaced by another one, of which parts would not know but those that have it in their query as it stands. */
+/*
+ * An ordinary view may be replaced by another one: it stays in the queries by its name, so that each piece that reads it has it in its fingerprint.  What it
+ * reads is never split.
+ */
 Query *
 td_split(Query *query, Oid owner, TdMakePart make, void *arg, const TdShape *shape, int *nparts)
 {
 	Splitting	s = {owner, make, arg};
 	Query	   *result = NULL;
 	Query	   *copy = copyObject(query);
-	List	   *views = NIL;
 	TdError		err;
 
 	*nparts = 0;
-	if (copy->commandType != CMD_SELECT || (copy->sortClause && !copy->hasDistinctOn && !td_cuts(copy)) || !td_keyed_prepare(copy, owner, &views, &err))
+	if (copy->commandType != CMD_SELECT || (copy->sortClause && !copy->hasDistinctOn && !td_cuts(copy)) || !td_keyed_prepare(copy, owner, NULL, &err))
 		return NULL;
-	s.flat = views != NIL;
-	if (s.flat)
-		copy = copyObject(query);
-	if (s.flat && !td_cuts(copy))
-		return NULL;
-	s.fine = shape ? td_split_is_coarse(shape) : !s.flat && is_cut_of_coarse(copy, owner);
+	s.fine = shape ? td_split_is_coarse(shape) : is_cut_of_coarse(copy, owner);
 	if (s.fine)
 		result = fewest_parts(&s, copy);
 	s.fine = false;

@@ -91,14 +91,23 @@ td_split_collect(Node *node, Index rti, List **vars)
 	return !c.whole;
 }
 
-/* Is an entry read as a row?  The table of a part may have more columns. */
 bool
-td_split_reads_row(Query *query, Index rti)
+td_split_columns_of(Query *query, Index rti, List **vars)
 {
 	Columns		c = {0, rti};
 
 	query_tree_walker(query, collect, &c, QTW_IGNORE_JOINALIASES);
-	return c.whole;
+	*vars = c.exprs;
+	return !c.whole;
+}
+
+/* Is an entry read as a row?  The table of a part may have more columns. */
+bool
+td_split_reads_row(Query *query, Index rti)
+{
+	List	   *unused;
+
+	return !td_split_columns_of(query, rti, &unused);
 }
 
 /* ---- replacing ---- */
@@ -154,6 +163,14 @@ td_split_replace(Node *node, List *exprs, Index from, Index rti)
 	Columns		c = {0, from, exprs, false, rti};
 
 	return replace(node, &c);
+}
+
+void
+td_split_read_columns(Query *query, List *vars, Index rti)
+{
+	Columns		c = {0, rti, vars, false, rti};
+
+	(void) query_tree_mutator(query, replace, &c, QTW_DONT_COPY_QUERY | QTW_IGNORE_JOINALIASES);
 }
 
 bool

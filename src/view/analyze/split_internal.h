@@ -37,7 +37,10 @@ extern Query *td_split_groups(Query *query, int variant, List **holes);
 extern Query *td_split_distinct(Query *query, int variant, List **holes);	/* split_distinct.c */
 extern Query *td_split_branches(Query *query, int variant, List **holes);	/* of a set operation: split_rules.c */
 
+extern Query *td_split_views(Query *query, int variant, List **holes);	/* an ordinary one: split_views.c */
+extern List *td_split_key_of_view(const Query *part, Oid owner);	/* columns that are missing of its key, as td_split_keys_of */
 extern Query *td_split_joins(Query *query, int variant, List **holes);	/* one within another: split_joins.c */
+extern void td_split_join_anew(Query *query, Node *node);	/* an item of FROM: columns of joins are those that their sides have now */
 
 extern void td_split_make_storable(Query *query);	/* split.c */
 
@@ -60,6 +63,8 @@ extern bool td_split_is_coarse(const TdShape *shape);	/* are there many rows to 
 /* split_columns.c: columns of range table entries, at all depths below a level */
 extern bool td_split_collect(Node *node, Index rti, List **vars);	/* of Var *, rti 0 = all; false = a whole row or a system column is among them */
 extern Node *td_split_replace(Node *node, List *exprs, Index from, Index rti);	/* expressions (Vars of entry `from`, or with 0 any) by columns 1.. of entry rti */
+extern bool td_split_columns_of(Query *query, Index rti, List **vars);	/* of the entry, wherever they are read; false likewise */
+extern void td_split_read_columns(Query *query, List *vars, Index rti); /* wherever it reads them, columns 1.. of that entry */
 extern bool td_split_reads_row(Query *query, Index rti);	/* is the entry read as a whole row? */
 extern bool td_split_reads_outer(Query *query); /* is it correlated? */
 

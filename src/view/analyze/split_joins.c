@@ -243,8 +243,8 @@ columns_of_item(Query *query, Node *item, List **names, List **vars, List **numb
 }
 
 /* The columns of joins are those of what they join now.  USING is said by its conditions. */
-static void
-join_anew(Query *query, Node *node)
+void
+td_split_join_anew(Query *query, Node *node)
 {
 	JoinExpr   *join = (JoinExpr *) node;
 	RangeTblEntry *rte;
@@ -253,8 +253,8 @@ join_anew(Query *query, Node *node)
 
 	if (!IsA(node, JoinExpr))
 		return;
-	join_anew(query, join->larg);
-	join_anew(query, join->rarg);
+	td_split_join_anew(query, join->larg);
+	td_split_join_anew(query, join->rarg);
 	join->usingClause = NIL;
 	rte = rt_fetch(join->rtindex, query->rtable);
 	rte->joinmergedcols = 0;
@@ -300,7 +300,7 @@ cut_join(Query *query, Node **place, List *entries, List **holes)
 	lfirst(list_nth_cell(query->rtable, ref->rtindex - 1)) = td_split_entry(part);
 	forget_others(query);
 	foreach(lc, query->jointree->fromlist)
-		join_anew(query, lfirst(lc));
+		td_split_join_anew(query, lfirst(lc));
 	td_split_note_sublinks(query);
 	td_split_add_hole(holes, rt_fetch(ref->rtindex, query->rtable), more);
 	return query;

@@ -12,6 +12,7 @@
  *		 scalar		an uncorrelated (SELECT aggregates ...) has one row always: it is
  *					joined; so has EXISTS (SELECT ...), as count(*) > 0
  *		 from		a subquery in FROM
+ *		 views		an ordinary view in FROM: split_views.c
  *		 sublink	an uncorrelated IN, EXISTS (SELECT ...)
  *		 expanded, sets, groups		of queries that group: split_groups.c
  *		 distinct	DISTINCT aggregates of all rows: split_distinct.c
@@ -170,13 +171,14 @@ td_split_from_entries(Node *node)
 	return entries;
 }
 
-/* A filter of one table. */
+/* A filter of one table, which an ordinary view is not. */
 static bool
 is_simple(const Query *query)
 {
 	List	   *entries = query->setOperations ? NIL : td_split_from_entries((Node *) query->jointree);
+	const RangeTblEntry *rte = list_length(entries) == 1 ? rt_fetch(linitial_int(entries), query->rtable) : NULL;
 
-	return list_length(entries) == 1 && rt_fetch(linitial_int(entries), query->rtable)->rtekind == RTE_RELATION &&
+	return rte && rte->rtekind == RTE_RELATION && !td_is_ordinary_view(rte) &&
 		!td_split_is_grouped(query) && !query->distinctClause && !query->windowClause && !query->hasSubLinks && !td_split_is_cut(query);
 }
 
@@ -231,7 +233,8 @@ td_split_topk(Query *query, int variant, List **holes)
 	TdError		unused;
 	ListCell   *lc;
 
-	if (source && source->rtekind == RTE_SUBQUERY && !source->lateral && td_topk_order(query, &order, &unused) && variant-- == 0)
+	if (source && source->rtekind == RTE_SUBQUERY && !source->lateral &&
+		!td_split_reads_row(query, linitial_int(td_split_from_entries((Node *) query->jointree))) && td_topk_order(query, &order, &unused) && variant-- == 0)
 		return read_first(query, source, order, holes);
 	order = order_of_part(query->sortClause, query->targetList);
 	if (variant > 0 || order == NIL)
@@ -771,4 +774,4 @@ wrap_rule(Query *query, int variant, List **holes)
 	return query;
 }
 
-const TdSplitRule td_split_rules[] = {scalar_rule, from_rule, sublink_rule, td_split_expanded, td_split_sets, td_split_groups, td_split_distinct, td_split_branches, filter_rule, wrap_rule, td_split_joins, NULL};
+const TdSplitRule td_split_rules[] = {scalar_rule, from_rule, td_split_views, sublink_rule, td_split_expanded, td_split_sets, td_split_groups, td_split_distinct, td_split_branches, filter_rule, wrap_rule, td_split_joins, NULL};

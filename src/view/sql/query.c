@@ -60,7 +60,7 @@ static void not_to_be_run(void *arg);
 static bool check_rights(Node *node, void *context);
 static bool refuse_temporary(Node *node, void *context);
 static bool refuse_unnamed(Node *node, void *context);
-static bool reads_ordinary_view(Node *node, void *context);
+static bool reads_large_view(Node *node, void *context);
 static bool use_twins(Node *node, void *context);
 
 /* The one SELECT in the text, analysed; the caller may read all that it names. */
@@ -382,26 +382,41 @@ td_query_total(Query *query, List **proofs)
 	return query;
 }
 
+/* An ordinary view whose own query can't be kept in one piece, and so nothing that reads it; context: its OID is put there. */
 static bool
-reads_ordinary_view(Node *node, void *context)
+reads_large_view(Node *node, void *context)
 {
+	const RangeTblEntry *rte = (RangeTblEntry *) node;
+	Query	   *query;
+	TdError		unused;
+
 	if (node == NULL)
 		return false;
-	if (IsA(node, RangeTblEntry))
-		return ((RangeTblEntry *) node)->rtekind == RTE_RELATION && ((RangeTblEntry *) node)->relkind == RELKIND_VIEW;
 	if (IsA(node, Query))
-		return query_tree_walker((Query *) node, reads_ordinary_view, context, QTW_EXAMINE_RTES_BEFORE);
-	return expression_tree_walker(node, reads_ordinary_view, context);
+		return query_tree_walker((Query *) node, reads_large_view, context, QTW_EXAMINE_RTES_BEFORE);
+	if (!IsA(node, RangeTblEntry))
+		return expression_tree_walker(node, reads_large_view, context);
+	if (rte->rtekind != RTE_RELATION || rte->relkind != RELKIND_VIEW)
+		return false;
+	*(Oid *) context = rte->relid;
+	query = td_twin_query(rte->relid);
+	if (query->limitCount || query->limitOffset)
+		return true;
+	if (!query->hasDistinctOn)
+		query->sortClause = NIL;
+	return td_analyze(query, GetUserId(), &unused) == NULL;
 }
 
 /* True: it can't be kept but as a whole, with the reason and what to write instead. */
 bool
 td_query_refused(Query *query, Oid owner, TdError *err)
 {
+	Oid			view = InvalidOid;
+
 	if (td_analyze(copyObject(query), owner, err) != NULL)
 		return false;
-	if (reads_ordinary_view((Node *) query, NULL))
-		td_error_hint(err, "Make the ordinary view a live one: a query over tables and live views can be split, one over ordinary views can't. Or: %s", pstrdup(err->hint));
+	if (reads_large_view((Node *) query, &view))
+		td_error_hint(err, "Make ordinary view %s a live one, and read that: its query is split then, which that of an ordinary one is not. Or: %s", quote_qualified_identifier(get_namespace_name(get_rel_namespace(view)), get_rel_name(view)), pstrdup(err->hint));
 	return true;
 }
 

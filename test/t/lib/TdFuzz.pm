@@ -8,7 +8,7 @@ use strict;
 use warnings;
 use Digest::MD5 qw(md5);
 use Exporter 'import';
-use TdQueries qw(random_query text shrink literal sql_type in_schema pick);
+use TdQueries qw(random_query text shrink kinds literal sql_type in_schema pick);
 use TdViews qw(churn_once inexact unequal wait_views);
 use Time::HiRes qw(sleep time);
 
@@ -77,7 +77,22 @@ sub make_schema
 		"grouped AS SELECT a AS c1, count(*)::int AS c2, max(id) AS c3 FROM $schema.c GROUP BY a";
 	push @sources, { name => "$schema.plain", columns => [['c1', 'int'], ['c2', 'int']], tags => ['ordinary view'] };
 	push @sources, { name => "$schema." . pick('joined', 'grouped'), columns => [['c1', 'int'], ['c2', 'int'], ['c3', 'int']], tags => ['ordinary view of more'] };
-	return { schema => $schema, ddl => \@ddl, tables => \@tables, sources => [@sources, @sources[0 .. 2]] };
+	my @over = ordinary_views($schema, @sources);
+	push @ddl, map { "CREATE VIEW $_->{name} AS $_->{sql}" } @over;
+	return { schema => $schema, ddl => \@ddl, tables => \@tables, over => \@over, sources => [@sources, @sources[0 .. 2], (@over) x ($ENV{TD_FUZZ_ORDINARY} // 1)] };
+}
+
+# Ordinary views of random queries, over which others are split.  (Not grouping sets: to 17 PostgreSQL takes a column of them for ordered that has nulls in between, and a merge join with it loses rows.)
+sub ordinary_views
+{
+	my ($schema, @sources) = @_;
+	my @over;
+	for my $n (1 .. 4)
+	{
+		my $q = random_query($schema, pick(grep { !/^(?:recursive|sets)$/ } kinds()), pick(0, 0, 0, 1, 1, 2), @sources);
+		push @over, { name => "$schema.o$n", sql => text($q->{sql}), columns => $q->{columns}, tags => ['ordinary view of any query'] };
+	}
+	return @over;
 }
 
 # ---- statements ----
@@ -178,7 +193,8 @@ sub changes_of_meaning
 	my ($s) = @_;
 	return pick(map { "CREATE OR REPLACE $_" } "FUNCTION $s->{schema}.twice(int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT \$1 * 3'", "FUNCTION $s->{schema}.twice(int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS 'BEGIN RETURN \$1 * 2; END'",
 		"VIEW $s->{schema}.plain AS SELECT id AS c1, a AS c2 FROM $s->{schema}.a WHERE a > 1", "VIEW $s->{schema}.plain AS SELECT id AS c1, a AS c2 FROM $s->{schema}.a",
-		"VIEW $s->{schema}.grouped AS SELECT a AS c1, count(id)::int AS c2, min(id) AS c3 FROM $s->{schema}.c GROUP BY a");
+		"VIEW $s->{schema}.grouped AS SELECT a AS c1, count(id)::int AS c2, min(id) AS c3 FROM $s->{schema}.c GROUP BY a",
+		map { my $o = $_; map { "VIEW $o->{name} AS SELECT * FROM ($o->{sql}) q WHERE $_" } 'true', "$o->{columns}[0][0] IS NOT NULL" } @{ $s->{over} });
 }
 
 # ---- queries and views ----
