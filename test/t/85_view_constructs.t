@@ -15,20 +15,13 @@ use Test::More;
 use TdProcs;
 use TdBank qw(seed);
 use TdViews qw(computed_whole);
-use TdConstructs qw(make_types make_tables make_more changes differs);
+use TdConstructs qw(open_constructs changes differs);
 
 my $seed = seed();
 diag "seed $seed (TD_SEED=$seed repeats this run)";
 srand $seed;
 my ($rounds, $at_once) = ($ENV{TD_CONSTRUCTS_ROUNDS} || 6, 45);
-my $env = start_server('constructs', 'max_worker_processes = 32');
-execute('postgres', 'CREATE EXTENSION tapdata');
-my $dbh = psql('postgres');
-$dbh->{pg_placeholder_dollaronly} = 1;    # ? is an operator
-$dbh->do('SET client_min_messages = error');
-make_types($dbh);
-make_tables($dbh);
-make_more($dbh);
+my ($env, $dbh) = open_constructs('constructs');
 
 sub error_of { my ($sql, @args) = @_; return eval { $dbh->do($sql, undef, @args); 1 } ? '' : $dbh->state . ' ' . ($dbh->errstr =~ /ERROR:\s+(.*)/)[0] }
 

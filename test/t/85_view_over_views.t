@@ -12,20 +12,13 @@ use List::Util qw(shuffle);
 use TdProcs;
 use TdBank qw(seed);
 use TdViews qw(computed_whole);
-use TdConstructs qw(make_types make_tables make_more changes differs);
+use TdConstructs qw(open_constructs changes differs);
 
 my $seed = seed();
 diag "seed $seed (TD_SEED=$seed repeats this run)";
 srand $seed;
 my ($rounds, $at_once) = (4, 12);
-my $env = start_server('overviews', 'max_worker_processes = 32');
-execute('postgres', 'CREATE EXTENSION tapdata');
-my $dbh = psql('postgres');
-$dbh->{pg_placeholder_dollaronly} = 1;    # ? is an operator
-$dbh->do('SET client_min_messages = error');
-make_types($dbh);
-make_tables($dbh);
-make_more($dbh);
+my ($env, $dbh) = open_constructs('overviews');
 my %count = map { $_ => 0 } qw(kept refused parts);
 
 sub pick { return $_[int rand @_] }

@@ -1,4 +1,4 @@
-# Tables with a column of nearly every type, changes of them at random, and whether views over them are right: for t/85_view_constructs.t.
+# Tables with a column of nearly every type, changes of them at random, and whether views over them are right: for t/85_view_constructs.t and t/85_view_over_views.t.
 #
 # c.t has a key, c.u none and NULLs everywhere, c.w one that no keyed view can be kept by, c.p is partitioned, c.a has a child, d1..d3 nest.  Values are few, and of those types whose equal values may look
 # different there are such pairs (1.0 and 1.00, -0 and 0, '24 hours' and '1 day', 'a' and 'A').
@@ -6,8 +6,9 @@ package TdConstructs;
 use strict;
 use warnings;
 use Exporter 'import';
+use TdProcs;
 
-our @EXPORT_OK = qw(make_types make_tables make_more changes differs);
+our @EXPORT_OK = qw(open_constructs changes differs);
 
 my @types = (
 	[g => 'int', 0 .. 3], [h => 'smallint', 0 .. 2], [x => 'bigint', -2 .. 4, 4000000000], [n => 'numeric', '1', '1.0', '1.00', '-2.5', '0.001', "'NaN'", "'Infinity'", '12345678901234567890.1'],
@@ -24,6 +25,21 @@ my %of = map { $_->[0] => $_ } @types;
 
 sub pick { return $_[int rand @_] }
 sub value_of { my ($column) = @_; my (undef, undef, @values) = @{ $of{$column} }; my $v = pick(@values); return rand() < 0.2 ? 'NULL' : $v }
+
+# The server of that name with the extension and these tables: its environment, and a session.
+sub open_constructs
+{
+	my ($name) = @_;
+	my $env = start_server($name, 'max_worker_processes = 32');
+	execute('postgres', 'CREATE EXTENSION tapdata');
+	my $dbh = psql('postgres');
+	$dbh->{pg_placeholder_dollaronly} = 1;    # ? is an operator
+	$dbh->do('SET client_min_messages = error');
+	make_types($dbh);
+	make_tables($dbh);
+	make_more($dbh);
+	return ($env, $dbh);
+}
 
 sub make_types
 {
