@@ -250,6 +250,7 @@ extern List *td_indexes_wanted(const TdShape *shape);	/* of TdWant * */
 extern List *td_part_indexes(const TdWant *want);	/* of TdWant *: what a part can have of it */
 extern bool td_index_is_there(const TdWant *want);
 extern char *td_want_text(const TdWant *want);
+extern bool td_is_of_part(Oid relid);	/* or of another hidden view */
 
 extern List *td_explain(const TdShape *shape);
 extern char *td_explain_spared(const TdShape *part, const List *order);	/* the index without which a part would not be needed; NULL = it is */

@@ -10,8 +10,9 @@
  *		value alone changes nothing.  Where a control group has a share of the CPUs
  *		(containers) there are no autogroups, and nice values count.  Both are set.
  *		Shares are kept over milliseconds; who has the CPU of the two that want it at
- *		once, each woken a hundred times a second, is up to SCHED_BATCH: a process
- *		that has it does not take the CPU from another when it wakes up.
+ *		once, each woken a hundred times a second, is up to the scheduling policy:
+ *		under SCHED_BATCH a process that wakes up does not take the CPU from the one
+ *		that runs.
  *
  *		An autogroup's can be taken back by those who have no privilege, so a worker
  *		need not starve: view and capture workers give way until they have been busy
@@ -134,7 +135,7 @@ tell(int nice)
 	errno = saved;
 }
 
-/* Needs no privilege in either direction, and leaves the nice value alone (sched(7)). */
+/* Needs no privilege in either direction, and leaves the nice value alone (sched(7)); so does this a policy under which the server was started. */
 static void
 wake_politely(bool politely)
 {
@@ -143,7 +144,7 @@ wake_politely(bool politely)
 	struct sched_param none = {0};
 	int			saved = errno;
 
-	if (done != politely && sched_setscheduler(0, politely ? SCHED_BATCH : SCHED_OTHER, &none) == 0)
+	if (done != politely && sched_getscheduler(0) == (politely ? SCHED_OTHER : SCHED_BATCH) && sched_setscheduler(0, politely ? SCHED_BATCH : SCHED_OTHER, &none) == 0)
 		done = politely;
 	errno = saved;
 #endif

@@ -60,6 +60,20 @@ execute('postgres', q{SELECT tapdata.create_view('slower', 'SELECT g, slowly(v) 
 becomes('fill', 0, 'a fill does not give way');
 execute('postgres', q{SELECT tapdata.wait_view('slower')});
 
+# a policy that the administrator has started the server under
+open my $in, '<', server_data() . '/postmaster.pid' or die $!;
+my ($postmaster) = <$in> =~ /(\d+)/;
+is(system('chrt', '--batch', '--pid', '0', $postmaster), 0, 'the server runs under SCHED_BATCH');
+my ($before) = worker_pids('view');
+kill 'TERM', $before;
+eventually(sub { my ($pid) = worker_pids('view'); $pid && $pid != $before && value('postgres', q{SELECT bool_and(status = 'streaming') FROM tapdata.views}) eq '1' }, 30);
+execute('postgres', 'INSERT INTO base SELECT 3, i FROM generate_series(1, 20) i');
+becomes('view', 0, 'a worker that is behind competes');
+is(policy_of('view'), 'batch', 'and leaves the policy as it was');
+execute('postgres', q{SELECT tapdata.wait_view('slow')});
+is(system('chrt', '--other', '--pid', '0', $postmaster), 0, 'back again');
+kill 'TERM', worker_pids('view');
+
 execute('postgres', 'ALTER SYSTEM SET tapdata.nice = 0', 'SELECT pg_reload_conf()');
 becomes($_, 0, "tapdata.nice = 0 is taken over: $_") for qw(view capture);
 is(policy_of($_), 'normal', "also the policy: $_") for qw(view capture);

@@ -195,7 +195,6 @@ extern double td_rows_per_value(Oid relid, const Bitmapset *columns);	/* rows th
 /* indexes.c: the index by which rows are found, and rows of explain_query on it */
 extern TdWant *td_index_wanted(Oid relid, Bitmapset *attnums, AttrNumber last);
 extern void td_explain_index(List **rows, int level, TdWant *want, const char *purpose);
-extern bool td_is_of_part(Oid relid);
 extern char *td_column_names(Oid relid, const Bitmapset *attnums);	/* "a, b" */
 
 /* explain.c, wal_cost.c */

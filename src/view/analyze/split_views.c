@@ -129,7 +129,8 @@ td_split_key_of_view(const Query *part, Oid owner)
 Query *
 td_split_views(Query *query, int variant, List **holes)
 {
-	ListCell   *lc;
+	ListCell   *lc,
+			   *li;
 
 	if (query->setOperations || query->rowMarks || is_bare(query))
 		return NULL;
@@ -146,8 +147,8 @@ td_split_views(Query *query, int variant, List **holes)
 		entry->alias->aliasname = entry->eref->aliasname = pstrdup(rt_fetch(rti, query->rtable)->eref->aliasname);
 		td_split_read_columns(query, vars, rti);
 		lfirst(list_nth_cell(query->rtable, rti - 1)) = entry;
-		foreach(lc, query->jointree->fromlist)
-			td_split_join_anew(query, lfirst(lc));
+		foreach(li, query->jointree->fromlist)
+			td_split_join_anew(query, lfirst(li));
 		td_split_add_hole(holes, entry, NIL);
 		return query;
 	}

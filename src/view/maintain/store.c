@@ -68,9 +68,7 @@ has_other_unique(const TdStore *s)
 static bool
 is_hidden(Relation rel)
 {
-	Oid			schema = RelationGetNamespace(rel);
-
-	return schema == get_namespace_oid("tapdata_state", true) || schema == get_namespace_oid("tapdata_parts", true);
+	return td_is_of_part(RelationGetRelid(rel)) || RelationGetNamespace(rel) == get_namespace_oid("tapdata_state", true);
 }
 
 TdStore *

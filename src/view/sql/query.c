@@ -212,7 +212,7 @@ refuse_parts(const Query *query)
 	{
 		const RangeTblEntry *rte = lfirst_node(RangeTblEntry, lc);
 
-		if (rte->rtekind == RTE_RELATION && get_rel_namespace(rte->relid) == get_namespace_oid("tapdata_parts", true))
+		if (rte->rtekind == RTE_RELATION && td_is_of_part(rte->relid))
 			ereport(ERROR,
 					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 					 errmsg("views do not support tapdata_parts.%s, a table of tapdata itself", quote_identifier(get_rel_name(rte->relid))),
